@@ -4,6 +4,8 @@ The client sends a command to the controller (inside a job: to the node's agent)
 of this file adds to every command, so it imports built-in modules and `_socket` only, loads two modules on demand
 (`client_start`: no controller yet; `client_relay`: stdin, signals, terminals, child processes), and exits by `_exit`.
 `slurmsky/protocol/wire.py` describes the frames; its constants are repeated here.
+
+The module exceeds 400 lines because every command needs all of it, and another module would delay each command.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class ControllerConnection:
         self._start = self._end = 0
         self._kind = b""  # kind of the output frame that has arrived in part
         self._left = 0  # bytes of that frame that have not arrived
+        self._received = 0
 
     def fill(self) -> bool:
         """Wait for more bytes; False if the peer closed the connection."""
@@ -73,7 +76,22 @@ class ControllerConnection:
         except ConnectionError:
             return False
         self._end += count
+        self._received += count
         return count > 0
+
+    def place(self) -> tuple[int, bytes, int]:
+        """The number of bytes that `frames` has yielded; kind and missing bytes of an output frame that was cut."""
+        return self._received - (self._end - self._start), self._kind, self._left
+
+    def restart(self, sock: _socket.socket) -> None:
+        """Receive from another connection."""
+        self.sock = sock
+        self._start = self._end = self._left = 0
+
+    def resume(self, taken: int, kind: bytes, left: int) -> None:
+        """Continue after `taken` bytes, in an output frame that was cut."""
+        self._received = taken + self._end - self._start
+        self._kind, self._left = kind, left
 
     def frames(self) -> Iterator[tuple[bytes, memoryview]]:
         """Arrived frames, piece by piece; a `break` loses no frame."""

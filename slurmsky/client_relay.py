@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from slurmsky.client import (
+    AGENT,
     EXIT,
     READ_FILE,
     REQUEST,
@@ -23,24 +24,21 @@ from slurmsky.client import (
     complain,
     connect,
     connection_lost,
-    end_by_signal,
     frame,
     pack,
     read_file,
     unpack,
-    write,
 )
-from slurmsky.client_terminal import Child, Terminal, become
+from slurmsky.client_terminal import Child, TerminalSignals, become
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmsky.client import ControllerConnection
+    from slurmsky.client_session import ResumableSession
 
 STDIN = b"i"
 STDIN_EOF = b"e"
-SIGNAL = b"s"
-WINSIZE = b"w"
 CHILD_STATUS = b"c"
 SESSION_EXIT = b"x"
 GRANT = b"I"
@@ -52,21 +50,12 @@ TTY = b"T"
 HANDLE_SIGNALS = b"H"
 AGAIN = b"A"
 RESUME = b"W"
+SESSION = b"D"
+ACK = b"a"
 
 SESSION_LOST = -1
 
 _STDIN_PIECE = 1 << 18
-_REPORTED = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGCONT,
-    signal.SIGALRM,
-)
-_DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def request_elsewhere(request: bytes, extra: list[bytes]) -> bytes:
@@ -83,10 +72,11 @@ def _peer_pid(channel: ControllerConnection) -> int:
     return int.from_bytes(channel.sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[:4], sys.byteorder)
 
 
-class Relay:
+class Relay(TerminalSignals):
     """Serves a session's requests until its exit code arrives."""
 
     def __init__(self, command: str, channel: ControllerConnection, request: bytes) -> None:
+        super().__init__()
         self._command = command
         self._request = request
         self._first = channel
@@ -94,13 +84,15 @@ class Relay:
         self._open = [channel]  # the last channel owns stdin and signals
         self._granted = 0
         self._stdin_ended = False
-        self._terminal = Terminal()
         self._child: Child | None = None
         self._child_of = channel  # the channel that requested the child and receives its exit status
         self._status: int | None = None  # exit status of the child that has ended
-        self._reporting = False
         self._code: int | None = None
         self._resume_with = b""  # variable to add to the repeated request after the controller's death
+        self._session: ResumableSession | None = None  # of the last channel, if its agent has given a token
+        self._path = os.environb.get(AGENT, b"")  # of the last channel's socket
+        self._variables: list[bytes] = []  # that the controller has added to the last channel's request
+        self._early: bytes | None = b""  # frames sent to the last channel, until its first frame arrives
         self._sending = False
         self._unsent: list[tuple[ControllerConnection, bytes]] = []
         self._handlers: dict[bytes, Callable[[ControllerConnection, memoryview], None]] = {
@@ -117,6 +109,8 @@ class Relay:
             READ_FILE: lambda channel, payload: self._send(channel, read_file(payload)),
             AGAIN: lambda *_: self._repeat(),
             RESUME: self._resume,
+            SESSION: self._welcome,
+            ACK: self._acknowledged,
         }
         # Without the pipe, a signal just before poll() would be handled only after the next other event.
         self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -139,7 +133,7 @@ class Relay:
     def _wait(self) -> None:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
-        channels = {channel.sock.fileno(): channel for channel in self._open}
+        channels = {channel.sock.fileno(): channel for channel in self._open if channel.sock.fileno() >= 0}
         for fd in channels:
             poll.register(fd, select.POLLIN)
         if self._granted and not self._stdin_ended:
@@ -171,8 +165,11 @@ class Relay:
             self._handle(channel, kind, payload)
             if self._code is not None or channel not in self._open:
                 return
+        self._acknowledge(channel)
 
     def _handle(self, channel: ControllerConnection, kind: bytes, payload: memoryview) -> None:
+        if kind != SESSION and channel in self._open[-1:]:
+            self._early = None  # no token follows
         handler = self._handlers.get(kind)
         if handler is not None:
             handler(channel, payload)
@@ -197,20 +194,15 @@ class Relay:
     def _resume(self, _channel: ControllerConnection, payload: memoryview) -> None:
         self._resume_with = bytes(payload)
 
-    def _write(self, fd: int, data: memoryview) -> None:
-        try:
-            write(fd, data)
-        except OSError as error:
-            # The terminal was hung up: the server must still receive the SIGHUP, which decides how the job ends.
-            if error.errno != errno.EIO or not self._reporting:
-                raise
-
     # Sessions
 
     def _redirect(self, fields: list[bytes]) -> None:
         from slurmsky.client import ControllerConnection
 
         try:
+            if self._session is not None:
+                self._session.reconnect(fields[0])  # only asked for while there is no connection
+                return
             channel = ControllerConnection(connect(fields[0]))
         except OSError:
             self._send(self._first, frame(SESSION_EXIT, b"%d" % SESSION_LOST))
@@ -218,6 +210,7 @@ class Relay:
         self._open.append(channel)
         self._granted = 0
         self._send(channel, request_elsewhere(self._request, fields[1:]))
+        self._path, self._variables, self._early = fields[0], fields[1:], b""
 
     def _repeat(self, gone: bool = False) -> None:
         """Send the request to the next controller.
@@ -231,11 +224,16 @@ class Relay:
             self._request = request_elsewhere(self._request, [self._resume_with, *ended])
             self._resume_with = b""
         client_start.wait_until_gone(client.home(), self._controller)
-        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        agent = os.environb.get(client.AGENT)
-        path = agent or client.home() + b"/" + client.SOCKET_NAME
         if self._first in self._open:
             self._close(self._first)
+        self._connect_first(self._request, os.environb.get(AGENT))
+
+    def _connect_first(self, request: bytes, agent: bytes | None) -> None:
+        """Send a request to the agent, else to the controller, which is started if there is none."""
+        from slurmsky import client, client_start
+
+        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        path = agent or client.home() + b"/" + client.SOCKET_NAME
         try:
             sock = connect(path)
         except OSError as error:
@@ -246,18 +244,61 @@ class Relay:
         self._first = client.ControllerConnection(sock)
         self._controller = _peer_pid(self._first)
         self._open.insert(0, self._first)
-        self._send(self._first, self._request)
+        self._send(self._first, request)
+
+    def _welcome(self, channel: ControllerConnection, payload: memoryview) -> None:
+        self._sending = True  # frames of signal handlers wait
+        if self._session is None:
+            from slurmsky.client_session import ResumableSession
+
+            self._session = ResumableSession(channel, self._path, self._variables)
+            self._session.sent(self._early or b"")
+            self._early = None
+        self._session.welcome(bytes(payload))
+        self._flush()
+
+    def _acknowledged(self, _channel: ControllerConnection, payload: memoryview) -> None:
+        self._sending = True
+        if self._session is not None:
+            self._session.acknowledge(int(payload))
+        self._flush()
+
+    def _acknowledge(self, channel: ControllerConnection, at_once: bool = False) -> None:
+        if self._session is not None and channel is self._session.channel:
+            self._send(channel, self._session.report(at_once))
+
+    def _rejoin(self, session: ResumableSession) -> None:
+        """Continue a session whose connection was cut: at the same socket, else through the next controller."""
+        session.part()
+        try:
+            session.reconnect()
+        except OSError:
+            self._ask_controller(session)
+
+    def _ask_controller(self, session: ResumableSession) -> None:
+        if self._first is not session.channel and self._first in self._open:
+            self._close(self._first)
+        self._connect_first(request_elsewhere(self._request, session.variables), None)
 
     def _ended(self, channel: ControllerConnection, code: int) -> None:
+        self._acknowledge(channel, at_once=True)
         if channel is not self._first and self._first in self._open:
             self._close(channel)
             self._send(self._first, frame(SESSION_EXIT, b"%d" % code))
         else:
             # The first session decides the exit code; if that session is lost (the controller died), the other does.
             self._code = code
+            if code == SESSION_LOST:
+                connection_lost(self._command)
+                self._code = 1
 
     def _lost(self, channel: ControllerConnection) -> None:
-        if channel is not self._first and self._first in self._open:
+        session = self._session
+        if session is not None and channel is session.channel:
+            self._rejoin(session)
+        elif session is not None and session.channel.sock.fileno() < 0:
+            self._ask_controller(session)
+        elif channel is not self._first and self._first in self._open:
             self._ended(channel, SESSION_LOST)
         elif channel is self._first and self._resume_with:
             if self._child is None:
@@ -268,9 +309,14 @@ class Relay:
             self._close(channel)
 
     def _close(self, channel: ControllerConnection) -> None:
+        if channel is self._open[-1]:
+            self._granted, self._session = 0, None
         self._open.remove(channel)
-        self._granted = 0
         channel.sock.close()
+
+    def _send_last(self, data: bytes) -> None:
+        if self._open:
+            self._send(self._open[-1], data)
 
     def _send(self, channel: ControllerConnection, data: bytes) -> None:
         """Queue a frame and send it.
@@ -286,6 +332,11 @@ class Relay:
         try:
             while self._unsent:
                 channel, data = self._unsent.pop(0)
+                if self._early is not None and channel in self._open[-1:]:
+                    self._early += data
+                session = self._session
+                if session is not None and channel is session.channel and not session.sent(data):
+                    continue
                 try:
                     channel.sock.sendall(data)
                 except OSError:
@@ -302,48 +353,10 @@ class Relay:
             data = b""  # closed, or the terminal was closed
         if data:
             self._granted -= len(data)
-            self._send(self._open[-1], frame(STDIN, data))
+            self._send_last(frame(STDIN, data))
         else:
             self._stdin_ended = True
-            self._send(self._open[-1], frame(STDIN_EOF))
-
-    # Signals and the terminal
-
-    def _report_signals(self) -> None:
-        if self._reporting:
-            return
-        self._reporting = True
-        for signum in _REPORTED:
-            # Also signals that the caller ignores: Slurm's srun handles SIGHUP under nohup, too (22.05).
-            signal.signal(signum, self._on_signal)
-        signal.signal(signal.SIGWINCH, self._on_resize)
-
-    def _on_signal(self, signum: int, _frame: object) -> None:
-        if signum == signal.SIGCONT and self._terminal.raw:
-            self._terminal.set_raw()  # the shell has changed the terminal's mode meanwhile
-        if self._open:
-            self._send(self._open[-1], frame(SIGNAL, b"%d" % signum))
-
-    def _on_resize(self, _signum: int, _frame: object) -> None:
-        for fd in (0, 1, 2):
-            if os.isatty(fd) and self._open:
-                columns, rows = os.get_terminal_size(fd)
-                self._send(self._open[-1], frame(WINSIZE, b"%dx%d" % (rows, columns)))
-                return
-
-    def _set_raw(self, on: bool) -> None:
-        if on:
-            if not self._reporting:
-                for signum in _DEADLY:
-                    if signal.getsignal(signum) == signal.SIG_DFL:
-                        signal.signal(signum, self._on_deadly)
-            self._terminal.set_raw()
-        else:
-            self._terminal.restore()
-
-    def _on_deadly(self, signum: int, _frame: object) -> None:
-        self._terminal.restore()
-        end_by_signal(signum)
+            self._send_last(frame(STDIN_EOF))
 
     # The child
 

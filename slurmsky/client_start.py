@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 from slurmsky import paths
 
+#: the folder of the sockets of warm nodes, below the state folder
+NODE_SOCKETS = (b"kept", b"doors")
 #: seconds to wait for a new controller while its process runs: a start is slow on a loaded machine
 START_TIMEOUT_S = 600.0
 #: seconds after which a terminal shows that the controller is starting
@@ -67,6 +69,15 @@ def connect_or_start(
 
     Ends the process with ``code`` on failure.
     """
+    from slurmsky import client
+
+    if inside_job and os.path.dirname(path) == os.path.join(client.home(), *NODE_SOCKETS):
+        # The controller serves the sockets of warm nodes, and knows the node of the command's job.
+        inside_job, path = False, os.path.join(client.home(), client.SOCKET_NAME)
+        try:
+            return client.connect_home(path)
+        except OSError as refused:
+            error = refused
     socket = os.fsdecode(path)
     try:
         if isinstance(error, paths.ForeignFolder):

@@ -8,6 +8,22 @@ import signal
 import termios
 from typing import NoReturn
 
+from slurmsky.client import end_by_signal, frame, write
+
+SIGNAL = b"s"
+WINSIZE = b"w"
+_REPORTED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCONT,
+    signal.SIGALRM,
+)
+_DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
 
 class Terminal:
     """Raw mode of the caller's terminal.
@@ -70,6 +86,61 @@ def become(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
         os.execve(program, args, env)
     finally:
         signal.signal(signal.SIGPIPE, before)
+
+
+class TerminalSignals:
+    """The part of a relay that sends the caller's signals and the terminal's sizes."""
+
+    def __init__(self) -> None:
+        self._terminal = Terminal()
+        self._reporting = False
+
+    def _write(self, fd: int, data: memoryview) -> None:
+        try:
+            write(fd, data)
+        except OSError as error:
+            # The terminal was hung up: the server must still receive the SIGHUP, which decides how the job ends.
+            if error.errno != errno.EIO or not self._reporting:
+                raise
+
+    def _send_last(self, data: bytes) -> None:
+        """Send a frame over the connection that owns stdin and signals."""
+        raise NotImplementedError
+
+    def _report_signals(self) -> None:
+        if self._reporting:
+            return
+        self._reporting = True
+        for signum in _REPORTED:
+            # Also signals that the caller ignores: Slurm's srun handles SIGHUP under nohup, too (22.05).
+            signal.signal(signum, self._on_signal)
+        signal.signal(signal.SIGWINCH, self._on_resize)
+
+    def _on_signal(self, signum: int, _frame: object) -> None:
+        if signum == signal.SIGCONT and self._terminal.raw:
+            self._terminal.set_raw()  # the shell has changed the terminal's mode meanwhile
+        self._send_last(frame(SIGNAL, b"%d" % signum))
+
+    def _on_resize(self, _signum: int, _frame: object) -> None:
+        for fd in (0, 1, 2):
+            if os.isatty(fd):
+                columns, rows = os.get_terminal_size(fd)
+                self._send_last(frame(WINSIZE, b"%dx%d" % (rows, columns)))
+                return
+
+    def _set_raw(self, on: bool) -> None:
+        if on:
+            if not self._reporting:
+                for signum in _DEADLY:
+                    if signal.getsignal(signum) == signal.SIG_DFL:
+                        signal.signal(signum, self._on_deadly)
+            self._terminal.set_raw()
+        else:
+            self._terminal.restore()
+
+    def _on_deadly(self, signum: int, _frame: object) -> None:
+        self._terminal.restore()
+        end_by_signal(signum)
 
 
 class Child:

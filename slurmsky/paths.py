@@ -34,6 +34,8 @@ GIVEN_ID = "SLURMSKY_GIVEN_ID"
 REQUESTED_JOB = "SLURMSKY_REQUESTED_JOB"
 #: Set by a client in a repeated request, never in a job: the exit status of the command that ``salloc`` ran.
 CHILD_STATUS = "SLURMSKY_CHILD_STATUS"
+#: A client sets it in a repeated request, never in a job: the warm node that has its session.
+SESSION_NODE = "SLURMSKY_SESSION_NODE"
 
 #: The folder of the launchers, which agents prepend to the PATH of jobs.
 BIN = "SLURMSKY_BIN"

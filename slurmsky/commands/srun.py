@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
+from .. import paths
 from ..agent.job.environment import srun_environment
 from ..controller.command_context import CallerGone, CommandContext
 from ..controller.slurm_errors import Errno, SlurmError
@@ -23,7 +24,7 @@ from ..model.states import OOM_SIGNAL, JobState
 from ..options import submit as options
 from ..options.usage_errors import NOT_CREATED
 from .common import verbosity
-from .common.agent_request import exit_code, lookup_error, reach
+from .common.agent_request import exit_code, lookup_error, reach, rejoin
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
 from .common.job_allocation import Revoked, allocate, await_returned_files, notified, release_allocation
@@ -38,6 +39,8 @@ _STEP_END_S = 5.0  # seconds to wait for the record of a step whose end srun has
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Run a step in the named job, or in a new allocation."""
+    if paths.SESSION_NODE in ctx.env:
+        return await _rejoin(ctx)
     request = options.parse_srun(ctx.args, surroundings(ctx), table(ctx, "srun"))
     text = request.step.jobid or ctx.env.get("SLURM_JOB_ID") or ctx.env.get("SLURM_JOBID")
     if text and not request.step.test_only:
@@ -66,11 +69,30 @@ async def main(ctx: CommandContext) -> int:
     except CallerGone:
         release_allocation(ctx, job, JobState.CANCELLED)
         raise
+    return await _released(ctx, job, code)
+
+
+async def _released(ctx: CommandContext, job: Job, code: int) -> int:
+    """Release the allocation after the step, and return srun's exit code."""
     code_or_signal = await _exit_status(ctx, job, code)
     failed = JobState.OUT_OF_MEMORY if code_or_signal == (0, OOM_SIGNAL) else JobState.FAILED
     release_allocation(ctx, job, failed if code else JobState.COMPLETED, *code_or_signal)
     await await_returned_files(ctx, job)
     return code
+
+
+async def _rejoin(ctx: CommandContext) -> int:
+    """Continue a session that the former controller, or a connection, has left; release its allocation."""
+    job = ctx.controller.job_table.jobs.get(int(ctx.env.get("SLURM_JOB_ID", 0)))
+    if job is None or ctx.env.get(ALLOCATED_VARIABLE) != "1" or job.alloc_pid != ctx.request.pid:
+        return await rejoin(ctx)
+    try:
+        with notified(ctx, job):
+            code = await rejoin(ctx)
+    except CallerGone:
+        release_allocation(ctx, job, JobState.CANCELLED)
+        raise
+    return await _released(ctx, job, code)
 
 
 async def _exit_status(ctx: CommandContext, job: Job, code: int) -> tuple[int, int]:
@@ -127,4 +149,4 @@ async def _session(ctx: CommandContext, job: Job, variables: Mapping[str, str]) 
         ctx.error(f"Unable to confirm allocation for job {job.job_id}: Invalid job id specified")
         return error_exit(ctx)
     ctx.redirect(address, {**variables, **controller.job_variables(job)})
-    return await exit_code(ctx, job)
+    return await exit_code(ctx, job.nodes[0])

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGES = ("agent", "language", "model", "options", "protocol", "report")
-MODULES = ("__init__.py", "client.py", "client_relay.py", "client_start.py", "client_terminal.py", "paths.py")
+MODULES = (
+    "__init__.py", "client.py", "client_relay.py", "client_session.py", "client_start.py", "client_terminal.py",
+    "paths.py",
+)  # fmt: skip
 _OMITTED = ("__pycache__", "__pyinstaller")
 
 

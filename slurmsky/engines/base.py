@@ -188,6 +188,9 @@ class Engine(Protocol):
     def agent_address(self, job_id: int) -> str | None:
         """Path of the unix socket to the job's head agent, or None."""
 
+    async def node_socket(self, node: str) -> str | None:
+        """Unix socket path of a warm node; waits until it is connected. None: it is lost, or no warm node."""
+
     def out_of_reach(self, job_id: int) -> str:
         """Return the known reason why a job's nodes are unreachable, or ""."""
 
@@ -228,6 +231,10 @@ class EngineDefaults:
 
     def drop_followers(self, node: str) -> None:
         """Do nothing."""
+
+    async def node_socket(self, node: str) -> str | None:
+        """Always None."""
+        return None
 
     def out_of_reach(self, job_id: int) -> str:
         """Return ""."""

@@ -115,6 +115,10 @@ class Router:
         name = self._of.get(job_id)
         return self._engines[name].agent_address(job_id) if name is not None else None
 
+    async def node_socket(self, node: str) -> str | None:
+        found = [await engine.node_socket(node) for engine in self._engines.values()]
+        return next(filter(None, found), None)
+
     def out_of_reach(self, job_id: int) -> str:
         name = self._of.get(job_id)
         return self._engines[name].out_of_reach(job_id) if name is not None else ""

@@ -18,6 +18,9 @@ client's half, because it must not import other modules; a test compares the two
                                                     T  raw terminal: b"1" on, b"0" off
                                                     H  report signals from now on
     f  reply to Q (list: index, errno, bytes)       Q  read a file (list: most bytes, paths)
+    D  continue a session over this connection      D  this session's token; or: the session continues after this
+       (list: token, bytes received)                   number of the client's bytes
+    a  bytes received of a session with a token     a  as the client's
                                                     A  the server exits: send the request to its successor
                                                     W  K=V: where this connection breaks, send the request with this
                                                        variable to the next controller; empty: no longer
@@ -54,6 +57,11 @@ HANDLE_SIGNALS = b"H"
 AGAIN = b"A"
 RESUME = b"W"
 READ_FILE = b"Q"
+
+# A session with a token counts bytes from the frame with the token on (the client's: after its request).
+SESSION = b"D"
+ACK = b"a"
+ACK_BYTES = 1 << 16  # received bytes after which an end sends an ACK
 
 JSON = b"J"
 

@@ -120,7 +120,8 @@ def test_the_middle_is_pure(path: Path) -> None:
     assert not impure
 
 
-CLIENT = ("client", "client_application", "client_relay", "client_setup", "client_start", "client_terminal")
+PARTS = ("", "_application", "_relay", "_session", "_setup", "_start", "_terminal")
+CLIENT = tuple(f"client{part}" for part in PARTS)
 
 
 @pytest.mark.parametrize("name", CLIENT)

@@ -25,6 +25,7 @@ CLIENT_FILES = [
     "__init__",
     "client",
     "client_relay",
+    "client_session",
     "client_setup",
     "client_application",
     "client_start",

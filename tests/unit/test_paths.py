@@ -15,7 +15,13 @@ from slurmsky import paths
 
 PACKAGE = Path(slurmsky.__file__).parent
 #: modules that repeat names because they must not import paths: the client's, and those of the pure rooms
-STAND_ALONE = {"client.py", "client_start.py", "model/spec.py", "translate/sky_task/module_command.py"}
+STAND_ALONE = {
+    "client.py",
+    "client_session.py",
+    "client_start.py",
+    "model/spec.py",
+    "translate/sky_task/module_command.py",
+}
 #: rooms whose paths are those of scripts, not files that slurmsky opens
 ABOUT_SCRIPTS = ("translate/", "language/", "site/", "report/", "page/", "options/")
 _VARIABLE = re.compile(r"SLURMSKY_[A-Z][A-Z_]*")

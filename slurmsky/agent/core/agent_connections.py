@@ -18,6 +18,7 @@ from ..net.event_loop import READ
 from ..net.spare_descriptor import SpareDescriptor
 
 if TYPE_CHECKING:
+    from ..net.session_channel import Sessions
     from .agent import Agent
 
 
@@ -34,7 +35,8 @@ class AgentConnections:
         #: accepted connections that have not sent a hello
         self.unknown: set[Channel] = set()
         #: handlers of connections, by the role in the hello
-        self.roles: dict[str, Callable[[Channel], None]] = {"holder": self._hold}
+        self.roles: dict[str, Callable[[Channel], None]] = {"holder": self._hold, "session": self._begin}
+        self._sessions: Sessions = {}
         self._listeners: list[socket.socket] = []
         self._spare = SpareDescriptor("the agent of node %s" % agent.node)
 
@@ -61,9 +63,10 @@ class AgentConnections:
             if sock.family == socket.AF_UNIX:
                 self._dispatch(Channel(self._agent.loop, sock))
             else:
+                from ..net.session_channel import SessionChannel
                 from ..net.tls_channel import accept
 
-                accept(self._agent.loop, sock, self._agent.tls_server, self._dispatch)
+                accept(self._agent.loop, sock, self._agent.tls_server, self._dispatch, SessionChannel)
 
     def _dispatch(self, channel: Channel) -> None:
         """Dispatch a new connection when its first frame arrives."""
@@ -75,6 +78,9 @@ class AgentConnections:
                 from .client_requests import serve
 
                 serve(self._agent, channel, payload)
+                return
+            if kind == wire.SESSION:
+                self._rejoin(channel, payload)
                 return
             try:
                 hello = AgentRequest.decode(json.loads(payload)) if kind == wire.JSON else None
@@ -94,6 +100,29 @@ class AgentConnections:
         self.unknown.add(channel)
         channel.on_close = lambda: self.unknown.discard(channel)
         channel.on_frame = first
+
+    def _begin(self, channel: Channel) -> None:
+        """Serve a client whose session may continue over another connection."""
+        from ..net.session_channel import SessionChannel
+        from .client_requests import serve
+
+        if not isinstance(channel, SessionChannel):
+            channel.close(at_once=True)
+            return
+        channel.begin(self._sessions)
+        channel.on_frame = lambda kind, payload: serve(self._agent, channel, payload)
+
+    def _rejoin(self, channel: Channel, payload: bytes) -> None:
+        """Continue a session over this connection; one that this agent does not know is lost."""
+        from ..net.tls_channel import TlsChannel
+
+        token, received = wire.decode_list(payload)
+        session = self._sessions.get(token)
+        if session is not None and isinstance(channel, TlsChannel):
+            session.rejoin(channel, int(received))
+        else:
+            channel.send(wire.EXIT, b"%d" % wire.SESSION_LOST)
+            channel.close()
 
     def _hold(self, channel: Channel) -> None:
         """Keep this agent running while the head agent is connected."""

@@ -99,16 +99,19 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             pass  # the rest is sent when the socket is writable again
         except OSError:
-            # The peer has closed, but frames that it sent before may still arrive: keep reading.
-            self._broken = True
-            self._out.clear()
-            self._unsent = 0
-        if self._out:
-            self._interest()
-            return
+            self._cannot_send()
         self._interest()
-        if self._closing:
+        if self._closing and self._all_sent():
             self._lost()
+
+    def _cannot_send(self) -> None:
+        # The peer has closed, but frames that it sent before may still arrive: keep reading.
+        self._broken = True
+        self._out.clear()
+        self._unsent = 0
+
+    def _all_sent(self) -> bool:
+        return not self._out
 
     def _send(self, batch: list[bytes]) -> int:
         return self.sock.sendmsg(batch)
@@ -148,7 +151,7 @@ class Channel:
         try:
             for kind, payload in self._reader.feed(data):
                 try:
-                    self.on_frame(kind, payload)
+                    self._received(kind, payload)
                 except wire.WireError:
                     raise
                 except Exception:
@@ -160,6 +163,9 @@ class Channel:
 
     def _receive(self) -> bytes:
         return self.sock.recv(READ_SIZE)
+
+    def _received(self, kind: bytes, payload: bytes) -> None:
+        self.on_frame(kind, payload)
 
     def drain(self) -> None:
         """Handle the received frames of a dead peer, then close."""

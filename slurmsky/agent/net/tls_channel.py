@@ -19,6 +19,12 @@ class TlsChannel(Channel):
         super().__init__(loop, sock)
         self._tls = cast(ssl.SSLSocket, sock)
 
+    def release(self) -> ssl.SSLSocket:
+        """Give up the connection without closing it."""
+        self.loop.forget(self.sock.fileno())
+        self.closed = True
+        return self._tls
+
     def _send(self, batch: list[bytes]) -> int:
         try:
             return self._tls.send(b"".join(batch))
@@ -38,7 +44,13 @@ class TlsChannel(Channel):
         return data
 
 
-def accept(loop: Loop, sock: socket.socket, context: ssl.SSLContext | None, greet: Callable[[Channel], None]) -> None:
+def accept(
+    loop: Loop,
+    sock: socket.socket,
+    context: ssl.SSLContext | None,
+    greet: Callable[[Channel], None],
+    make: Callable[[Loop, ssl.SSLSocket], Channel] = TlsChannel,
+) -> None:
     """Run the handshake without blocking the loop, then call ``greet``.
 
     A peer without certificate is refused.
@@ -48,7 +60,8 @@ def accept(loop: Loop, sock: socket.socket, context: ssl.SSLContext | None, gree
         return
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+    # A connection that is cut must not read like one that the peer has closed.
+    tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
     shaken = False
 
     def done(good: bool) -> None:
@@ -59,7 +72,7 @@ def accept(loop: Loop, sock: socket.socket, context: ssl.SSLContext | None, gree
         patience.cancel()
         loop.forget(tls.fileno())
         if good:
-            greet(TlsChannel(loop, tls))
+            greet(make(loop, tls))
         else:
             tls.close()
 

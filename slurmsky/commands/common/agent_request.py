@@ -57,6 +57,8 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
 
     ``env``: additional variables for the agent. None if no agent has the job.
     """
+    if paths.SESSION_NODE in ctx.env:
+        return await rejoin(ctx)
     controller = ctx.controller
     job = controller.find_job(wanted)
     if job is not None:
@@ -66,10 +68,21 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
         return None
     # The agent knows jobs by single ids, not by array or het notation.
     ctx.redirect(address, {paths.JOB_ID: str(job.job_id), **env})
-    return await exit_code(ctx, job)
+    return await exit_code(ctx, job.nodes[0])
 
 
-async def exit_code(ctx: CommandContext, job: Job) -> int:
+async def rejoin(ctx: CommandContext) -> int:
+    """Connect the caller to its session, whose connection was cut, and return the exit code."""
+    node = ctx.env[paths.SESSION_NODE]
+    address = await ctx.controller.engine.node_socket(node)
+    if address is None:
+        ctx.error(f"Node failure on {node}")
+        return 1
+    ctx.redirect(address, {})
+    return await exit_code(ctx, node)
+
+
+async def exit_code(ctx: CommandContext, node: str) -> int:
     """Exit code of a session with an agent.
 
     Returns 1 and prints an error if the agent died.
@@ -79,5 +92,5 @@ async def exit_code(ctx: CommandContext, job: Job) -> int:
         if frame.kind == wire.SESSION_EXIT:
             code = int(frame.payload)
             if code < 0:
-                ctx.error(f"Node failure on {job.nodes[0]}")
+                ctx.error(f"Node failure on {node}")
             return abs(code)

@@ -54,8 +54,8 @@ class NodeSockets:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-        async def to_agent(_hello: dict[str, Any]) -> Streams:
-            return await self._connect(node, "")
+        async def to_agent(hello: dict[str, Any]) -> Streams:
+            return await self._connect(node, hello["role"])
 
         async def to_relay(_hello: dict[str, Any]) -> Streams:
             return await self._connect(node, "desk")
@@ -64,7 +64,8 @@ class NodeSockets:
             return self._adapt(node, request)
 
         back = self._reconnected[node] = asyncio.Event()
-        socket = self._sockets[node] = ProxySocket(self.path(node), to_agent, self._controller, adapt=adapt)
+        socket = ProxySocket(self.path(node), to_agent, self._controller, adapt=adapt, role="session")
+        self._sockets[node] = socket
         await socket.open()
         self._parked[node] = background(keep_parked(to_relay, self._controller, back))
 

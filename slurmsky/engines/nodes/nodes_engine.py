@@ -140,6 +140,13 @@ class NodesEngine(WarmAgents):
             return None
         return str(self._socket(placed.nodes[0]))
 
+    async def node_socket(self, node: str) -> str | None:
+        try:
+            await self._linked(node)
+        except EngineError:
+            return None
+        return str(self._socket(node))
+
     def awaited(self, job_id: int) -> str:
         placed = self._placed.get(job_id)
         if placed is None or placed.ready:

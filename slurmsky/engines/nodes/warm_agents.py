@@ -239,17 +239,20 @@ class WarmAgents(LocalEngine):
         """Connect a command to a node.
 
         A command of this machine waits until the node is reconnected or lost.
+        ``role``: "session", "agent" to continue a session, or "desk" for the commands of the node.
         """
-        for pause in () if role else RETRY_S:
+        if role == "desk":
+            return await self._streams(node, role)
+        for pause in RETRY_S:
             try:
-                await self._linked(node)
-                return await self._streams(node, role)
+                link = await self._linked(node)
+                return await self._streams(node, role if role == "session" and not link.outdated else "")
             except EngineError as error:
                 raise OSError(str(error)) from error
             except OSError as error:
                 log.info("node %s: %s", node, error)
             await asyncio.sleep(pause)
-        return await self._streams(node, role)
+        return await self._streams(node, "")
 
     async def _ping(self) -> None:
         """Detect agents that stop answering.

@@ -45,8 +45,10 @@ class ProxySocket:
         controller: Path,
         allowed: Sequence[str] = ("*",),
         adapt: Callable[[wire.CommandRequest], wire.CommandRequest] = lambda request: request,
+        role: str = "agent",
     ) -> None:
         self._allowed = allowed
+        self._role = role  # of a new session's connection; "session": it may continue over another connection
         self._adapt = adapt  # rewrites a request for the node, unless the node itself does
         self.path = path
         self._open_one = open_one
@@ -125,21 +127,24 @@ class ProxySocket:
         return replace(request, env=kept) if names else request
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first, request = b"", None
+        first, came = b"", list[wire.Frame]()
         frames = wire.FrameReader()
         try:
-            while request is None:
+            while not came:
                 data = await asyncio.wait_for(reader.read(65536), _FIRST_S)
                 if not data:
                     return
                 first += data
                 came = list(frames.feed(data))
-                request = wire.CommandRequest.from_payload(came[0].payload) if came else None
+            continues = came[0].kind == wire.SESSION
+            request = None if continues else wire.CommandRequest.from_payload(came[0].payload)
         except (wire.WireError, asyncio.TimeoutError):
             return
         try:
-            if request.command in _AGENT_COMMANDS:
+            if request is None:
                 line = await self._open_one({"role": "agent"})
+            elif request.command in _AGENT_COMMANDS:
+                line = await self._open_one({"role": self._role})
                 length = wire.HEADER_SIZE + int.from_bytes(first[1 : wire.HEADER_SIZE], "big")
                 first = (
                     wire.encode(wire.REQUEST, self._adapt(self._without_credentials(request)).to_payload())
@@ -148,8 +153,9 @@ class ProxySocket:
             else:
                 line = await asyncio.open_unix_connection(str(self._controller))
         except (HeadUnreachable, OSError) as error:
-            log.warning("%s: %s", request.command, error)
-            text = f"{request.command}: error: Unable to contact the nodes of the job: {error}\n"
+            command = request.command if request is not None else "slurmsky"
+            log.warning("%s: %s", command, error)
+            text = f"{command}: error: Unable to contact the nodes of the job: {error}\n"
             writer.write(wire.encode(wire.STDERR, text.encode("utf-8", "surrogateescape")))
             writer.write(wire.encode_int(wire.EXIT, 1))
             await writer.drain()

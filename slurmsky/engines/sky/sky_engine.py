@@ -272,6 +272,10 @@ class SkyEngine(SkyRuns):
         session = self._sessions.known(watch.folder) if watch is not None else None
         return session.address if session is not None else None
 
+    async def node_socket(self, node: str) -> str | None:
+        """Always None: a managed job's nodes are its own."""
+        return None
+
     def out_of_reach(self, job_id: int) -> str:
         watch = self._watches.get(job_id)
         session = self._sessions.known(watch.folder) if watch is not None else None

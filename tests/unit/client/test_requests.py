@@ -10,28 +10,29 @@ from pathlib import Path
 import pytest
 from thin_client import Peer, Server, argv, call, resize
 
-from slurmsky import client, client_relay, paths
+from slurmsky import client, client_relay, client_session, client_terminal, paths
 from slurmsky.protocol import wire
 
 # Protocol
 
 
-@pytest.mark.parametrize("module", [client, client_relay])
+@pytest.mark.parametrize("module", [client, client_relay, client_session, client_terminal])
 def test_constants_are_those_of_the_codec(module: object) -> None:
     shared = [name for name in dir(wire) if name.isupper() and hasattr(module, name)]
-    assert "STDOUT" in shared
+    assert shared
     assert {name: getattr(module, name) for name in shared} == {name: getattr(wire, name) for name in shared}
 
 
 def test_every_frame_is_known_to_the_client() -> None:
     kinds = {name for name in dir(wire) if name.isupper() and isinstance(getattr(wire, name), bytes)} - {"JSON"}
-    assert kinds <= set(dir(client)) | set(dir(client_relay))
+    assert kinds <= {name for module in (client, client_relay, client_terminal) for name in dir(module)}
 
 
 def test_variables_are_those_of_paths() -> None:
     assert client.HOME.decode() == paths.HOME
     assert client.AGENT.decode() == paths.AGENT
     assert client.SOCKET_NAME.decode() == paths.SOCKET_NAME
+    assert client_session.VARIABLE.decode() == paths.SESSION_NODE
 
 
 @pytest.mark.parametrize(

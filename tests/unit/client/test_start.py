@@ -47,8 +47,8 @@ def clone(tmp_path: Path) -> Path:
     """A copy of the client with a small controller of its own."""
     package = tmp_path / "clone" / "slurmsky"
     package.mkdir(parents=True)
-    modules = ["__init__", "client", "client_application", "client_start", "client_relay", "client_terminal", "paths"]
-    for module in modules:
+    parts = ("", "_application", "_start", "_relay", "_session", "_terminal")
+    for module in ["__init__", *(f"client{part}" for part in parts), "paths"]:
         shutil.copy(ROOT / "slurmsky" / f"{module}.py", package)
     (package / "__main__.py").write_text(CONTROLLER)
     return package.parent
