@@ -108,6 +108,8 @@ def find(site: Site, name: str) -> Module | None:
         if "*" in module.name and re.fullmatch(re.escape(module.name).replace(r"\*", ".*"), name):
             return _of_site(module, name)
     row, version = _shipped_row(name)
+    if row is not None and "python" in row.get("names", ()) and version[:1] not in "23":
+        version = next((part for part in reversed(name.split("/")) if re.fullmatch(r"[23](\.\d+)*", part)), "")
     return None if row is None else _of_row(row, name, version)
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
+from pathlib import Path
 
 from ..script.conversion_tables import EACH_NODE, NETWORK
+from ..script.python_packages import own_files, read_small
 from ..script.toolchains import runs_own_program
 from ..shell.launched_program import own_words
 from ..shell.shell_elements import Command, Statement, Word
@@ -93,7 +95,13 @@ class Ranks(Lines):
         """Whether a program on each node is probably one MPI program."""
         if name and not EACH_NODE.match(name):
             return not name.endswith((".sh", ".bash"))
-        return name.startswith("python") and bool(_MPI_PYTHON.search(self.script.source))
+        return name.startswith("python") and self._mpi_python()
+
+    def _mpi_python(self) -> bool:
+        """Whether the script, or a Python file that it starts, uses MPI."""
+        folder = self.directives.folder
+        files = own_files(self.script.source, Path(folder)) if folder else []
+        return any(_MPI_PYTHON.search(text) for text in (self.script.source, *(read_small(one) or "" for one in files)))
 
     def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
         """Whether mpirun can start a step's tasks.

@@ -21,7 +21,7 @@ _CUDA_FILE = re.compile(
 )
 _REGISTRY = re.compile(r"docker://([\w./:@-]+)")
 #: a program by its path, and not a script
-_BUILT = re.compile(r"[/~](?!.*\.(py|sh|bash|R|r|pl|jl|jar|rb|lua)$)(?!usr/|bin/|opt/conda)[^$]*$")
+_BUILT = re.compile(r"[/~](?!.*\.(py|sh|bash|R|r|pl|jl|jar|rb|lua)$)(?!usr/|s?bin/|opt/conda)[^$]*$")
 _PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")
 
 

@@ -15,6 +15,7 @@ from ..shell.launched_program import launched
 from ..shell.script_commands import Script
 from ..shell.shell_elements import Command
 from .conversion import Reading
+from .inlined_launchers import only_shown
 from .run_text import run_text
 
 _CALLS = re.compile(
@@ -33,6 +34,12 @@ def commands_in_texts(script: Script, reading: Reading) -> None:
         if command.name in ("echo", "printf")
         for word in command.arguments
         if "$(" not in word.raw and "`" not in word.raw
+    ]
+    shown += [
+        (one.value.start, one.value.end, "")
+        for command in script.commands
+        for one in command.assignments
+        if _CALLS.search(one.value.raw) and only_shown(script, one.name)
     ]
     printing = [command for command in script.commands if command.name == "cat" and not command.arguments]
     for start, end, _ in script.documents:

@@ -5,6 +5,7 @@ They use its variables, its commands, or its module system.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class StartedFiles:
         """
         scope = Scope.of(self.script)
         plain: set[str] = set()
-        for one in started(self.script, scope, Project(self.folder)):
+        above = os.path.normpath(os.path.join(self.folder, "..", ".."))  # for scripts that change into these
+        for one in started(self.script, scope, Project(above, work_dir=self.folder)):
             called = next((command for command in one.script.commands if command.name in _CALLS), None)
             if called is not None:
                 self.reading.need(one.line, one.name, f"it calls {called.name}")

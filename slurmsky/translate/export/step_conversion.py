@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
 from ...options.getopt import split
 from ...options.table import load
@@ -160,6 +161,11 @@ class Steps(Ranks):
             return
         if words == ["show", "job"] and self._own_path(statement, command):
             return
+        if words[:1] == ["requeue"] and "SLURM_" in self.script.text(command):
+            self.found.edit(command.start, command.words[-1].end, "exit 1")
+            self.removed.append((command.start, command.words[-1].end))
+            self.found.restarts = True
+            return
         self.found.need(
             command.line, self.script.source[command.start : command.end], "scontrol needs slurmsky's queue"
         )
@@ -185,6 +191,14 @@ class Steps(Ranks):
     def _module_command(self, statement: Statement, command: Command) -> None:
         self._modules(command)
         self._clear(command)
+
+    def _conda_run(self, statement: Statement, command: Command) -> None:
+        """Make the environment of ``conda run -n NAME`` in setup."""
+        texts = command.texts
+        name = next((following for text, following in pairwise(texts) if text in ("-n", "--name")), "")
+        if texts[1:2] == ["run"] and name not in ("", "base") and not self._creates(command, name):
+            made = f"conda env list | grep -q {quoted(f'^{name} ')} || conda env create -n {name} -f environment.yml"
+            self.found.setup += [] if made in self.found.setup else [made]
 
     def _sbcast(self, statement: Statement, command: Command) -> None:
         files = split(load("sbcast"), [word.shown for word in command.words[1:]]).rest
@@ -387,6 +401,7 @@ _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {
     "hash": Steps._check_for_srun,
     "command": Steps._check_for_srun,
     "snakemake": Steps._snakemake,
+    "conda": Steps._conda_run,
     "aprun": Steps._aprun,
     "nextflow": Steps._nextflow,
     "source": Steps._inner_source,

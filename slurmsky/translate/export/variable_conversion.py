@@ -33,7 +33,8 @@ class DirectiveValues:
     partition: str = ""
     array: tuple[int, ...] = ()  # all indices
     file: str = ""  # the script's name
-    former: str = ""  # the submit folder's path on the old cluster
+    folder: str = ""  # the submit folder, where it is known
+    former: str = ""  # its path on the old cluster
 
     @property
     def whole_node(self) -> bool:

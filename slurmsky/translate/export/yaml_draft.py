@@ -245,6 +245,10 @@ class Draft(StorageDraft):
         found = [one_line(note, 160) for note in (*self.reading.notes, *hints(self.script, self.reading.unchanged))]
         if self.directives.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
             found.append("run starts on every node; commands for the first node only are guarded by NODE_RANK 0")
+        if self.start.unbuilt:
+            found.append(
+                f"TODO: build {one_line(', '.join(self.start.unbuilt))} in setup: the workdir has no such file"
+            )
         written = results(self.script)
         if written:
             mount = f"file_mounts: {{/results: {{name: {self._bucket('results')}, mode: MOUNT}}}}"

@@ -36,6 +36,7 @@ from ..sky_task.task import SkyTask
 from ..sky_task.translation_notes import Note, Refused
 from . import conversion
 from .conversion import Dropped, Reading
+from .inlined_launchers import inlined
 from .run_text import BASH, interpreter, run_text, until_exit
 from .slurm_traces import commands_in_texts, slurm_use
 from .started_files import StartedFiles
@@ -100,7 +101,7 @@ def export_yaml(
     Raises Refused with Slurm's text if SkyPilot cannot provide such nodes.
     """
     source = re.sub(r"(?m)^\s*#[^!\n].*$", lambda line: _UNPRINTABLE.sub("", line[0]), source)
-    spec, source = specs[0], until_exit(parse(source))
+    spec, source = specs[0], inlined(until_exit(parse(source)))
     guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
     if guessed:
         site = replace(site, gpus=replace(site.gpus, default=_gpu_for(source, site)))
@@ -115,9 +116,12 @@ def export_yaml(
         spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
     # The other components of a het job may name their own partitions.
     others = [(part, (part.partition or partition_of_plan).split(",")[0]) for part in specs[1:]]
-    apart = bool(spec.chdir) and os.path.normpath(spec.chdir or "") != folder  # --chdir, and not the submit folder
+    apart = (
+        bool(folder and spec.chdir) and os.path.normpath(spec.chdir or "") != folder
+    )  # --chdir, and not the submit folder
     asked = needs.of(source)
-    start = origin(script, Scope.of(script), "" if apart else folder, asked.paths)
+    old = spec.chdir if apart and not os.path.isdir(spec.chdir or "") else ""
+    start = origin(script, Scope.of(script), "" if apart and not old else folder, (*asked.paths, old or ""))
     if start.levels:
         above = os.path.normpath(os.path.join(folder, *[".."] * start.levels))
         folder, path = above, os.path.relpath(os.path.join(folder, path or file), above)
@@ -125,7 +129,7 @@ def export_yaml(
     task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
     size = geometry(spec, site.cluster.partition(partition_of_plan))
     directives = _directive_values(spec, task, size, partition, file, source)
-    directives = replace(directives, file=path or file, former=start.former)
+    directives = replace(directives, file=path or file, folder=folder, former=start.former)
     reading = _read(script, source, directives, site)
     reading.dropped += dropped
     reading.envs.update(_exported(spec.export))
@@ -171,7 +175,7 @@ def export_yaml(
     )
     if not reading.needs and folder and spec.chdir and apart:
         _work_dir(draft, os.path.normpath(spec.chdir), folder)
-    elif not reading.needs:
+    elif not reading.needs and not apart:
         _upper_workdir(draft, folder)
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
     return ExportedYaml(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)

@@ -70,6 +70,8 @@ class NodeDraft:
         notes: dict[str, str] = {}
         if wanted.get("cpus") == "1+" and ("accelerators" in wanted or self.spec.exclusive is not None):
             del wanted["cpus"]  # any node with GPUs has more CPUs, as has the whole node of --exclusive
+        if self.reading.restarts and not self.reading.needs:
+            wanted["job_recovery"] = {"max_restarts_on_errors": 3}
         server = server_of(self.script)
         if server and not self.reading.needs:
             wanted["ports"] = server.port

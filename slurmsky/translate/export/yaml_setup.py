@@ -17,7 +17,7 @@ from ..script.programs import Source, setup_lines
 from ..script.programs import find as source_of
 from ..script.toolchains import unused
 from ..script.work_folder import below
-from ..shell.launched_program import in_containers
+from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from .conversion import Reading
@@ -47,7 +47,9 @@ def leave_images(script: Script, reading: Reading) -> None:
     """Omit images of modules if containers provide all programs."""
     contained = in_containers(script.commands, Scope.of(script).containers)
     outside = [one for one in script.commands if not any(start <= one.start < end for start, end in contained)]
-    if not contained or any(one.words and one.name not in ANYWHERE | INSTALLERS.keys() | LAUNCHERS for one in outside):
+    prepares = ANYWHERE | INSTALLERS.keys() | LAUNCHERS | {"srun"}
+    others = [one for one in outside if one.words and launched(one).name not in prepares | _RUNTIMES]
+    if not contained or others:
         return
     for module in [module for module in reading.modules if module.image and module.source == "shipped"]:
         reading.modules.remove(module)

@@ -117,6 +117,7 @@ class Reading:
     paths: list[tuple[int, str]] = field(default_factory=list)
     calculates: bool = False  # the script computes with the job's id
     ranks: bool = False  # an mpirun replaced an srun
+    restarts: bool = False  # the script submits itself again after a failure
     workdir: bool = False  # the submit folder is needed
     devices: int = 0  # GPUs that the script chooses by their numbers
     former: str = ""  # the path on the old cluster of what is the workdir

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ..shell.launched_program import launched
+from ..shell.launched_program import Launched, launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
@@ -24,6 +24,7 @@ LEVELS = 5
 #: programs that read a file of this name in their working directory
 _READ = {"make": "Makefile", "snakemake": "Snakefile", "cargo": "Cargo.toml"}
 _CODE = re.compile(r"\.(py|sh|bash|R|r|jl|m|pl|smk|nf)$")
+_BUILDERS = words("make cmake gcc g++ gfortran mpicc mpicxx mpif90 nvcc icc ifort go cargo ninja git wget tar unzip cp")
 _STARTERS = words("python python3 bash sh source . Rscript julia torchrun accelerate deepspeed")
 
 
@@ -31,12 +32,13 @@ class Origin(NamedTuple):
     """A submit folder.
 
     ``levels``: above the given folder; ``missing``: programs of the script that it lacks; ``former``: its path on the
-    old cluster, where the script names it.
+    old cluster, where the script names it; ``unbuilt``: its compiled programs that nobody has built there.
     """
 
     levels: int
     missing: tuple[str, ...] = ()
     former: str = ""
+    unbuilt: tuple[str, ...] = ()
 
 
 def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ()) -> Origin:
@@ -56,11 +58,14 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ())
     named = list(dict.fromkeys(_named(script, scope, code_folder(script, scope))))
     if not named:
         return Origin(0)
+    built = any(launched(command).name in _BUILDERS for command in script.commands)
+    started = {posixpath.normpath(path) for path in _by_path(script, scope)} if not built else set()
     counts = [sum(_is_file(base, path) for path in named) for base in bases]
     best = counts.index(max(counts))
     missing = [path for path in named if not _is_file(bases[best], path) and not path.startswith("..")]
-    programs = [path for path in missing if _CODE.search(path) or path.startswith("./")]
-    return Origin(best, () if counts[best] else tuple(programs[:3]))
+    programs = [path for path in missing if _CODE.search(path)]
+    unbuilt = [path for path in missing if path in started and not _CODE.search(path)]
+    return Origin(best, () if counts[best] else tuple(programs[:3]), "", tuple(unbuilt[:3]))
 
 
 def _candidates(folder: str) -> Iterator[str]:
@@ -76,6 +81,18 @@ def _candidates(folder: str) -> Iterator[str]:
         if os.path.lexists(os.path.join(base, ".git")) or above.count("/") < 2 or home.startswith(f"{above}/"):
             return
         base = above
+
+
+def _by_path(script: Script, scope: Scope) -> Iterator[str]:
+    """The programs that a script starts as ``./NAME``."""
+    for command in script.commands:
+        yield from _by_path_of(launched(command, scope.containers), scope)
+
+
+def _by_path_of(found: Launched, scope: Scope) -> Iterator[str]:
+    program = scope.expand(found.words[0]) if found.words and not found.inside else ""
+    if program.startswith("./") and "$" not in program:
+        yield program
 
 
 def _is_file(base: str, path: str) -> bool:
@@ -96,7 +113,7 @@ def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
         texts = [scope.expand(word) for word in found.arguments]
         if found.name == "mkdir":
             made.update(text.rstrip("/") for text in texts)
-        paths = [path for path in files_beside([command]) if path]
+        paths = [*(path for path in files_beside([command]) if path), *_by_path_of(found, scope)]
         paths += [text for text in texts[:4] if _CODE.search(text) and found.name in _STARTERS]
         if found.name in _READ and not any(text.startswith(("-C", "-f", "-s", "--snakefile")) for text in texts):
             name = _READ[found.name]

@@ -7,6 +7,7 @@ below one folder, and runs none of them.
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import parse
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
-from .conversion_tables import one_line
+from .conversion_tables import one_line, quoted
 
 MAX_FILES = 40
 MAX_BYTES = 1 << 19
@@ -60,13 +61,18 @@ def started(source: str) -> list[str]:
     scope = Scope.of(script)
     files = []
     contained = in_containers(script.commands, scope.containers)
+    where = ""  # the working directory
     for command in script.commands:
         found = launched(command, scope.containers)
         if any(start < command.start < end for start, end in contained):
             continue
+        if found.name == "cd" and found.arguments and not command.blocks:
+            target = scope.expand(found.arguments[0])
+            where = "" if target[:1] in ("/", "~", "$", "-") else posixpath.join(where, target)
         if not found.inside and _PYTHON.match(found.name):
             texts = [scope.expand(word).removeprefix("$PWD/") for word in found.arguments]
-            files += [text for text in texts if text.endswith(".py")]
+            named = (text for text in texts if text.endswith(".py"))
+            files += [posixpath.normpath(posixpath.join(where, text)) for text in named]
     return files
 
 
@@ -93,8 +99,10 @@ def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = Fa
     made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]
     if not files or _ENVIRONMENT.search("\n".join((source, *made))):
         return ""
-    if folder and (Path(folder) / "requirements.txt").is_file():
-        return "pip install -r requirements.txt"
+    near = posixpath.join(posixpath.dirname(files[0]) if files[0].endswith(".py") else "", "requirements.txt")
+    for file in ("requirements.txt", near):
+        if folder and (Path(folder) / file).is_file():
+            return f"pip install -r {quoted(file)}"
     if folder and not framework and (Path(folder) / "environment.yml").is_file():
         return "conda env create -n job -f environment.yml"
     if folder and all(name.endswith(".py") and (Path(folder) / name).is_file() for name in files):

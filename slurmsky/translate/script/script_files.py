@@ -213,7 +213,7 @@ def argument_variables(script: Script) -> list[str]:
     given = [command for command in script.commands if command.name == "set" and "--" in command.texts[1:-1]]
     if given and not any(word.raw.strip('"') in ("$@", "$*") for command in given for word in command.words):
         return []  # the script sets its arguments itself
-    if read & {"@", "*"}:
+    if read & {"@", "*"} or (read and any(command.name == "shift" for command in script.commands)):
         return ["$ARGS"]
     count = max((int(name) for name in read if name.isdecimal()), default=0)
     return [f"$ARG{number}" for number in range(1, count + 1)] or (["$ARGS"] if read else [])

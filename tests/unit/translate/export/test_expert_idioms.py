@@ -290,6 +290,50 @@ def test_a_folder_above_which_the_script_reads_is_no_workdir() -> None:
     assert "cd /srv/me/seamseg/scripts" in found.fields["run"] and "# TODO: /srv/me is on the old cluster" in found.yaml
 
 
+@pytest.mark.parametrize(
+    ("body", "run"),
+    [
+        ('run="srun -n 4"\n${run} ./a', "mpirun -np 4 --use-hwthread-cpus ./a\n"),
+        ('cmd="srun python a.py"\necho $cmd\n$cmd', 'cmd="srun python a.py"\necho $cmd\npython a.py\n'),
+        ('run="srun -n1"\ncom="$run python a.py"\ntime ${com} 2>&1', "time python a.py 2>&1\n"),
+        ('for i in 1 2; do\n  c="srun -n1 ./a $i"\n  eval "$c"\ndone', "for i in 1 2; do\n  ./a $i\ndone\n"),
+    ],
+)
+def test_a_launcher_in_a_variable_is_read_where_it_is_used(body: str, run: str) -> None:
+    found = export(body, "-N1;--ntasks=4" if "4" in body else "")
+    assert not found.needs and "\n".join(filter(None, found.fields["run"].split("\n"))) + "\n" == run
+
+
+def test_an_mpirun_in_a_variable_reaches_all_nodes() -> None:
+    found = export('M="mpirun -n $SLURM_NTASKS"\n$M ./a', "-N2;--ntasks-per-node=4")
+    assert "mpirun -H $(echo" in found.fields["run"] and "remove num_nodes" not in found.yaml
+
+
+def test_a_job_that_requeues_itself_restarts_on_errors() -> None:
+    found = export("./a || scontrol requeue $SLURM_JOB_ID")
+    assert found.fields["run"] == "./a || exit 1\n"
+    assert found.fields["resources"]["job_recovery"] == {"max_restarts_on_errors": 3}
+
+
+def test_an_environment_of_conda_run_is_made_in_setup() -> None:
+    assert "conda env create -n x -f environment.yml" in export("conda run -n x python a.py").fields["setup"]
+
+
+def test_a_program_that_the_workdir_lacks_is_built_in_setup(tmp_path: Path) -> None:
+    assert "TODO: build main in setup" in export("mpirun ./main", folder=str(tmp_path)).yaml
+    assert "TODO: build" not in export("make\nmpirun ./main", folder=str(tmp_path)).yaml
+
+
+def test_python_files_of_mpi_are_one_program_on_all_nodes(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("from mpi4py import MPI\n")
+    found = export("srun python a.py", "-N2;--ntasks-per-node=1", folder=str(tmp_path))
+    assert "mpirun -np 2" in found.yaml or found.needs
+
+
+def test_variables_of_the_caller_that_are_secrets_are_secrets() -> None:
+    assert export('./a --key "$WANDB_API_KEY"').fields["secrets"] == {"WANDB_API_KEY": None}
+
+
 def test_the_jar_of_gatk_is_gatk() -> None:
     found = export("java -jar /cvmfs/x/gatk-package-4.0.8.1-local.jar SplitNCigarReads --input a.bam")
     assert found.fields["run"] == "gatk SplitNCigarReads --input a.bam\n" and "gatk4" in found.fields["setup"]

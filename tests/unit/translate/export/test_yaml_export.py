@@ -235,7 +235,7 @@ def test_mpirun_gets_the_nodes() -> None:
         ("srun $SRUN_ARGS ./a", "", "from a variable"),
         ("x=$(sbatch --parsable b.sh)", "", "sbatch needs"),
         ("squeue --me", "", "squeue needs"),
-        ("scontrol requeue $SLURM_JOB_ID", "", "scontrol needs"),
+        ("scontrol requeue 12", "", "scontrol needs"),
         ("echo ${SLURM_RESTART_COUNT:-0}", "", "no counterpart of SLURM_RESTART_COUNT"),
         ("echo $SLURM_PROCID", "-n2", "no counterpart of SLURM_PROCID"),
         ("seq 3 | xargs -P2 srun -n1 echo", "", "xargs starts srun"),
@@ -503,7 +503,7 @@ def test_the_scripts_own_folder_is_the_submit_folder() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ['run="srun -n 4 ./x"\neval $run', "cat > run.sh <<E\nsrun ./x\nE\nbash run.sh",
+    ['run="srun -n 4 ./x"\n./later "$run"', "cat > run.sh <<E\nsrun ./x\nE\nbash run.sh",
      "cat > bind <<E\nexport CUDA_VISIBLE_DEVICES=\\$SLURM_LOCALID\nE\nbash bind"],
 )  # fmt: skip
 def test_slurms_words_in_a_text_need_the_agent(body: str) -> None:

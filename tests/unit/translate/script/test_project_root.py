@@ -38,7 +38,8 @@ def find(body: str, folder: Path) -> Origin:
         ("source env.sh; python ../../train.py", Origin(0)),
         ("python other.py", Origin(0, ("other.py",))),
         ("python beyond.py", Origin(0, ("beyond.py",))),  # above the repository
-        ("./built/solver in.txt", Origin(0)),
+        ("./built/solver in.txt", Origin(0, (), "", ("built/solver",))),
+        ("make; ./built/solver in.txt", Origin(0)),
         ("echo train.py; cd $WHERE; python train.py", Origin(0)),
         ("cd /home/me/net; python train.py", Origin(2, (), "/home/me/net")),
         ("python /home/me/net/tools/prepare.py", Origin(2, (), "/home/me/net")),
