@@ -93,5 +93,6 @@ def _without_unused(source: str, held: dict[str, str]) -> str:
             name = command.assignments[0].name if alone else ""
             if name in held and not re.search(rf"\$\{{?{re.escape(name)}\b", source):
                 rest = source[command.end :]
-                source = source[: command.start] + (rest[1:].lstrip(" ") if rest.startswith(";") else rest)
+                before = source[: command.start]
+                source = before.rstrip(" \t") + rest if rest.startswith("\n") else before + rest.lstrip("; ")
     return source

@@ -61,7 +61,7 @@ def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> 
     unknown = "no package is known for it: install it in setup, or use an image that contains it"
     given = {name for module in modules for name in module.gives}
     missing = [name for name in asked.unknown if name.lower() not in loaded and name not in given]
-    missing = [name for name in missing if re.split("[-_]", name.lower())[0] not in loaded][:6]
+    missing = [name for name in missing if name.lower().partition("_")[0] not in loaded][:6]
     missing = [] if imaged else [name for name in missing if not (given and _OF_SUITES.search(name))]
     return [Dropped(0, one_line(name), licensed) for name in asked.licensed] + [
         Dropped(0, one_line(name), unknown) for name in missing

@@ -29,6 +29,9 @@ _MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
 _TRAINS = re.compile(r"(?i)MASTER_(ADDR|PORT)|\bNCCL_|torch|lightning|deepspeed|\bWORLD_SIZE|fsdp|\bddp\b")
 _MPI_PYTHON = re.compile(r"(?m)^[^#\n]*(mpi4py|horovod|\bhvd\b)")
 _HYDRA = re.compile(r"-(ppn|perhost|genv|genvall|genvlist|bootstrap|rr)$")
+#: options that name a network card, and the cards of clusters
+_CARD_OPTION = re.compile(r"-{1,2}[\w-]*(?:interface|ifname|iface|nic)")
+_CARD = re.compile(r"(?:ib|hsn|opa|ipogif|bond|roce|mlx5?_)[\w.:]*")
 
 
 class Ranks(Lines):
@@ -140,6 +143,8 @@ class Ranks(Lines):
         exported = re.findall(r"(?m)^\s*export\s+(\w+)=", self.script.source)
         names = [name for name in dict.fromkeys((*self.found.envs, *exported)) if not name.startswith("OMPI_ALLOW")]
         known = [name for name in names if name not in ("PATH", *self.found.secrets) and not NETWORK.fullmatch(name)]
+        entered = self.found.activate or any("conda activate" in line for line in self.found.setup)
+        known += ["PATH"] if entered else []  # the environment, which a login over ssh does not enter
         return "".join(f" -x {name}" for name in known if name not in given)
 
     def _without_network(self, command: Command) -> None:
@@ -152,6 +157,16 @@ class Ranks(Lines):
                 self.found.edit(words[at - 1].end, words[at + 1].end, "")
                 why = "hosts, interfaces or transports of the old cluster"
                 self.found.drop(command.line, f"{word.text} {words[at + 1].raw}", why)
+
+    def _without_cards(self, command: Command) -> None:
+        """Leave out options that name a network card of the old cluster: ``dask-mpi --interface ib0``."""
+        for at, word in enumerate(command.words[1:], 1):
+            option, sign, value = word.shown.partition("=")
+            following = command.words[at + 1] if not sign and at + 1 < len(command.words) else word
+            if _CARD_OPTION.fullmatch(option) and _CARD.fullmatch(value.strip("'\"") or following.shown.strip("'\"")):
+                self.found.edit(command.words[at - 1].end, following.end, "")
+                why = "a network card of the old cluster; the nodes have others"
+                self.found.drop(command.line, f"{option} {value or following.shown}", why)
 
     def _mpirun(self, statement: Statement, command: Command) -> None:
         nodes, texts = self.directives.nodes, [self._known(word) for word in own_words(command)]

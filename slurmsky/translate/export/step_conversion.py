@@ -41,6 +41,7 @@ class Steps(Ranks):
         if any(start < command.start < end for start, end in self.contained):
             return  # in a container, as on the old cluster
         self._foreign_python(command)
+        self._without_cards(command)
         row = _IDIOMS.get(name)
         if row is not None:
             row(self, statement, command)
@@ -194,9 +195,8 @@ class Steps(Ranks):
 
     def _conda_run(self, statement: Statement, command: Command) -> None:
         """Make the environment of ``conda run -n NAME`` in setup."""
-        texts = command.texts
-        name = next((following for text, following in pairwise(texts) if text in ("-n", "--name")), "")
-        if texts[1:2] == ["run"] and name not in ("", "base") and not self._creates(command, name):
+        name = next((following for text, following in pairwise(command.texts) if text in ("-n", "--name")), "")
+        if command.texts[1:2] == ["run"] and name not in ("", "base") and not self._creates(command, name):
             made = f"conda env list | grep -q {quoted(f'^{name} ')} || conda env create -n {name} -f environment.yml"
             self.found.setup += [] if made in self.found.setup else [made]
 

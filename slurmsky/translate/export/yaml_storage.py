@@ -56,7 +56,7 @@ class StorageDraft(NodeDraft):
         bare = [path.rstrip(":*") for path in used if "," not in path and not mount_points.is_mounted(path, known)]
         bare = [path for path in bare if not (mount_points.on_every_node(path) or mount_points.is_scratch(path))]
         tops = {mount_points.top_of(path) for path in bare}
-        missing = sorted(top for top in tops if len(top) > 1)
+        missing = sorted(top for top in tops if len(top) > 1 and not mount_points.is_mounted(top, tops - {top, "/"}))
         if mounts:
             document.put("file_mounts", mounts, inline=notes)
         if volumes:

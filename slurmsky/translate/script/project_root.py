@@ -32,7 +32,7 @@ class Origin(NamedTuple):
     """A submit folder.
 
     ``levels``: above the given folder; ``missing``: programs of the script that it lacks; ``former``: its path on the
-    old cluster, where the script names it; ``unbuilt``: its compiled programs that nobody has built there.
+    old cluster, where the script names it; ``unbuilt``: its programs, started as ./NAME, that do not exist there.
     """
 
     levels: int
@@ -108,7 +108,7 @@ def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
     made: set[str] = set()
     for command in script.commands:
         found = launched(command, scope.containers)
-        if found.inside or found.name in scope.functions:
+        if found.inside or found.name in scope.functions or found.name == "conda":
             continue
         texts = [scope.expand(word) for word in found.arguments]
         if found.name == "mkdir":

@@ -304,6 +304,20 @@ def test_a_launcher_in_a_variable_is_read_where_it_is_used(body: str, run: str) 
     assert not found.needs and "\n".join(filter(None, found.fields["run"].split("\n"))) + "\n" == run
 
 
+@pytest.mark.parametrize("option", ["--interface ib0", "--interface='ib0'", "--interface 'hsn0'"])
+def test_a_network_card_of_the_old_cluster_is_left_out(option: str) -> None:
+    found = export(f"dask-mpi {option} --nthreads 2")
+    assert found.fields["run"] == "dask-mpi --nthreads 2\n" and "network card" in found.yaml
+
+
+def test_a_folder_in_another_one_is_mounted_with_it() -> None:
+    assert "/sdf/x" not in export("singularity exec -B /sdf a.sif ./a /sdf/x/y").yaml.partition("run: |")[0]
+
+
+def test_ranks_on_other_nodes_have_the_environment_of_the_first() -> None:
+    assert " -x PATH " in export("conda activate x\nmpirun ./a", "-N2").fields["run"]
+
+
 def test_an_mpirun_in_a_variable_reaches_all_nodes() -> None:
     found = export('M="mpirun -n $SLURM_NTASKS"\n$M ./a', "-N2;--ntasks-per-node=4")
     assert "mpirun -H $(echo" in found.fields["run"] and "remove num_nodes" not in found.yaml
