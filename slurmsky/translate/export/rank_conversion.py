@@ -159,7 +159,7 @@ class Ranks(Lines):
                 self.found.drop(command.line, f"{word.text} {words[at + 1].raw}", why)
 
     def _without_cards(self, command: Command) -> None:
-        """Leave out options that name a network card of the old cluster: ``dask-mpi --interface ib0``."""
+        """Omit options that name a network card of the old cluster: ``dask-mpi --interface ib0``."""
         for at, word in enumerate(command.words[1:], 1):
             option, sign, value = word.shown.partition("=")
             following = command.words[at + 1] if not sign and at + 1 < len(command.words) else word
