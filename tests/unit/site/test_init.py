@@ -119,7 +119,7 @@ long 2-00:00:00 9 64+ 256000 (null) avx512,intel
 SACCTMGR = """Name|Priority|GraceTime|X|Flags|UsageFactor|GrpTRES|GrpJobs|MaxTRES|MaxWall|MaxTRESPU|MaxJobsPU|MinTRES
 normal|0|00:00:00|||1.000000|||||||
 long|10|00:00:00||DenyOnLimit|1.000000|cpu=4,mem=1000M|3|cpu=2,gres/gpu=1|1-02:00:00|node=1|1|cpu=2
-odd|0|00:00:00||NoDecay|1.000000|billing=7||||||
+odd|0|00:00:00||NoDecay|1.000000|energy=7||||||
 Account|Descr|Org
 root|default root account|root
 vision|computer "vision"|vision
@@ -171,7 +171,7 @@ def test_qos_and_accounts_of_the_old_cluster() -> None:
     assert (long.priority, long.flags, long.limits.grp_jobs) == (10, ("DenyOnLimit",), 3)
     assert long.limits.max_wall_min == 1560
     assert (long.limits.grp_tres, long.limits.min_tres) == ((("cpu", 4), ("mem", 1000)), (("cpu", 2),))
-    assert "# flags was NoDecay" in text and "# grp_tres was billing=7" in text and "# qos was gone" in text
+    assert "# flags was NoDecay" in text and "# grp_tres was energy=7" in text and "# qos was gone" in text
     assert [(one.name, one.description) for one in site.cluster.accounts] == [("vision", 'computer "vision"')]
     part = site.cluster.partitions[0]
     assert (part.allow_qos, part.allow_accounts, part.priority_tier) == (("long", "normal"), ("vision",), 3)

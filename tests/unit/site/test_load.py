@@ -141,7 +141,7 @@ help = "charged project"
         ('[[node]]\nnames="a"\n[[node]]\nnames="b"\n  cpu=2', "5:3", "cpu is not known here. Did you mean cpus?"),
         ("[[node]]\ncpus=2", "1:3", "names is missing"),
         ('[[qos]]\nname="a"\nmax_tres="cpu"', "3:1", "resources are expected"),
-        ('[[qos]]\nname="a"\nmax_tres="billing=4"', "3:1", "resources are expected"),
+        ('[[qos]]\nname="a"\nmax_tres="energy=4"', "3:1", "resources are expected"),
         (
             '[[qos]]\nname="a"\nflags=["NoDecay"]',
             "3:1",
