@@ -194,8 +194,10 @@ def wait_until_gone(home: bytes, former: int | None = None, limit_s: float = 10)
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
             with open(f"/proc/{pid}/stat", "rb") as file:
-                if file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X"):
-                    return
+                state, *fields = file.read().rpartition(b")")[2].split()
+            # A killed process is a zombie before its last thread has closed the sockets (proc(5): num_threads).
+            if state in (b"Z", b"X") and int(fields[16]) <= 1:
+                return
             time.sleep(0.01)
     except (OSError, ValueError):
         return  # the controller has exited, or there is no pid file

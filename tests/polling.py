@@ -52,5 +52,9 @@ def process_state(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """False for a process that has ended, reaped or not."""
-    return process_state(pid) not in ("", "Z")
+    """False for a process whose threads have all ended, reaped or not: its sockets are closed then."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return state != "Z" or int(fields[16]) > 1  # proc(5): num_threads

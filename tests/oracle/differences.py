@@ -38,6 +38,7 @@ _TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
 _BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
 _NO_FIELD = "limits that accounts have only with their associations: 22.05 shows zeroes"
 _HET_SIZES = "how many tasks and nodes components have is looked up later here than srun does"
+_BRACKET = "newer releases refuse a bracket without an end; 22.05 takes `]` for the name's end"
 KNOWN: dict[str, str] = {
     "env:placement-15:0": _PER_NODE,
     # steps
@@ -72,6 +73,9 @@ KNOWN: dict[str, str] = {
     "query:sinfo:19": _NEWER_COLUMN,
     "query:empty:11": _NEWER_COLUMN,
     "env:batch-socket-core:2": "srun of 22.05 does not read SLURM_NTASKS_PER_CORE; opt.c of 25.11 has it",
+    **{f"show:{verb}:11": _BRACKET for verb in ("hostnames", "hostlist", "hostlistsorted")},
+    **{f"fleet:fleet:{number}": _BRACKET for number in (657, 717, 731, 837, 881)},
+    "fleet:fleet:543": "newer releases take text after a bracket as part of the names",
     # one build
     "show:config:0": "MULTIPLE_SLURMD is listed by a build made for several daemons on a host",
     "query:squeue:105": "names the plugins of one build before the message, which is the same",
