@@ -18,6 +18,7 @@ from local_engine import BIN, LocalEngine, local_engine
 
 from slurmsky.engines.sky.api import api_server
 from slurmsky.engines.sky.api.api_client import Client
+from slurmsky.engines.sky.api.api_errors import Unreachable
 from slurmsky.site import load
 
 Answer = TypeVar("Answer")
@@ -174,10 +175,16 @@ def cluster_of(engine: LocalEngine, node: str) -> str:
 
 
 def clusters() -> frozenset[str]:
-    """Names of SkyPilot's clusters that have nodes."""
-    client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
+    """Names of SkyPilot's clusters that have nodes, as soon as the API server has the time to answer."""
     body = {"include_credentials": False, "include_handle": False, "summary_response": True}
-    return frozenset(row["name"] for row in requested(client, client.call("/status", body)) or ())
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            client = api_server.connect(os.environ, load(SITE, "site.toml"), "root")
+            return frozenset(row["name"] for row in requested(client, client.call("/status", body)) or ())
+        except Unreachable:
+            if time.monotonic() > deadline:
+                raise
 
 
 def requested(client: Client, request: Coroutine[Any, Any, Answer]) -> Answer:
