@@ -76,7 +76,7 @@ class Relay(TerminalSignals):
     """Serves a session's requests until its exit code arrives."""
 
     def __init__(self, command: str, channel: ControllerConnection, request: bytes) -> None:
-        super().__init__()
+        super().__init__(self._send_to_last)
         self._command = command
         self._request = request
         self._first = channel
@@ -314,7 +314,7 @@ class Relay(TerminalSignals):
         self._open.remove(channel)
         channel.sock.close()
 
-    def _send_last(self, data: bytes) -> None:
+    def _send_to_last(self, data: bytes) -> None:
         if self._open:
             self._send(self._open[-1], data)
 

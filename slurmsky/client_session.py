@@ -10,12 +10,11 @@ import time
 from typing import TYPE_CHECKING
 
 from slurmsky.client import connect, frame, pack
+from slurmsky.client_relay import ACK, SESSION
 
 if TYPE_CHECKING:
     from slurmsky.client import ControllerConnection
 
-SESSION = b"D"
-ACK = b"a"
 ACK_BYTES = 1 << 16
 #: set in the request with which a client looks for its session at the next controller: the node
 VARIABLE = b"SLURMSKY_SESSION_NODE"

@@ -6,9 +6,12 @@ import errno
 import os
 import signal
 import termios
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from slurmsky.client import end_by_signal, frame, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIGNAL = b"s"
 WINSIZE = b"w"
@@ -89,9 +92,13 @@ def become(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
 
 
 class TerminalSignals:
-    """The part of a relay that sends the caller's signals and the terminal's sizes."""
+    """The part of a relay that sends the caller's signals and the terminal's sizes.
 
-    def __init__(self) -> None:
+    ``send``: sends a frame over the connection that owns stdin and signals.
+    """
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send_last = send
         self._terminal = Terminal()
         self._reporting = False
 
@@ -102,10 +109,6 @@ class TerminalSignals:
             # The terminal was hung up: the server must still receive the SIGHUP, which decides how the job ends.
             if error.errno != errno.EIO or not self._reporting:
                 raise
-
-    def _send_last(self, data: bytes) -> None:
-        """Send a frame over the connection that owns stdin and signals."""
-        raise NotImplementedError
 
     def _report_signals(self) -> None:
         if self._reporting:

@@ -255,9 +255,9 @@ class HeadNode:
                 if event.step.job_id == job.job_id:
                     job.steps[event.step.step_id] = event.step
         if isinstance(event, LaunchRefused):
-            self._failed_script_ended(member, end_event(member.launch.job_id, "FAILED", "JobLaunchFailure"))
+            self._script_ended(member, end_event(member.launch.job_id, "FAILED", "JobLaunchFailure"))
         elif isinstance(event, Ended):
-            self._failed_script_ended(member, event)
+            self._script_ended(member, event)
         elif isinstance(event, Started):
             shares = zip(member.launch.every_share, self.node_info)
             self.log.event(event.but(nodes=tuple(JobNode(share.name, info.ip) for share, info in shares)))
@@ -266,7 +266,7 @@ class HeadNode:
         if event.seq:
             self.channel.send_json(Acknowledge(acks=((event.job_id, event.run, event.seq),)).encode())
 
-    def _failed_script_ended(self, member: WorkerNode, event: Ended) -> None:
+    def _script_ended(self, member: WorkerNode, event: Ended) -> None:
         """Delay a failed script's end: a teardown may have signalled it first."""
         if self.terminated or not (event.exit_code or event.exit_signal):
             self._ended(member, event)
