@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from polling import PATIENCE_S
 
 from slurmsky.model.allocation import Launch
 
@@ -122,6 +123,44 @@ def test_sattach_shows_what_the_tasks_write(job: Job, tmp_path: Path) -> None:
         attached.kill()
     first = int(lines[0][-1])
     assert lines == [["1:", "line", "1", str(first + index)] for index in range(3)]
+
+
+def test_sattach_ends_with_the_highest_exit_code(job: Job, tmp_path: Path) -> None:
+    """A task that a signal ends counts as 0. Source: the oracle; sattach.c _exit_handler."""
+    cluster, launch = job
+    go = tmp_path / "go"
+    wait = f"echo ready; until [ -e {go} ]; do sleep 0.05; done"
+    script = f"{wait}; [ $SLURM_PROCID = 0 ] && kill -9 $$; exit $((SLURM_PROCID + 2))"
+    environment = cluster.client_environment(launch)
+    step = subprocess.Popen(
+        [str(BIN / "srun"), "--overlap", "-n3", "-O", "bash", "-c", script],
+        env=environment,
+        cwd=cluster.work,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    number = ""
+    while not number:
+        number = next((key for key, one in cluster.steps(launch).items() if key != "0" and not one.get("end_time")), "")
+        cluster.head(launch).pump(0.1)
+    with subprocess.Popen(
+        [str(BIN / "sattach"), f"{launch.job_id}.{number}"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    ) as attached:
+        assert attached.stdout is not None
+        assert [attached.stdout.readline() for _ in range(3)] == ["ready\n"] * 3
+        go.touch()
+        _, error = attached.communicate(timeout=PATIENCE_S)
+    step.wait()
+    assert sorted(error.splitlines()) == [
+        f"sattach: error: task {rank} exited with exit code {rank + 2}" for rank in (1, 2)
+    ]
+    assert attached.returncode == 4
 
 
 def test_sstat_prints_the_use_of_resources(job: Job) -> None:

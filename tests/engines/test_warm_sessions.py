@@ -93,7 +93,8 @@ def test_sattach_outlives_the_controller(tmp_path):
             await world.kill_controller()
             (world.project / "go").touch()
             out, err = await asyncio.to_thread(sattach.communicate)
-        assert (out, err) == (b"later\n", b"")
+        assert (out, err) == (b"later\n", b"sattach: error: task 0 exited with exit code 3\n")
+        assert sattach.returncode == 3
 
     WarmWorld(tmp_path).play(what)
 

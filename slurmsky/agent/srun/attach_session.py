@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional
+import os
+from typing import TYPE_CHECKING, Any
 
 from ...protocol import wire
 from ..core.client_requests import elsewhere, leave, parse_context, relay
@@ -69,7 +70,7 @@ class _Attached:
         self.run = run
         self.query = query
         self._width = len(str(sum(map(len, run.shape.ranks)) - 1))
-        self._tail: Optional[bytes] = None
+        self._code = 0  # the highest exit code of a task
 
     def begin(self) -> None:
         """Watch until the step ends or the client disconnects."""
@@ -117,7 +118,11 @@ class _Attached:
             self.run.pause(self)
 
     def exited(self, node: str, rank: int, status: int) -> None:
-        """Do nothing: the tasks' srun reports their ends."""
+        """Report a task with an exit code; one ended by a signal is not reported. Source: sattach.c _exit_handler."""
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
+        if code:
+            self.channel.send(wire.STDERR, b"sattach: error: task %d exited with exit code %d\n" % (rank, code))
+        self._code = max(self._code, code)
 
     def cancelled(self) -> None:
         """Do nothing: sattach reports no cancellation."""
@@ -127,4 +132,4 @@ class _Attached:
         self.channel.on_close = lambda: None
         if self.query.pty:
             self.channel.send(wire.TTY, b"0")
-        leave(self.channel, 0)
+        leave(self.channel, self._code)
