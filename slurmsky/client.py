@@ -283,10 +283,7 @@ def unpack(payload: memoryview) -> list[bytes]:
 
 
 def read_file(payload: memoryview) -> bytes:
-    """Reply to a Q frame: the first readable file.
-
-    Files after the first must be regular.
-    """
+    """Reply to a Q frame: the first readable file. Files after the first must be regular."""
     limit, *paths = unpack(payload)
     problem = 2  # ENOENT
     for index, path in enumerate(paths):

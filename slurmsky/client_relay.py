@@ -117,10 +117,7 @@ class Relay(TerminalSignals):
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
 
     def run(self, kind: bytes, payload: memoryview) -> int:
-        """Serve the session and return its exit code.
-
-        `kind` and `payload` are the first frame to handle.
-        """
+        """Serve the session and return its exit code. `kind` and `payload` are the first frame to handle."""
         try:
             self._handle(self._first, kind, payload)
             self._take_frames(self._first)
@@ -319,10 +316,7 @@ class Relay(TerminalSignals):
             self._send(self._open[-1], data)
 
     def _send(self, channel: ControllerConnection, data: bytes) -> None:
-        """Queue a frame and send it.
-
-        A signal handler must not send in the middle of another frame.
-        """
+        """Queue a frame and send it. A signal handler must not send in the middle of another frame."""
         self._unsent.append((channel, data))
         if not self._sending:
             self._flush()
@@ -374,10 +368,7 @@ class Relay(TerminalSignals):
         self._reap()  # the child may have ended before self._child was set for the handler
 
     def _become(self, fields: list[bytes]) -> None:
-        """Replace this process by a program.
-
-        Returns only if the program cannot be started.
-        """
+        """Replace this process by a program. Returns only if the program cannot be started."""
         count = int(fields[0])
         self._terminal.restore()
         try:

@@ -46,10 +46,7 @@ def progress(text: str) -> None:
 
 
 def run_step(argv: list[str]) -> None:
-    """Run an installer quietly.
-
-    Raises SetupFailed with the last error line that the installer printed.
-    """
+    """Run an installer quietly. Raises SetupFailed with the last error line that the installer printed."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env.pop("VIRTUAL_ENV", None)
     process = subprocess.Popen(
@@ -67,10 +64,7 @@ def run_step(argv: list[str]) -> None:
 
 
 def wait_with_clock(process: subprocess.Popen[str]) -> str:
-    """Wait for a process and return its output.
-
-    A terminal shows the seconds meanwhile.
-    """
+    """Wait for a process and return its output. A terminal shows the seconds meanwhile."""
     began, terminal = time.monotonic(), sys.stderr.isatty()
     while True:
         try:
@@ -84,10 +78,7 @@ def wait_with_clock(process: subprocess.Popen[str]) -> str:
 
 
 def build(root: Path, venv: Path) -> None:
-    """Build a virtual environment with this clone and its dependencies.
-
-    Removes the environment on failure.
-    """
+    """Build a virtual environment with this clone and its dependencies. Removes the environment on failure."""
     shutil.rmtree(venv, ignore_errors=True)  # left by a first call that was killed
     progress(f"first use of {root}: setting up a private environment (once)")
     started = time.monotonic()
@@ -119,10 +110,7 @@ def build(root: Path, venv: Path) -> None:
 
 
 def prepare(root: Path, cache: Path) -> str:
-    """Prepare and return the interpreter of this clone or package.
-
-    A lock admits one call at a time.
-    """
+    """Prepare and return the interpreter of this clone or package. A lock admits one call at a time."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(cache / "lock", "w") as lock:
         try:
@@ -148,10 +136,7 @@ def prepare(root: Path, cache: Path) -> str:
 
 
 def _record_environment(root: Path, cache: Path) -> None:
-    """Record the environment in the clone.
-
-    Calls with another HOME find it there. Skipped in a read-only clone.
-    """
+    """Record the environment in the clone. Calls with another HOME find it there. Skipped in a read-only clone."""
     if (root / "pyproject.toml").exists():
         try:
             (root / ".slurmsky-env").write_text(f"{cache}\n")
@@ -160,10 +145,7 @@ def _record_environment(root: Path, cache: Path) -> None:
 
 
 def interpreter(root: Path, cache: Path) -> str:
-    """Return the interpreter, after building a clone's venv.
-
-    An installed package uses this interpreter.
-    """
+    """Return the interpreter, after building a clone's venv. An installed package uses this interpreter."""
     project, lock = root / "pyproject.toml", root / LOCK
     if not project.exists():
         return sys.executable

@@ -1,7 +1,4 @@
-"""Starts a controller when none answers.
-
-On failure it prints one line with the reason.
-"""
+"""Starts a controller when none answers. On failure it prints one line with the reason."""
 
 from __future__ import annotations
 
@@ -65,10 +62,7 @@ def failure_message(command: str, args: list[str]) -> str:
 def connect_or_start(
     root: str, command: str, args: list[str], path: bytes, inside_job: bool, error: OSError, code: int = 1
 ) -> _socket.socket:
-    """Connect to the controller, after starting one if necessary.
-
-    Ends the process with ``code`` on failure.
-    """
+    """Connect to the controller, after starting one if necessary. Ends the process with ``code`` on failure."""
     from slurmsky import client
 
     if inside_job and os.path.dirname(path) == os.path.join(client.home(), *NODE_SOCKETS):
@@ -107,17 +101,14 @@ _REPAIRED = "SLURMSKY_REPAIRED"
 
 
 def _is_damaged(problem: str) -> bool:
-    """Whether a damaged private environment prevented the controller's start."""
+    """Return whether a damaged private environment prevented the controller's start."""
     venv = os.path.dirname(os.path.dirname(sys.executable))
     ours = os.path.basename(venv).startswith("venv-") and os.path.exists(os.path.join(os.path.dirname(venv), "lock"))
     return ours and any(word in problem for word in _MISSING_PARTS) and _REPAIRED not in os.environ
 
 
 def _repair(root: str, command: str, args: list[str]) -> None:
-    """Rebuild the environment, then run the command.
-
-    client_setup replaces this process.
-    """
+    """Rebuild the environment, then run the command. client_setup replaces this process."""
     venv = os.path.dirname(os.path.dirname(sys.executable))
     setup = os.path.join(root, "slurmsky", "client_setup.py")
     _print_errors("slurmsky: the private environment is damaged and is rebuilt")
@@ -240,10 +231,7 @@ def _interpreter() -> str:
 
 
 def _spawn(root: str, home: str, log_fd: int) -> int:
-    """Start the controller in a new session; return its pid.
-
-    Only the log stays open.
-    """
+    """Start the controller in a new session; return its pid. Only the log stays open."""
     # Run the package, not the controller's module: the package passes the commands to the controller.
     argv = [_interpreter(), "-m", "slurmsky"]
     env = _controller_environment(root, home)
@@ -275,10 +263,7 @@ def _become(argv: list[str], env: dict[str, str], log_fd: int) -> NoReturn:
 
 
 def _wait(pid: int, path: bytes, log: str, before: int) -> _socket.socket:
-    """Wait until the new controller listens; return a connection.
-
-    Raises CannotStart.
-    """
+    """Wait until the new controller listens; return a connection. Raises CannotStart."""
     began = time.monotonic()
     deadline = began + START_TIMEOUT_S
     pause, shown = 0.002, 0

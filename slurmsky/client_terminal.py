@@ -29,24 +29,18 @@ _DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Terminal:
-    """Raw mode of the caller's terminal.
-
-    The relay restores the terminal before it ends.
-    """
+    """Raw mode of the caller's terminal. The relay restores the terminal before it ends."""
 
     def __init__(self) -> None:
         self._saved: list[object] | None = None
 
     @property
     def raw(self) -> bool:
-        """Whether this object has set raw mode."""
+        """Return whether this object has set raw mode."""
         return self._saved is not None
 
     def set_raw(self) -> None:
-        """Set raw mode, which sends each key as typed.
-
-        Without a terminal on stdin nothing changes.
-        """
+        """Set raw mode, which sends each key as typed. Without a terminal on stdin nothing changes."""
         import tty
 
         try:
@@ -79,10 +73,7 @@ def find(name: bytes, path: bytes) -> bytes:
 
 
 def become(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
-    """Replace this process by a program.
-
-    Raises OSError when the program cannot be executed.
-    """
+    """Replace this process by a program. Raises OSError when the program cannot be executed."""
     program = find(args[0], env.get(b"PATH", os.fsencode(os.defpath)))
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # exec keeps ignored signals ignored
     try:
@@ -153,10 +144,7 @@ class Child:
     """
 
     def __init__(self, args: list[bytes], env: dict[bytes, bytes]) -> None:
-        """Start the program.
-
-        Raises OSError when it cannot be found or executed.
-        """
+        """Start the program. Raises OSError when it cannot be found or executed."""
         self._program = find(args[0], env.get(b"PATH", os.fsencode(os.defpath)))
         self._foreground = os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
         # Ctrl-C and Ctrl-\ are for the child from now on, and tcsetpgrp from the background would stop this process.
@@ -177,10 +165,7 @@ class Child:
             raise OSError(int(reason), os.strerror(int(reason)))
 
     def _own_group(self, pid: int) -> None:
-        """Move the child into its own group.
-
-        Parent and child both call this method, so that neither runs before it.
-        """
+        """Move the child into its own group. Parent and child both call this method, so that neither runs before it."""
         try:
             os.setpgid(pid, pid)
         except OSError:
@@ -207,10 +192,7 @@ class Child:
             os._exit(127)
 
     def poll(self) -> int | None:
-        """Exit code after the program's end, else None.
-
-        A negative code is the signal that ended the program.
-        """
+        """Exit code after the program's end, else None. A negative code is the signal that ended the program."""
         pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
         if pid == 0:
             return None
@@ -221,10 +203,7 @@ class Child:
         return os.waitstatus_to_exitcode(status)
 
     def _stop_with_child(self) -> None:
-        """Stop with the child after Ctrl-Z.
-
-        The caller's shell then prints a prompt; SIGCONT continues both.
-        """
+        """Stop with the child after Ctrl-Z. The caller's shell then prints a prompt; SIGCONT continues both."""
         if not self._foreground:
             return
         os.tcsetpgrp(0, os.getpgrp())

@@ -121,10 +121,7 @@ class StatePaths(NamedTuple):
 
     @property
     def lock(self) -> Path:
-        """Lock file (flock) of a client that starts a controller.
-
-        Two clients thus start one controller.
-        """
+        """Lock file (flock) of a client that starts a controller. Two clients thus start one controller."""
         return self.home / LOCK_NAME
 
     @property
@@ -157,10 +154,7 @@ class StatePaths(NamedTuple):
 
 
 def state(env: Mapping[str, str]) -> StatePaths:
-    """Paths of the state folder that an environment names.
-
-    Creates no folder.
-    """
+    """Paths of the state folder that an environment names. Creates no folder."""
     if env.get(HOME):
         return StatePaths(_path(os.path.abspath(env[HOME])))
     return StatePaths(_xdg(env, XDG_STATE_HOME, ".local/state") / "slurmsky")
@@ -183,10 +177,7 @@ def cache(env: Mapping[str, str]) -> Path:
 
 
 class ForeignFolder(OSError):
-    """Error: other users own or can write to the folder.
-
-    ``strerror`` is the reason in one line.
-    """
+    """Error: other users own or can write to the folder. ``strerror`` is the reason in one line."""
 
 
 def check_state(path: str, tighten: bool = False, what: str = "state folder") -> None:

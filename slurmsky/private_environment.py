@@ -16,19 +16,13 @@ COMPLETE = "slurmsky-complete"
 
 
 def _folder() -> Path | None:
-    """Folder of the private environment that runs this process.
-
-    None for another Python.
-    """
+    """Folder of the private environment that runs this process; None for another Python."""
     folder = Path(sys.prefix)
     return folder if folder.name.startswith("venv-") and (folder.parent / "lock").exists() else None
 
 
 def missing() -> str:
-    """Missing part of the private environment, or "".
-
-    "" also means that the environment is not ours.
-    """
+    """Missing part of the private environment, or "". "" also means that the environment is not ours."""
     folder = _folder()
     if folder is None:
         return ""
@@ -38,10 +32,7 @@ def missing() -> str:
 
 
 def request_rebuild() -> bool:
-    """Make the next command rebuild the private environment.
-
-    False if this process runs in another Python.
-    """
+    """Make the next command rebuild the private environment; False if this process runs in another Python."""
     folder = _folder()
     if folder is None:
         return False

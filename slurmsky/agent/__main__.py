@@ -50,10 +50,7 @@ _OPTIONS = (
 
 
 def main(argv: list[str]) -> int:
-    """Run an agent until it is ordered to exit.
-
-    Return 0, or 1 with a line on stderr.
-    """
+    """Run an agent until it is ordered to exit. Return 0, or 1 with a line on stderr."""
     known = dict.fromkeys(_OPTIONS, "")
     options = daemonize.options(argv, {**known, "--bin": os.environ.get(paths.BIN, "")})
     if options is None:
@@ -69,10 +66,7 @@ def main(argv: list[str]) -> int:
 
 
 def _serve(options: dict[str, str]) -> int:
-    """Run the agent until it exits.
-
-    Raises OSError while it starts.
-    """
+    """Run the agent until it exits. Raises OSError while it starts."""
     machine_claim.lock_entry()
     daemonize.tolerate_full_disk()
     daemonize.detach()

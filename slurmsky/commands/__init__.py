@@ -1,7 +1,4 @@
-"""Slurm's commands: one module each, with ``main(ctx)``.
-
-``main`` returns an exit code, or a coroutine of one.
-"""
+"""Slurm's commands: one module each, with ``main(ctx)``. ``main`` returns an exit code, or a coroutine of one."""
 
 from __future__ import annotations
 

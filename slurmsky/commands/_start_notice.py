@@ -26,10 +26,9 @@ _REMEDIES = (
 def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
     """Print at most one line about an accepted job.
 
-    The line says that the job can never start, or that it runs on virtual nodes.
-
-    ``script`` is what sbatch submitted; it is empty for salloc and srun, which report a pending request themselves. A
-    job that merely shares CPUs gets the line on a terminal only; a job that runs without its GPUs always gets it.
+    The line says that the job can never start, or that it runs on virtual nodes. ``script`` is what sbatch submitted;
+    it is empty for salloc and srun, which report a pending request themselves. A job that merely shares CPUs gets the
+    line on a terminal only; a job that runs without its GPUs always gets it.
     """
     controller = ctx.controller
     parts = controller.job_table.components(job)

@@ -12,10 +12,7 @@ from . import _files
 
 
 async def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
-    """Find the faults of a submission.
-
-    The list is empty if a network file system with the job's files hangs.
-    """
+    """Find the faults of a submission. The list is empty if a network file system with the job's files hangs."""
     names = [derived.expand_path(pattern, job) for pattern in (job.stdout, job.stderr, job.stdin)]
     names += [os.path.join(folder, "x") for folder in (job.work_dir, job.submit_dir)]
     return await _files.check(lambda: _faults(ctx, job, script), [*names, _interpreter(script)], [])
@@ -24,12 +21,9 @@ async def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
 def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     """Find the faults that would end the job if it started now.
 
-    Only the files of this machine are checked.
-
-    They concern jobs that use this machine's files.
-
-    A missing folder may still be created before the job starts, so each fault is a warning only. A folder whose name
-    contains the job id gets no warning: programs create such folders after sbatch has printed the id.
+    Only the files of this machine are checked. They concern jobs that use this machine's files. A missing folder may
+    still be created before the job starts, so each fault is a warning only. A folder whose name contains the job id
+    gets no warning: programs create such folders after sbatch has printed the id.
     """
     if not ctx.controller.engine.places_in(job.partition.partition(",")[0]):
         return remarks(ctx, job.submit_dir) if runs_on_sky(ctx, job.partition.partition(",")[0]) else []
@@ -52,7 +46,7 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
 
 
 def runs_on_sky(ctx: CommandContext, partition: str) -> bool:
-    """Whether the partition's jobs run on SkyPilot."""
+    """Return whether the partition's jobs run on SkyPilot."""
     return ctx.controller.engine.engine_name(partition) == "sky"
 
 

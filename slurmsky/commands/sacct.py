@@ -178,10 +178,7 @@ def _het_components(ctx: CommandContext, query: SacctQuery, found: Iterable[Job]
 
 
 def _selects(wanted: JobId, job: Job, whole: bool | None = None) -> bool:
-    """Whether an id of -j selects this record.
-
-    ``whole`` is the value of --whole-hetjob.
-    """
+    """Return whether an id of -j selects this record. ``whole`` is the value of --whole-hetjob."""
     if whole and job.het_job_id:
         return wanted.job_id in (job.het_job_id, *job.het_ids)
     if whole is False and job.het_job_id and wanted.het_offset is None:

@@ -48,10 +48,7 @@ WHAT = "Batch job submission failed"
 
 @streaming
 async def main(ctx: CommandContext) -> int:
-    """Submit the script and print ``Submitted batch job N``.
-
-    With --wait the command waits until the job has ended.
-    """
+    """Submit the script and print ``Submitted batch job N``. With --wait the command waits until the job has ended."""
     known = requested_before(ctx)
     return await _submit(ctx) if known is None else await _wait(ctx, known)
 
@@ -153,10 +150,7 @@ async def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str,
 
 
 def find_file(ctx: CommandContext, name: str, folder: str = "") -> str | None:
-    """Resolve a script name from ``folder``, then along PATH.
-
-    ``folder`` is relative to the caller's current folder.
-    """
+    """Resolve a script name from ``folder``, then along PATH. ``folder`` is relative to the caller's current folder."""
     here = os.path.normpath(os.path.join(ctx.cwd, folder, name))
     if os.access(here, os.R_OK):
         return here
@@ -173,10 +167,7 @@ def _along_path(ctx: CommandContext, name: str) -> list[str]:
 
 
 def job_environment(ctx: CommandContext, export: str | None) -> dict[str, str]:
-    """Environment of the job: the caller's, filtered by --export.
-
-    Variables of an outer job's agent are removed.
-    """
+    """Environment of the job: the caller's, filtered by --export. Variables of an outer job's agent are removed."""
     ours = (paths.AGENT, paths.SCRIPT, paths.GIVEN_ID, paths.REQUESTED_JOB, paths.CHILD_STATUS)
     env = {name: value for name, value in ctx.env.items() if name not in ours}
     spec = exportspec.parse(export if export is not None else "ALL")
@@ -212,10 +203,7 @@ async def _from_file(ctx: CommandContext, source: str) -> dict[str, str]:
 
 
 async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
-    """--test-only: print when and where the job would start.
-
-    With ``quiet`` only errors are printed.
-    """
+    """--test-only: print when and where the job would start. With ``quiet`` only errors are printed."""
     controller = ctx.controller
     who = submitter(ctx)
     try:

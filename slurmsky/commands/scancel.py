@@ -86,10 +86,7 @@ async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
 
 
 def _single_ids(wanted: tuple[JobId, ...]) -> list[JobId]:
-    """Split lists of array elements into single ids.
-
-    The id of a het component becomes its leader's.
-    """
+    """Split lists of array elements into single ids. The id of a het component becomes its leader's."""
     found = []
     for one in wanted:
         tasks = one.task if isinstance(one.task, ArraySpec) else (one.task,)
@@ -110,10 +107,7 @@ def _is_named(one: JobId, job: Job) -> bool:
 
 
 def _own_record(ctx: CommandContext, job: Job, one: JobId | None) -> Job:
-    """Split a pending element off the array's record.
-
-    The request changes that element alone.
-    """
+    """Split a pending element off the array's record. The request changes that element alone."""
     if one is None or not isinstance(one.task, int) or job.array_task_id is not None:
         return job
     return ctx.controller.life.element(job, one.task, cancels=True) or job
@@ -136,10 +130,7 @@ def _filters(query: ScancelQuery) -> str:
 
 
 def _cancel_directly(ctx: CommandContext, query: ScancelQuery, wanted: JobId) -> int:
-    """Cancel the jobs of one id without querying them first.
-
-    An unknown id is no error, as with slurmctld.
-    """
+    """Cancel the jobs of one id without querying them first. An unknown id is no error, as with slurmctld."""
     try:
         found = job_targets.records(ctx.controller, wanted, split=True, cancels=True)
     except SlurmError as error:
@@ -151,7 +142,7 @@ def _cancel_directly(ctx: CommandContext, query: ScancelQuery, wanted: JobId) ->
 
 
 def _passes(ctx: CommandContext, query: ScancelQuery, job: Job) -> bool:
-    """Whether the job passes every filter."""
+    """Return whether the job passes every filter."""
     # Jobs that sbatch did not launch are cancelled by id or name only: "scancel -u me" in a script written for Slurm
     # must not end a service on SkyPilot.
     if job.engine == FOREIGN and query.name is None and not query.jobs:

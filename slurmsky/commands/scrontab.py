@@ -230,10 +230,7 @@ def _replace(ctx: CommandContext, text: str) -> int:
 
 
 def _jobs(ctx: CommandContext, text: str) -> list[_Job]:
-    """Parse the entries of a table, with their options and variables.
-
-    Raises _InvalidTable.
-    """
+    """Parse the entries of a table, with their options and variables. Raises _InvalidTable."""
     variables: dict[str, str] = {}
     found: list[_Job] = []
     pending: list[str] = []  # #SCRON lines of the next entry

@@ -108,7 +108,7 @@ def partition_views(ctx: CommandContext, cluster: ClusterConfig) -> list[Partiti
 
 
 def _passes(query: SinfoQuery, node: Node) -> bool:
-    """Whether a node passes -n, -t, -r and -d."""
+    """Return whether a node passes -n, -t, -r and -d."""
     if node.state is NodeState.FUTURE and not query.future:
         return False
     if query.nodelist is not None and node.config.name not in hostlist.expand(query.nodelist):

@@ -109,10 +109,7 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
 
 
 def _selected(ctx: CommandContext, query: SqueueQuery, found: list[Job], users: Sequence[Test]) -> list[Job]:
-    """Select the jobs of the query.
-
-    With --start, a job without a planned start has an expected one.
-    """
+    """Select the jobs of the query. With --start, a job without a planned start has an expected one."""
     jobs = found
     for test in [] if query.steps is not None else _tests(ctx, query, users):
         jobs = [job for job in jobs if test(job)]
@@ -163,7 +160,7 @@ def _step_filter(query: SqueueQuery, users: Sequence[Test]) -> Callable[[StepRow
 
 
 def _id_selects(job: Job, wanted: JobId) -> bool:
-    """Whether an id selects this job, its array, or this element."""
+    """Return whether an id selects this job, its array, or this element."""
     if wanted.task is None:
         return wanted.job_id in (job.job_id, job.array_job_id)
     return wanted.job_id == job.array_job_id and wanted.task == job.array_task_id
@@ -182,10 +179,7 @@ def _document(ctx: CommandContext, query: SqueueQuery, jobs: list[Job], users: S
 
 
 def _chosen(ctx: CommandContext, query: SqueueQuery) -> tuple[list[Job], str | None]:
-    """Records that --jobs selects, or all records.
-
-    A single unknown id is an error.
-    """
+    """Records that --jobs selects, or all records. A single unknown id is an error."""
     job_table = ctx.controller.job_table
     # The job table may hold thousands of pending and recently ended jobs; most calls need few of them.
     live = None
@@ -231,12 +225,12 @@ def _named(job: Job, wanted: Iterable[JobId]) -> Job | None:
 
 
 def _is_pending_element(task: object, job: Job) -> TypeGuard[int]:
-    """Whether this is a pending element in its array's shared record."""
+    """Return whether this is a pending element in its array's shared record."""
     return isinstance(task, int) and any(task in part for part in job.pending_tasks)
 
 
 def _excludes_ended(query: SqueueQuery) -> bool:
-    """Whether the query excludes all ended jobs."""
+    """Return whether the query excludes all ended jobs."""
     return query.states is None or not {"all", *(state.name for state in JobState if state.finished)} & {*query.states}
 
 
@@ -278,10 +272,7 @@ def _tests(ctx: CommandContext, query: SqueueQuery, users: Sequence[Test]) -> li
 
 
 def _user_tests(ctx: CommandContext, query: SqueueQuery) -> list[Test]:
-    """Conditions for -u, --me and --notme.
-
-    An unknown user name is reported and selects no job.
-    """
+    """Conditions for -u, --me and --notme. An unknown user name is reported and selects no job."""
     tests: list[Callable[[Job], bool]] = []
     caller = submit_uid(ctx)
     if query.me:

@@ -54,10 +54,7 @@ async def _all(ctx: CommandContext, wanted: tuple[JobId, ...], say: Callable[[st
 
 
 async def _ended(ctx: CommandContext, wanted: JobId) -> list[Job]:
-    """Wait until an id's jobs have ended; return their records.
-
-    Jobs that have left memory come from the store.
-    """
+    """Wait until an id's jobs have ended; return their records. Jobs that have left memory come from the store."""
     controller = ctx.controller
     job = controller.find_job(wanted)
     if job is not None and isinstance(wanted.task, int):

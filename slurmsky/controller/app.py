@@ -326,10 +326,7 @@ class Controller:
             self.flush_or_retry()
 
     def flush_or_retry(self) -> None:
-        """Commit now; retry later if the write fails.
-
-        The changes stay in memory until then.
-        """
+        """Commit now; retry later if the write fails. The changes stay in memory until then."""
         try:
             self.flush()
         except StoreError as error:
@@ -363,10 +360,7 @@ class Controller:
         return job
 
     def flush(self) -> None:
-        """Commit now. Raises StoreError.
-
-        After an error the changes stay in memory, and the commit is retried.
-        """
+        """Commit now. Raises StoreError. After an error the changes stay in memory, and the commit is retried."""
         self.job_table.flush()
         self.store_problem = None
         self.idle_time.start_if_due()
@@ -427,10 +421,7 @@ class Controller:
         return self.machine.open(uses, partition) if self.engine.engine_name(partition) == "local" else uses
 
     def _schedule(self) -> float:
-        """Run one pass and apply its plan.
-
-        Return the time of the next pass, or infinity.
-        """
+        """Run one pass and apply its plan. Return the time of the next pass, or infinity."""
         waiting, before = len(self.job_table.pending), time.perf_counter()
         self.job_table.mark_reserved()
         self.followers.release()
@@ -503,10 +494,7 @@ class Controller:
 
     @property
     def busy(self) -> bool:
-        """True if the queue may change without a command.
-
-        A job runs, or a pending job may start.
-        """
+        """True if the queue may change without a command. A job runs, or a pending job may start."""
         job_table = self.job_table
         # Jobs that others launched do not keep the controller running: the next controller reads their final state.
         if any(job_table.jobs[job_id].engine != FOREIGN for job_id in job_table.active):

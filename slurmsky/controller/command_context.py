@@ -136,17 +136,11 @@ class CommandContext:
         self._peer.send(wire.RESUME, _bytes(variable))
 
     def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Run a program in the caller's terminal.
-
-        A CHILD_STATUS frame reports its exit status.
-        """
+        """Run a program in the caller's terminal. A CHILD_STATUS frame reports its exit status."""
         self._peer.send(wire.SPAWN, _program(argv, env))
 
     def become(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Replace the caller's process with a program.
-
-        Later frames are lost.
-        """
+        """Replace the caller's process with a program. Later frames are lost."""
         self._peer.send(wire.BECOME, _program(argv, env))
 
     def signal_child(self, number: int) -> None:
@@ -154,10 +148,7 @@ class CommandContext:
         self._peer.send(wire.CHILD_SIGNAL, str(number).encode())
 
     def redirect(self, address: str, env: Mapping[str, str]) -> None:
-        """Connect the caller to an agent.
-
-        A SESSION_EXIT frame reports the exit code.
-        """
+        """Connect the caller to an agent. A SESSION_EXIT frame reports the exit code."""
         fields = [_bytes(address), *(_bytes(f"{key}={value}") for key, value in env.items())]
         self._peer.send(wire.REDIRECT, wire.encode_list(fields))
 

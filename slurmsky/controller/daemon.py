@@ -33,10 +33,7 @@ SLURMD_PORT = 6818
 
 
 def read_site(env: dict[str, str]) -> Site:
-    """Return the site of this user. Raises SiteError, OSError.
-
-    Without a site file, it consists of this machine.
-    """
+    """Return the site of this user. Raises SiteError, OSError. Without a site file, it consists of this machine."""
     file = paths.site_file(env)
     machine = machine_hardware.detect()
     if file is None:

@@ -219,19 +219,13 @@ class Session(asyncio.Protocol):
         self._writable.set()
 
     def finish(self, code: int) -> None:
-        """Commit the command's changes, then send its exit code.
-
-        The client closes the connection.
-        """
+        """Commit the command's changes, then send its exit code. The client closes the connection."""
         self._service.controller.flush_or_retry()
         self._count()
         self.send(wire.EXIT, str(code & 0xFF).encode())
 
     def _count(self) -> None:
-        """Count the command for sdiag.
-
-        Commands whose caller waits for jobs are counted without their time.
-        """
+        """Count the command for sdiag. Commands whose caller waits for jobs are counted without their time."""
         if self._context is None or not self._began:
             return
         counters = self._service.controller.job_table.counters
@@ -275,10 +269,7 @@ class Service:
         self._last_use = asyncio.get_running_loop().time()
 
     def leave(self) -> None:
-        """Shut down after the current command.
-
-        A new controller serves later requests.
-        """
+        """Shut down after the current command. A new controller serves later requests."""
         self.leaving = True
         self.stopped.set()
 

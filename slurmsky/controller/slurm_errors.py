@@ -1,7 +1,6 @@
 """slurmctld's errors, with Slurm's numbers and texts.
 
-SlurmError
-+-- every error of slurmctld: text, number (errno of slurm_errno.h) and detail lines
+SlurmError +-- every error of slurmctld: text, number (errno of slurm_errno.h) and detail lines
 """
 
 from __future__ import annotations
@@ -100,10 +99,7 @@ class Errno(enum.Enum):
 
 
 class SlurmError(Exception):
-    """An error: its Errno, and detail lines that Slurm prints first.
-
-    The lines have no command's prefix.
-    """
+    """An error: its Errno, and detail lines that Slurm prints first. The lines have no command's prefix."""
 
     def __init__(self, errno: Errno, *details: str) -> None:
         super().__init__(errno.text)

@@ -16,10 +16,7 @@ _OMITTED = ("__pycache__", "__pyinstaller")
 
 
 def entries() -> Iterator[tuple[str, Path]]:
-    """Each file's path in the program's folder, and its present path.
-
-    Raises FileNotFoundError without lark.
-    """
+    """Each file's path in the program's folder, and its present path. Raises FileNotFoundError without lark."""
     package = Path(__file__).parents[1]
     for module in MODULES:
         if (package / module).exists():

@@ -81,27 +81,18 @@ async def wait_and_clear(event: asyncio.Event, seconds: float) -> bool:
 
 
 class EngineError(Exception):
-    """The engine could not accept a request.
-
-    The text gives the reason in one line.
-    """
+    """The engine could not accept a request. The text gives the reason in one line."""
 
     #: the same request may succeed later
     passing = False
 
 
 class NodeUnavailable(EngineError):
-    """No agent can be started on a node.
-
-    The engine reports the node as down and retries later.
-    """
+    """No agent can be started on a node. The engine reports the node as down and retries later."""
 
 
 class Unable(EngineError):
-    """The engine can never run such a job.
-
-    Slurm's error text, and a hint by the engine.
-    """
+    """The engine can never run such a job. Has Slurm's error text and a hint by the engine."""
 
     def __init__(self, text: str, hint: str) -> None:
         super().__init__(text)
@@ -116,10 +107,7 @@ class Engine(Protocol):
     places: bool
 
     async def start(self, launch: Launch) -> None:
-        """Start the job.
-
-        Raises EngineError if its nodes cannot be allocated.
-        """
+        """Start the job. Raises EngineError if its nodes cannot be allocated."""
 
     def follow(self, launch: Launch, behind: int) -> bool:
         """Queue a job to start when a running one ends (``Ended.follower``).
@@ -128,10 +116,7 @@ class Engine(Protocol):
         """
 
     def drop_followers(self, node: str) -> None:
-        """Forget the jobs of ``follow`` that have not started.
-
-        The event FollowersDropped confirms it.
-        """
+        """Forget the jobs of ``follow`` that have not started. The event FollowersDropped confirms it."""
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
         """Send a signal to a part of the job.
@@ -149,16 +134,10 @@ class Engine(Protocol):
         """Continue all processes of the job."""
 
     async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
-        """Release all other nodes of a running job.
-
-        Only engines that place jobs on nodes support this.
-        """
+        """Release all other nodes of a running job. Only engines that place jobs on nodes support this."""
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
-        """Set the time limit of the job or a step to an epoch second.
-
-        None: no limit.
-        """
+        """Set the time limit of the job or a step to an epoch second. None: no limit."""
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
         """Raise Unable at submit for a job that the engine can never run.
@@ -167,10 +146,7 @@ class Engine(Protocol):
         """
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """True if the engine starts all elements of an array at once.
-
-        The engine then enforces %N.
-        """
+        """True if the engine starts all elements of an array at once. The engine then enforces %N."""
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
         """Acknowledge events of job runs.
@@ -195,25 +171,16 @@ class Engine(Protocol):
         """Return the known reason why a job's nodes are unreachable, or ""."""
 
     def awaited(self, job_id: int) -> str:
-        """Return why a job's nodes are not connected yet, or "".
-
-        Only if the engine queues requests.
-        """
+        """Return why a job's nodes are not connected yet, or "". Only for engines that queue requests."""
 
     async def problem(self) -> str:
         """Return the problem that prevents starts now, in one line; or ""."""
 
     async def describe(self) -> list[tuple[bool, str]]:
-        """Health of an engine's services: (healthy, one line).
-
-        For ``slurmsky status`` and doctor.
-        """
+        """Health of an engine's services for ``slurmsky status`` and doctor: (healthy, one line)."""
 
     def lingers(self) -> bool:
-        """True if ended jobs need this engine.
-
-        An otherwise idle controller then keeps running.
-        """
+        """True if ended jobs need this engine. An otherwise idle controller then keeps running."""
 
     def ready_in(self, nodes: Iterable[str]) -> float:
         """Seconds until these nodes are expected up; 0.0: they are up."""
@@ -262,10 +229,7 @@ class EngineDefaults:
 
 
 class Choice(NamedTuple):
-    """An engine, "sky" or "local", and the reason.
-
-    ``sure`` is False while a configured API server does not answer.
-    """
+    """An engine, "sky" or "local", and the reason. ``sure`` is False while a configured API server does not answer."""
 
     engine: str
     reason: str

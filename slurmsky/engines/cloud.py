@@ -28,10 +28,7 @@ class LoginRequired(EngineError):
 
 @dataclass(frozen=True)
 class ManagedJobInfo:
-    """A job of a cloud at the time of a read, its tasks combined.
-
-    Times are epoch seconds, 0.0 unknown.
-    """
+    """A job of a cloud at the time of a read, its tasks combined. Times are epoch seconds, 0.0 unknown."""
 
     managed_job_id: int
     name: str
@@ -56,10 +53,7 @@ class ManagedJobInfo:
 
 @dataclass(frozen=True)
 class Bill:
-    """A cluster's cost in dollars, its hourly price, and its activity.
-
-    An active cluster still costs.
-    """
+    """A cluster's cost in dollars, its hourly price, and its activity. An active cluster still costs."""
 
     dollars: float = 0.0
     hourly: float = 0.0
@@ -92,16 +86,10 @@ class CloudAccount(Protocol):
         """
 
     async def cancel(self, managed_job_ids: Sequence[int]) -> None:
-        """Cancel jobs. Raises EngineError.
-
-        Its ``passing`` is True if the request may succeed later.
-        """
+        """Cancel jobs. Raises EngineError. Its ``passing`` is True if the request may succeed later."""
 
     async def bills(self, clusters: Sequence[str]) -> dict[str, Bill]:
-        """Return bills by cluster. Raises EngineError.
-
-        A cluster that did not start has none.
-        """
+        """Return bills by cluster. Raises EngineError. A cluster that did not start has none."""
 
 
 #: price of a job: a key that jobs of equal price share, and the function that requests it (dollars an hour)
@@ -114,10 +102,7 @@ class CloudEngine(Engine, Protocol):
     account: CloudAccount
 
     def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:
-        """Return a query for a job's price; None: it can never run.
-
-        ``components``: (spec, partition).
-        """
+        """Return a query for a job's price; None: it can never run. ``components``: (spec, partition)."""
 
     def names(self) -> set[str]:
         """Names in the cloud of all jobs of this engine."""
@@ -127,10 +112,7 @@ class CloudEngine(Engine, Protocol):
 
 
 class CloudService(Protocol):
-    """The cloud's server for commands.
-
-    Every coroutine raises EngineError.
-    """
+    """The cloud's server for commands. Every coroutine raises EngineError."""
 
     #: the server's address without passwords
     endpoint: str
@@ -149,19 +131,13 @@ class CloudService(Protocol):
         """Validate a task on the server. Raises RequestRefused."""
 
     async def optimize(self, task: str) -> str:
-        """Return the optimizer's table of infras and prices for a task.
-
-        Raises RequestRefused.
-        """
+        """Return the optimizer's table of infras and prices for a task. Raises RequestRefused."""
 
     async def check_warm_nodes(self, partition: str, warm: WarmNodes, site: Site) -> str:
         """Return why the cloud cannot provide such nodes, or ""."""
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
-        """Write a job's folder and program for nodes without a controller.
-
-        Raises OSError.
-        """
+        """Write a job's folder and program for nodes without a controller. Raises OSError."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -169,10 +145,7 @@ class CloudService(Protocol):
 
 @dataclass(frozen=True)
 class Packed:
-    """A job's shipment.
-
-    ``withheld``: a sentence about the credentials that stay on this machine.
-    """
+    """A job's shipment. ``withheld``: a sentence about the credentials that stay on this machine."""
 
     folder: Path
     program: Path

@@ -13,10 +13,7 @@ from ..model.states import NodeFlag, NodeState
 
 @dataclass(frozen=True)
 class Offer:
-    """A node of an infra, or an instance type.
-
-    ``gpus``: (SkyPilot's name, count, in use).
-    """
+    """A node of an infra, or an instance type. ``gpus``: (SkyPilot's name, count, in use)."""
 
     infra: str  # "slurm/oracle", "kubernetes/ctx", "aws/us-east-1"
     name: str
@@ -31,10 +28,7 @@ class Offer:
     price: float | None = None  # dollars an hour
 
     def within(self, infra: str) -> bool:
-        """True if a site file's ``infra`` includes this node.
-
-        ``infra``: cloud[/region[/zone]], * for any.
-        """
+        """True if a site file's ``infra`` includes this node. ``infra``: cloud[/region[/zone]], * for any."""
         wanted = [part.lower() for part in infra.split("/")]
         have = [part.lower() for part in self.infra.split("/")]
         if wanted and wanted[0] == "k8s":

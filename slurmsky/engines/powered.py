@@ -27,10 +27,7 @@ class LaunchNotes:
 
 @dataclass
 class Order:
-    """A bring-up of nodes, which start and are released together.
-
-    They have network connections to each other.
-    """
+    """A bring-up of nodes, which start and are released together. They have network connections to each other."""
 
     name: str  # of the SkyPilot cluster; never reused
     partition: str
@@ -125,7 +122,4 @@ class PoweredEngine(Engine, Protocol):
         """Number of a node's connected group; 0: the node is off."""
 
     async def price(self, partition: str) -> float:
-        """Return the price of a partition's node in dollars an hour.
-
-        0.0: unknown. Raises EngineError.
-        """
+        """Return the price of a partition's node in dollars an hour. 0.0: unknown. Raises EngineError."""

@@ -1,7 +1,4 @@
-"""Creates the engines of a site.
-
-No module outside the engines' folders names them.
-"""
+"""Creates the engines of a site. No module outside the engines' folders names them."""
 
 from __future__ import annotations
 
@@ -23,10 +20,7 @@ if TYPE_CHECKING:
 def local_engine(
     home: Path, bin_dir: Path | None, environment: dict[str, str], claim: str, on_event: OnEvent
 ) -> LocalEngine:
-    """Return this machine's engine.
-
-    ``claim``: the file whose lock the agents keep while jobs run.
-    """
+    """Return this machine's engine. ``claim``: the file whose lock the agents keep while jobs run."""
     return LocalEngine(home, on_event, bin_dir, environment, claim)
 
 
@@ -53,10 +47,7 @@ class Cloud:
         self.account: CloudAccount = sky_account.SkyAccount(self._client)
 
     async def choose(self, wanted: str, patience_s: float) -> Choice:
-        """Select SkyPilot or this machine.
-
-        ``wanted``: SLURMSKY_ENGINE, which overrides the site's setting.
-        """
+        """Select SkyPilot or this machine. ``wanted``: SLURMSKY_ENGINE, which overrides the site's setting."""
         from .sky.api import api_server
 
         return await api_server.choose(self._environment, self._site, self._client, wanted, patience_s)
@@ -72,10 +63,7 @@ class Cloud:
             self._server = LocalServer(self._client, self._environment)
 
     def jobs_engine(self, inventory: Callable[[], Inventory]) -> CloudEngine:
-        """Return the engine that launches jobs.
-
-        ``inventory``: returns the last one read, while it is recent.
-        """
+        """Return the engine that launches jobs. ``inventory``: returns the last one read, while it is recent."""
         from .sky.sky_engine import SkyEngine
 
         self._start_server()

@@ -39,10 +39,7 @@ class Router:
         self._of[job_id] = engine
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """True if the engine starts all elements of an array at once.
-
-        The engine then enforces %N.
-        """
+        """True if the engine starts all elements of an array at once. The engine then enforces %N."""
         return self._engines[self.engine_name(partition)].packs(spec, partition.split(",")[0])
 
     def _engine(self, job_id: int) -> Engine:
@@ -64,10 +61,7 @@ class Router:
             engine.drop_followers(node)
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise Unable for a job that its engine can never run.
-
-        Also for partitions with different engines.
-        """
+        """Raise Unable for a job that its engine can never run, or whose partitions have different engines."""
         names = {self.engine_name(partition) for _, partition in components}
         if len(names) > 1:
             hint = "components of one job in partitions of this machine and of SkyPilot do not reach each other"

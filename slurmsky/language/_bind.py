@@ -1,7 +1,4 @@
-"""Common syntax of --cpu-bind, --mem-bind and --gpu-bind.
-
-A binding is a list of words, some of which take a list.
-"""
+"""Common syntax of --cpu-bind, --mem-bind and --gpu-bind. A binding is a list of words, some of which take a list."""
 
 from __future__ import annotations
 
@@ -45,10 +42,7 @@ ITEMS: Grammar[tuple[BindItem, ...]] = Grammar("bind", _Build(), BindError)
 
 @dataclass(frozen=True)
 class Bind:
-    """A parsed binding.
-
-    `how` is a word, or the name of a list with its `values`.
-    """
+    """A parsed binding. `how` is a word, or the name of a list with its `values`."""
 
     how: str = ""
     values: tuple[str, ...] = ()

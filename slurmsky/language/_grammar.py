@@ -23,10 +23,7 @@ HUGE = 2**63 - 1
 
 
 class Fault(Exception):
-    """Refusal by a builder of a text that the grammar accepts.
-
-    `Grammar` converts it to the language's own error.
-    """
+    """Refusal by a builder of a text that the grammar accepts. `Grammar` converts it to the language's own error."""
 
     def __init__(self, pos: int, message: str = "", **values: str) -> None:
         super().__init__(pos, message)
@@ -65,10 +62,7 @@ def _text(name: str) -> str:
 
 @cache
 def load(name: str, transformer: object = None, start: str = "start") -> Lark:
-    """Load the LALR parser of grammar/NAME.lark.
-
-    `transformer` builds values while it parses.
-    """
+    """Load the LALR parser of grammar/NAME.lark. `transformer` builds values while it parses."""
     from lark import Lark
 
     inline: Any = None if transformer is None else _Inline(transformer)

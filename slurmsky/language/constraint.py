@@ -15,10 +15,7 @@ from slurmsky.language.syntax_errors import ConstraintError as ConstraintError
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature, which `count` nodes must have.
-
-    0: every node of the job must have the feature.
-    """
+    """One feature, which `count` nodes must have. 0: every node of the job must have the feature."""
 
     name: str
     count: int = 0
@@ -27,7 +24,7 @@ class Feature:
         return self.name + (f"*{self.count}" if self.count else "")
 
     def matches(self, features: Collection[str]) -> bool:
-        """Whether a node with these features has this feature."""
+        """Return whether a node with these features has this feature."""
         return self.name in features
 
     def names(self) -> Iterator[str]:
@@ -59,7 +56,7 @@ class TermGroup:
         return self.kind + text + close + (f"*{self.count}" if self.count else "")
 
     def matches(self, features: Collection[str]) -> bool:
-        """Whether a node satisfies the expression, ignoring counts."""
+        """Return whether a node satisfies the expression, ignoring counts."""
         result = self.terms[0].matches(features)
         for operator, term in zip(self.operators, self.terms[1:]):
             also = term.matches(features)
@@ -88,10 +85,7 @@ class TermGroup:
 
 @dataclass(frozen=True)
 class Alternative:
-    """One way to satisfy an expression.
-
-    `every` has terms for every node, `some` has terms for ``count`` nodes.
-    """
+    """One way to satisfy an expression. `every` has terms for every node, `some` has terms for ``count`` nodes."""
 
     every: tuple[Union[Feature, TermGroup], ...]
     some: tuple[Union[Feature, TermGroup], ...] = ()
@@ -100,7 +94,7 @@ class Alternative:
         return Alternative(self.every + other.every, self.some + other.some)
 
     def matches(self, features: Collection[str]) -> bool:
-        """Whether a node with these features can belong to the job."""
+        """Return whether a node with these features can belong to the job."""
         return all(term.matches(features) for term in self.every)
 
     def pick(self, nodes: Sequence[tuple[str, Collection[str]]]) -> Optional[list[str]]:
@@ -118,10 +112,7 @@ class Alternative:
 
 
 def _spans_nodes(term: Union[Feature, TermGroup]) -> bool:
-    """Whether a term depends on several nodes.
-
-    Such a term has a count, or is a list of alternatives.
-    """
+    """Return whether a term depends on several nodes. Such a term has a count, or is a list of alternatives."""
     return bool(term.count) or (
         isinstance(term, TermGroup) and (term.kind == "[" or any(map(_spans_nodes, term.terms)))
     )

@@ -46,10 +46,7 @@ _GRAMMAR: Grammar[CpuFreq] = Grammar("keyvalues", _Build(), CpuFreqError, start=
 
 
 def parse(text: str) -> CpuFreq:
-    """Parse --cpu-freq.
-
-    Raises CpuFreqError with the line that Slurm prints first.
-    """
+    """Parse --cpu-freq. Raises CpuFreqError with the line that Slurm prints first."""
     try:
         freq = _GRAMMAR.parse(text)
     except CpuFreqError as exc:
@@ -73,10 +70,7 @@ def _known(word: str) -> bool:
 
 
 def _order(word: str) -> tuple[int, int]:
-    """Sort key of a frequency.
-
-    Slurm's codes for named levels exceed any number of kHz.
-    """
+    """Sort key of a frequency. Slurm's codes for named levels exceed any number of kHz."""
     if word.isdecimal():
         return 0, min(int(word[:18]), 2**31)
     return 1, (_LEVELS + _GOVERNORS).index(word)

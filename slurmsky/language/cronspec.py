@@ -50,7 +50,7 @@ class CronSpec:
         return f"{self.text} {self.command}"
 
     def due_on(self, day: date) -> bool:
-        """Whether the command is due on that day."""
+        """Return whether the command is due on that day."""
         if day.month not in self.months:
             return False
         by_day = day.day in self.days
@@ -108,10 +108,7 @@ _GRAMMAR: Grammar[tuple[Union[str, tuple[_Field, ...]], str]] = Grammar("cronspe
 
 
 def parse(text: str) -> CronSpec:
-    """Parse a scrontab line other than comments and variables.
-
-    Raises CronSpecError.
-    """
+    """Parse a scrontab line other than comments and variables. Raises CronSpecError."""
     text = text.strip("\n").lstrip(" \t")
     when, command = _GRAMMAR.parse(text)
     shown = text[: len(text) - len(command)].rstrip(" \t")
@@ -165,10 +162,7 @@ def _folded(values: frozenset[int], top: int) -> frozenset[int]:
 
 
 def _never(spec: CronSpec) -> bool:
-    """Whether an entry is never due.
-
-    None of its months then has its days.
-    """
+    """Return whether an entry is never due. None of its months then has its days."""
     if spec.any_day:
         return False
     longest = max(29 if month == 2 else calendar.monthrange(2023, month)[1] for month in spec.months)

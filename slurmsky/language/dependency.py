@@ -48,10 +48,7 @@ class JobRef:
 
 @dataclass(frozen=True)
 class Condition:
-    """Condition on `jobs`, with a type of TYPES.
-
-    singleton has no jobs, every other type has some.
-    """
+    """Condition on `jobs`, with a type of TYPES. singleton has no jobs, every other type has some."""
 
     type: str
     jobs: tuple[JobRef, ...] = ()
@@ -96,10 +93,7 @@ _Ref = tuple[JobRef, _Tasks]
 
 @dataclass(frozen=True)
 class _Clause:
-    """A condition as written, before elements are expanded.
-
-    `bare_at` is the position of an id without type, or -1.
-    """
+    """A condition as written, before elements are expanded. `bare_at` is the position of an id without type, or -1."""
 
     kind: str
     refs: tuple[_Ref, ...]
@@ -107,10 +101,7 @@ class _Clause:
 
 
 def _conditions(clauses: Iterable[_Clause]) -> Iterator[Condition]:
-    """Expand clauses to one reference per element.
-
-    Duplicates count once, as in Slurm.
-    """
+    """Expand clauses to one reference per element. Duplicates count once, as in Slurm."""
     seen: set[tuple[str, int, Union[int, str, None]]] = set()
     for clause in clauses:
         jobs: list[JobRef] = []

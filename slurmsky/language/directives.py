@@ -82,10 +82,7 @@ class DosLineBreaks(ScriptError):
 
 
 class BadLine(ScriptError):
-    """A line with an unclosed quote or a leading colon.
-
-    `pos` is the line's number.
-    """
+    """A line with an unclosed quote or a leading colon. `pos` is the line's number."""
 
     fatal = True
 
@@ -103,10 +100,7 @@ class DirectiveWord:
 
 @dataclass(frozen=True)
 class DirectiveWords:
-    """Words of each het component, as getopt receives them.
-
-    An ordinary job has one component.
-    """
+    """Words of each het component, as getopt receives them. An ordinary job has one component."""
 
     components: tuple[tuple[DirectiveWord, ...], ...] = ((),)
     errors: tuple[str, ...] = ()  # printed after `sbatch: error: `; submission continues
@@ -147,10 +141,7 @@ def check(script: bytes, max_size: int = MAX_SCRIPT_SIZE) -> None:
 
 
 def lines(script: bytes) -> Iterator[tuple[int, str]]:
-    """Lines of a script with their numbers.
-
-    Bytes that are not UTF-8 become surrogates.
-    """
+    """Lines of a script with their numbers. Bytes that are not UTF-8 become surrogates."""
     start, number = 0, 0
     while start < len(script):
         end = script.find(b"\n", start)

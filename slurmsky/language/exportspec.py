@@ -39,25 +39,19 @@ class ExportSpec:
 
     @property
     def items(self) -> tuple[tuple[str, Optional[str]], ...]:
-        """Pairs (name, value), without ALL, NONE, NIL.
-
-        Value None: taken from the environment.
-        """
+        """Pairs (name, value), without ALL, NONE, NIL. The value None is taken from the environment."""
         named = (text for text in self.texts if text and text.upper() not in ("ALL", "NONE", "NIL"))
         pairs = (text.partition("=") for text in named)
         return tuple((name, value if equals else None) for name, equals, value in pairs)
 
     @property
     def all(self) -> bool:
-        """Whether the whole environment is inherited."""
+        """Return whether the whole environment is inherited."""
         return any(text.upper() == "ALL" for text in self.texts)
 
     @property
     def none(self) -> bool:
-        """Whether only SLURM_* is inherited.
-
-        The user's login environment then replaces the rest.
-        """
+        """Return whether only SLURM_* is inherited. The user's login environment then replaces the rest."""
         return len(self.words) == 1 and self.words[0].upper() == "NONE"
 
     def apply(self, environment: Mapping[str, str]) -> dict[str, str]:
@@ -89,10 +83,7 @@ def _unquoted(word: str) -> str:
 
 
 class _Build:
-    """Builder of items as lists of pieces.
-
-    The last item is incomplete.
-    """
+    """Builder of items as lists of pieces. The last item is incomplete."""
 
     def begin(self) -> list[list[str]]:
         return [[]]
@@ -116,8 +107,5 @@ _GRAMMAR: Grammar[ExportSpec] = Grammar("exportspec", _Build(), ExportError)
 
 
 def parse(text: str) -> ExportSpec:
-    """Parse --export (SLURM_EXPORT_ENV, SBATCH_EXPORT).
-
-    Every text is valid.
-    """
+    """Parse --export (SLURM_EXPORT_ENV, SBATCH_EXPORT). Every text is valid."""
     return _GRAMMAR.parse(text)

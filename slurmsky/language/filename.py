@@ -16,10 +16,7 @@ NO_VAL = 0xFFFFFFFE  # value of %a for a job that is not an array
 
 @dataclass(frozen=True)
 class FilenameValues:
-    """Values of a pattern's letters.
-
-    The defaults are those of a batch script: node 0, task 0.
-    """
+    """Values of a pattern's letters. The defaults are those of a batch script: node 0, task 0."""
 
     job_id: int
     user: str = ""
@@ -132,7 +129,7 @@ def is_per_task(pattern: str) -> bool:
 
 
 def is_per_node(pattern: str) -> bool:
-    """Whether every node has a separate file (%N or %n)."""
+    """Return whether every node has a separate file (%N or %n)."""
     return _uses(pattern, "Nn")
 
 

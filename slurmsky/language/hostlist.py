@@ -117,10 +117,7 @@ _Run = tuple[str, int, int, int]  # prefix, low, high, digits as written; high <
 
 
 def _runs(names: Iterable[str]) -> Iterator[_Run]:
-    """Join names to runs of consecutive numbers after one prefix.
-
-    Only the right-most number of a name counts.
-    """
+    """Join names to runs of consecutive numbers after one prefix. Only the right-most number of a name counts."""
     prefix, low, high, width = "", 0, -1, 0
     started = False
     for name in names:

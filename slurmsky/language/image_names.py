@@ -29,10 +29,7 @@ class ContainerError(LanguageError):
 
 @dataclass(frozen=True)
 class Mount:
-    """One entry of --container-mounts.
-
-    ``flags`` are as written, with "+" between them.
-    """
+    """One entry of --container-mounts. ``flags`` are as written, with "+" between them."""
 
     source: str
     target: str
@@ -40,7 +37,7 @@ class Mount:
 
 
 def is_path(text: str) -> bool:
-    """Whether an image is a file or folder of the node."""
+    """Return whether an image is a file or folder of the node."""
     return text.startswith(("/", "."))
 
 
@@ -99,10 +96,7 @@ def _mount(entry: str) -> Mount:
 
 
 def name(text: str) -> tuple[str, str]:
-    """Parse ``NAME[:FLAG]`` of --container-name to (name, flag).
-
-    Raises ContainerError.
-    """
+    """Parse ``NAME[:FLAG]`` of --container-name to (name, flag). Raises ContainerError."""
     word, _, flag = text.partition(":")
     if not word:
         raise ContainerError("--container-name: empty name")
@@ -115,10 +109,7 @@ def name(text: str) -> tuple[str, str]:
 
 
 def variables(text: str) -> tuple[str, ...]:
-    """Parse ``NAME[,NAME...]`` of --container-env.
-
-    Raises ContainerError.
-    """
+    """Parse ``NAME[,NAME...]`` of --container-env. Raises ContainerError."""
     names = tuple(text.split(","))
     if not all(names):
         raise ContainerError(f"--container-env: invalid format: {text}")

@@ -23,10 +23,7 @@ Step = Union[int, str, None]  # number, "batch", "extern", "interactive"; None: 
 
 @dataclass(frozen=True)
 class JobId:
-    """Selection by one id.
-
-    The id means a job, some of its elements, a het component, or a step of these.
-    """
+    """Selection by one id. The id means a job, some of its elements, a het component, or a step of these."""
 
     job_id: int
     task: Union[int, str, ArraySpec, None] = None  # element, "*" for all, a list; None: no element

@@ -45,18 +45,12 @@ def parse(word: str) -> Optional[Given]:
 
 
 def fits(word: str, name: str, letters: int) -> bool:
-    """Whether a word is a name or a long enough prefix.
-
-    Case does not matter; ``letters`` is the shortest length.
-    """
+    """Whether a word is a name or a long enough prefix. Case does not matter; ``letters`` is the shortest length."""
     return len(word) >= letters and name.lower().startswith(word.lower())
 
 
 def choose(word: str, names: Iterable[tuple[str, int, Value]]) -> Optional[Value]:
-    """Value of the first row that a word fits, or None.
-
-    A row has name, letters and value.
-    """
+    """Value of the first row that a word fits, or None. A row has name, letters and value."""
     return next((value for name, letters, value in names if fits(word, name, letters)), None)
 
 
@@ -96,10 +90,7 @@ class KeyTable(Generic[Context]):
         return choose(name, ((key.name, key.letters, key) for key in self.keys))
 
     def read(self, context: Context, words: Iterable[str]) -> dict[str, Any]:
-        """Fields that a request sets.
-
-        The last of several words for one field takes precedence.
-        """
+        """Fields that a request sets. The last of several words for one field takes precedence."""
         update: dict[str, Any] = {}
         rest = iter(words)
         for word in rest:

@@ -83,10 +83,7 @@ class MultiProg:
         return count
 
     def missing(self, ntasks: int) -> Optional[int]:
-        """First of `ntasks` tasks without a line, or None.
-
-        srun prints `no record for task id N`.
-        """
+        """First of `ntasks` tasks without a line, or None. srun prints `no record for task id N`."""
         named: set[int] = set()
         for entry in self.entries:
             if entry.ranks is None:

@@ -98,10 +98,7 @@ _GRAMMAR: Grammar[NodeCount] = Grammar("nodecount", _Build(), NodeCountError)
 
 
 def parse(text: str) -> NodeCount:
-    """Parse --nodes.
-
-    One number is both minimum and maximum. Raises NodeCountError with the line that Slurm prints.
-    """
+    """Parse --nodes. One number is both minimum and maximum. Raises NodeCountError with the line that Slurm prints."""
     try:
         return _GRAMMAR.parse(text)
     except NodeCountError as exc:
@@ -110,10 +107,7 @@ def parse(text: str) -> NodeCount:
 
 
 def _culprit(text: str) -> str:
-    """Invalid item of a list or side of a range.
-
-    Slurm names this part of the text.
-    """
+    """Invalid item of a list or side of a range. Slurm names this part of the text."""
     if "," in text or ":" in text:
         items = [item for item in re.split("[,:-]", text) if item]
         return next((item for item in items if not item.isdecimal()), text)

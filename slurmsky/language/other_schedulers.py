@@ -207,10 +207,7 @@ def _translated(family: str, options: Iterator[tuple[str, str]]) -> Iterator[str
 
 
 def _mail(value: str) -> str:
-    """Convert PBS's letters to --mail-type.
-
-    b(egin), e(nd), a(bort), n(one).
-    """
+    """Convert PBS's letters to --mail-type: b(egin), e(nd), a(bort), n(one)."""
     lower = value.lower()
     if "n" in lower:
         return "NONE"
@@ -279,10 +276,7 @@ _ANY_CASE = {"mpiprocs", "ncpus", "select", "accelerator", "naccelerators"}
 
 
 def _resources(text: str) -> Iterator[str]:
-    """Words of sbatch for one -l list.
-
-    Names that Slurm skips (arch, host, pmem, vmem, ...) give no word.
-    """
+    """Words of sbatch for one -l list. Names that Slurm skips (arch, host, pmem, vmem, ...) give no word."""
     pairs = [(name.lower() if name.lower() in _ANY_CASE else name, value) for name, value in _RESOURCES.parse(text)]
     values = dict(pairs)
     gpus = 0

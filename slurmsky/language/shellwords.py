@@ -172,10 +172,7 @@ def static(parts: tuple[Part, ...]) -> Optional[str]:
 
 
 def variables(parts: tuple[Part, ...]) -> Iterator[Part]:
-    """Variables of a word, also in ``${ }`` and ``$(( ))``.
-
-    Those of scripts in ``$( )`` are not included.
-    """
+    """Variables of a word, also in ``${ }`` and ``$(( ))``. Those of scripts in ``$( )`` are not included."""
     for part in parts:
         if part.kind == "variable":
             yield part

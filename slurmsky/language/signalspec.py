@@ -116,8 +116,5 @@ def parse_signal(text: str) -> int:
 
 
 def name_of(signal: int) -> str:
-    """Name of a signal, or its number as text.
-
-    USR1 is the name of 10.
-    """
+    """Name of a signal, or its number as text. USR1 is the name of 10."""
     return _NAMES.get(signal, str(signal))

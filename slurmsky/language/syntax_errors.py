@@ -35,10 +35,7 @@ class DirectiveError(LanguageError):
 
 
 class HostlistError(LanguageError):
-    """Error in a node list.
-
-    `detail` is the line that Slurm's parser prints before the list is refused.
-    """
+    """Error in a node list. `detail` is the line that Slurm's parser prints before the list is refused."""
 
     language = "hostlist"
 

@@ -15,10 +15,7 @@ NO_VAL = 0xFFFFFFFE  # slurm.h: not set
 
 
 class _Build:
-    """Builder of seconds with 32 bits, like Slurm's ints.
-
-    `99999999999` is a valid limit.
-    """
+    """Builder of seconds with 32 bits, like Slurm's ints. `99999999999` is a valid limit."""
 
     def forever(self, word: str) -> int:
         return INFINITE
@@ -44,10 +41,7 @@ _GRAMMAR: Grammar[int] = Grammar("timelimit", _Build(), TimeLimitError)
 
 
 def parse_seconds(text: str) -> int:
-    """Parse a time limit to seconds.
-
-    INFINITE for UNLIMITED, INFINITE and -1. See `parse`.
-    """
+    """Parse a time limit to seconds; INFINITE for UNLIMITED, INFINITE and -1. See `parse`."""
     # Digits alone are minutes; the grammar would take ten times as long.
     seconds = _seconds(0, 0, number(text), 0) if text.isascii() and text.isdecimal() else _GRAMMAR.parse(text)
     if seconds == NO_VAL - 2**32:

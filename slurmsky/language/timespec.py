@@ -107,10 +107,7 @@ def parse(text: str, now: Union[datetime, float], *, past: bool = False, tz: Opt
 
 
 def _offset_fault(text: str, pos: int) -> int:
-    """Offset that Slurm reports for an error inside now+N.
-
-    It is the character before the bad one (_get_delta).
-    """
+    """Offset that Slurm reports for an error inside now+N. It is the character before the bad one (_get_delta)."""
     head = text[:pos].lower().rstrip("0123456789 \t")
     return 1 if head.startswith("now") and head.endswith(("+", "-")) and head[3:-1].strip(" \t") == "" else 0
 
@@ -151,8 +148,5 @@ def _local(epoch: int, tz: Optional[tzinfo]) -> datetime:
 
 
 def format(epoch: int, *, tz: Optional[tzinfo] = None) -> str:
-    """Format a time as YYYY-MM-DDTHH:MM:SS.
-
-    The default of `tz` is this machine's zone.
-    """
+    """Format a time as YYYY-MM-DDTHH:MM:SS. The default of `tz` is this machine's zone."""
     return _local(epoch, tz).strftime("%Y-%m-%dT%H:%M:%S")

@@ -12,10 +12,7 @@ from .spec import JobSpec
 
 @dataclass
 class NodeShare:
-    """One node's part of an allocation.
-
-    In the order of the job's node list.
-    """
+    """One node's part of an allocation; shares are in the order of the job's node list."""
 
     name: str
     address: str = ""  # address for other agents: "unix:/path" or "host:port"
@@ -116,10 +113,7 @@ class Launch:
         return [share for part in self.het for share in part.shares] if self.het else self.shares
 
     def memory_limit_mib(self, share: NodeShare) -> int:
-        """Return the job's memory limit on a node; 0: no limit.
-
-        --mem=0 sets no limit.
-        """
+        """Return the job's memory limit on a node; 0: no limit. --mem=0 sets no limit."""
         owner = next((part for part in self.parts if share in part.shares), self)
         return share.memory_mib if self.constrain_ram_space and owner.spec.mem_mib != 0 else 0
 
@@ -129,8 +123,5 @@ class Launch:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Launch:
-        """Inverse of to_dict.
-
-        Raises KeyError, TypeError or ValueError for other content.
-        """
+        """Inverse of to_dict. Raises KeyError, TypeError or ValueError for other content."""
         return plain.read(cls, data)

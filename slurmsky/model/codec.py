@@ -21,10 +21,7 @@ compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def job_to_json(job: Job) -> str:
-    """Encode a job as JSON, without spec and steps.
-
-    The store keeps these in other tables.
-    """
+    """Encode a job as JSON, without spec and steps. The store keeps these in other tables."""
     data = changed_fields(job, _JOB, "spec", "steps", "shares", "flags", "pending_tasks")
     data["state"] = job.state.value
     if job.flags:
@@ -42,10 +39,7 @@ def job_to_json(job: Job) -> str:
 
 
 def job_from_dict(data: dict[str, Any], spec: JobSpec) -> Job:
-    """Inverse of job_to_json, from parsed JSON.
-
-    ``data`` becomes the job's dictionary.
-    """
+    """Inverse of job_to_json, from parsed JSON. ``data`` becomes the job's dictionary."""
     data["spec"] = spec
     data["state"] = _STATES[data["state"]]
     data["flags"] = JobFlag(data["flags"]) if data.get("flags") else JobFlag.NONE

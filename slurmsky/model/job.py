@@ -114,10 +114,7 @@ class Job:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the allocated nodes, in the job's order.
-
-        Empty while an engine starts the nodes.
-        """
+        """Names of the allocated nodes, in the job's order; empty while an engine starts the nodes."""
         return () if self.launched else tuple(share.name for share in self.shares)
 
     def copy(self, **changes: Any) -> Job:

@@ -17,10 +17,7 @@ Convert = Optional[Callable[[Any], Any]]
 
 
 def read(kind: type[T], data: Mapping[str, Any]) -> T:
-    """Return the dataclass of a record.
-
-    Raises KeyError, TypeError, ValueError or AttributeError for other content.
-    """
+    """Return the dataclass of a record. Raises KeyError, TypeError, ValueError or AttributeError for other content."""
     return kind(**read_fields(kind, data))
 
 
@@ -31,10 +28,7 @@ def read_fields(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(record: Any) -> dict[str, Any]:
-    """Convert a dataclass to JSON values.
-
-    Flags that are False now and by default are omitted.
-    """
+    """Convert a dataclass to JSON values. Flags that are False now and by default are omitted."""
     kind, values = type(record), record.__dict__
     default = kind.__dict__.get
     return write_fields(kind, {key: values[key] for key in values if values[key] or default(key) is not False})

@@ -55,10 +55,7 @@ class QosConfig:
 
 @dataclass(frozen=True)
 class AccountConfig:
-    """An account, selected by ``--account``.
-
-    ``qos``: the QOS that its jobs may use; () = all.
-    """
+    """An account, selected by ``--account``. ``qos``: the QOS that its jobs may use; () = all."""
 
     name: str
     description: str = ""
@@ -73,10 +70,7 @@ class AccountConfig:
 
 @dataclass(frozen=True)
 class UserAssociation:
-    """A user's association in an account.
-
-    Its QOS and its limits of jobs override those of the account.
-    """
+    """A user's association in an account. Its QOS and its limits of jobs override those of the account."""
 
     account: str
     user: str

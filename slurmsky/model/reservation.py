@@ -63,10 +63,7 @@ class Reservation:
         return not self.qos or _admits_any(self.qos, {name})
 
     def at(self, now: float) -> Reservation:
-        """Return a floating reservation with its times at ``now``.
-
-        Any other reservation is unchanged.
-        """
+        """Return a floating reservation with its times at ``now``. Any other reservation is unchanged."""
         if self.float_s is None:
             return self
         start = int(now) + self.float_s

@@ -144,10 +144,7 @@ class JobSpec:
 
     @property
     def whole_nodes(self) -> bool:
-        """True if the job shares its nodes with no other job.
-
-        As with --exclusive and --reboot.
-        """
+        """True if the job shares its nodes with no other job, as with --exclusive and --reboot."""
         return self.reboot or (self.exclusive is not None and self.exclusive not in ("user", "mcs"))
 
     @property
@@ -186,10 +183,7 @@ class JobSpec:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> JobSpec:
-        """Inverse of to_dict. Raises TypeError for an unknown field.
-
-        JSON lists become tuples again.
-        """
+        """Inverse of to_dict. Raises TypeError for an unknown field. JSON lists become tuples again."""
         for name in data:
             if name not in _DEFAULTS:
                 raise TypeError(f"{name} is no field of a spec")

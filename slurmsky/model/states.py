@@ -94,10 +94,7 @@ SHOWN_FLAGS: tuple[tuple[JobFlag, str, str], ...] = (
 
 
 def shown_state(state: JobState, flags: JobFlag) -> tuple[str, str]:
-    """Return the long and compact form of a state with flags.
-
-    As squeue and scontrol print it.
-    """
+    """Return the long and compact form of a state with flags, as squeue and scontrol print it."""
     for flag, long, compact in SHOWN_FLAGS:
         if flag in flags:
             return long, compact
@@ -105,10 +102,7 @@ def shown_state(state: JobState, flags: JobFlag) -> tuple[str, str]:
 
 
 class NodeState(enum.Enum):
-    """States of a node as sinfo prints them.
-
-    Mixed, allocated and idle are derived from the node's use.
-    """
+    """States of a node as sinfo prints them. Mixed, allocated and idle are derived from the node's use."""
 
     IDLE = "idle"
     MIXED = "mixed"
@@ -132,10 +126,7 @@ _NODE_WORDS = (
 
 
 def node_state_requested(word: str) -> str:
-    """Return the node state for a word or its prefix.
-
-    Raises KeyError for an unknown word.
-    """
+    """Return the node state for a word or its prefix. Raises KeyError for an unknown word."""
     start = word.upper()
     for long, compact in _NODE_WORDS:
         if start and (long.startswith(start) or compact.startswith(start)):

@@ -13,10 +13,7 @@ from .states import JobState
 
 @dataclass
 class Usage:
-    """Resources that a step used.
-
-    Seconds, bytes, and the node and task of each maximum.
-    """
+    """Resources that a step used. Seconds, bytes, and the node and task of each maximum."""
 
     user_s: float = 0.0
     system_s: float = 0.0
@@ -67,10 +64,7 @@ class NodeSeries(NamedTuple):
 
 @dataclass
 class Step:
-    """A step of a job.
-
-    ``step_id``: the number, or "batch", "extern", "interactive".
-    """
+    """A step of a job. ``step_id``: the number, or "batch", "extern", "interactive"."""
 
     job_id: int
     step_id: str

@@ -33,10 +33,7 @@ _STEP, _USAGE = plain_defaults(Step), plain_defaults(Usage)
 
 
 def step_to_dict(step: Step) -> dict[str, Any]:
-    """Encode a step without usage series, JSON-ready.
-
-    The store keeps the series in another table.
-    """
+    """Encode a step without usage series, JSON-ready. The store keeps the series in another table."""
     data = changed_fields(step, _STEP, "usage")
     data["state"] = step.state.value
     data["usage"] = changed_fields(step.usage, _USAGE, "series")
@@ -44,10 +41,7 @@ def step_to_dict(step: Step) -> dict[str, Any]:
 
 
 def step_to_message(step: Step) -> dict[str, Any]:
-    """Encode a step for events, JSON-ready.
-
-    With the state's name and the usage series.
-    """
+    """Encode a step for events, JSON-ready, with the state's name and the usage series."""
     data = step_to_dict(step)
     data["state"] = step.state.name
     if step.usage.series:
@@ -56,10 +50,7 @@ def step_to_message(step: Step) -> dict[str, Any]:
 
 
 def step_from_dict(data: dict[str, Any]) -> Step:
-    """Inverse of step_to_dict.
-
-    A state may be its number or its name.
-    """
+    """Inverse of step_to_dict. A state may be its number or its name."""
     usage = object.__new__(Usage)
     usage.__dict__ = {"series": {}, **(data.get("usage") or {})}
     data = {**data, "usage": usage}

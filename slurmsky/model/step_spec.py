@@ -1,7 +1,4 @@
-"""Options of an srun as a step.
-
-Agents import this module with their first step.
-"""
+"""Options of an srun as a step. Agents import this module with their first step."""
 
 from __future__ import annotations
 

@@ -343,15 +343,12 @@ def _tasks_per_node(part: Component) -> None:
 
 
 def _in_a_job(part: Component) -> bool:
-    """Whether srun creates a step of an existing job."""
+    """Return whether srun creates a step of an existing job."""
     return bool(part.get("jobid")) and part.context.env.get(ALLOCATED_VARIABLE) != "1"
 
 
 def inside_a_job(part: Component) -> list[str]:
-    """srun's messages about options that a step cannot have.
-
-    They apply to whole jobs or exceed the job's resources.
-    """
+    """srun's messages about options that a step cannot have. They apply to whole jobs or exceed the job's resources."""
     if not _in_a_job(part):
         return []
     messages = []

@@ -157,10 +157,7 @@ def _filled(shell: str, lines: Iterable[str], named: str, updated: str) -> str:
 
 
 def cases(own: Own, written: Callable[[Iterable[str]], str]) -> Iterator[str]:
-    """The ``case`` that sets a command's variables in bash and zsh.
-
-    ``written`` formats a list of words.
-    """
+    """The ``case`` that sets a command's variables in bash and zsh. ``written`` formats a list of words."""
     yield "    case $command in"
     for command in (*ALL, "slurmsky"):
         yield f"    {command})"
@@ -180,10 +177,7 @@ def cases(own: Own, written: Callable[[Iterable[str]], str]) -> Iterator[str]:
 
 
 def kinds(command: str) -> Iterable[str]:
-    """``--option@kind`` for each option with a completable value.
-
-    The kind ``=a+b+c`` lists words.
-    """
+    """``--option@kind`` for each option with a completable value. The kind ``=a+b+c`` lists words."""
     for option in load(command).options:
         kind = kind_of(option)
         if not kind or not option.long or option.argument == "none":
@@ -194,10 +188,7 @@ def kinds(command: str) -> Iterable[str]:
 
 
 def kind_of(option: Option) -> str:
-    """Completion of an option's value.
-
-    It is a name of ``_DYNAMIC``, =a+b+c for words, or "" for none.
-    """
+    """Completion of an option's value. It is a name of ``_DYNAMIC``, =a+b+c for words, or "" for none."""
     if option.kind.startswith("enum:"):
         words = [word for word in option.kind[5:].split(";") if word.replace("-", "").replace("_", "").isalnum()]
         return "=" + "+".join(words) if words else ""

@@ -29,10 +29,7 @@ _RESETS = {"parsable": ("parsable2",), "parsable2": ("parsable",)}
 
 
 class Component:
-    """Field values with their sources, and sources by option.
-
-    An option is named by its long name.
-    """
+    """Field values with their sources, and sources by option. An option is named by its long name."""
 
     def __init__(self, command: str, context: ReadContext, warnings: Optional[list[str]] = None) -> None:
         self.command = command
@@ -79,10 +76,7 @@ class Component:
     # ------------------------------------------------------------ setting
 
     def put(self, option: Option, text: Optional[str], source: str) -> None:
-        """Set the fields of ``option``; a later call overrides.
-
-        Raises CommandError for an invalid text.
-        """
+        """Set the fields of ``option``; a later call overrides. Raises CommandError for an invalid text."""
         changes = read(option, text, self.context, self.command)
         if option.policy == "refused":
             raise not_here(self.command, option, self.context)
@@ -175,16 +169,13 @@ class Component:
 
 
 def not_here(command: str, option: Option, context: ReadContext) -> CommandError:
-    """Error for an option that is unsupported here.
-
-    It has Slurm's text, then the reason.
-    """
+    """Error for an option that is unsupported here. It has Slurm's text, then the reason."""
     reason = "Requested operation not supported on this system"
     return failure(command, reason, f"--{option.name}: {option.why}", exit_code=context.error_exit)
 
 
 def switched_on(text: str) -> bool:
-    """Whether a flag's input variable sets the flag."""
+    """Return whether a flag's input variable sets the flag."""
     stripped = text.strip()
     if text == "" or stripped.lower() == "yes":
         return True
@@ -193,10 +184,7 @@ def switched_on(text: str) -> bool:
 
 
 def answer_early(table: OptionTable, words: Words) -> None:
-    """Process options that only print.
-
-    Raises Printed for the first one on the command line.
-    """
+    """Process options that only print. Raises Printed for the first one on the command line."""
     from . import help as texts
 
     for option, text in words.found:

@@ -62,10 +62,7 @@ def pyxis_env(item: Item) -> dict[str, Any]:
 
 @reader
 def pyxis_flag(item: Item) -> dict[str, Any]:
-    """Value "yes" or "no" of a flag or its negation.
-
-    The last occurrence counts.
-    """
+    """Value "yes" or "no" of a flag or its negation. The last occurrence counts."""
     name = item.option.name
     return {"site_options": ((_NEGATED.get(name, name), "no" if name in _NEGATED else "yes"),)}
 

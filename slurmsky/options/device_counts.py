@@ -27,10 +27,7 @@ NO_VAL = 0xFFFFFFFE  # a count that was not given, as Slurm prints it
 
 @dataclass
 class Requested:
-    """Requested counts of one device name and type.
-
-    0: not requested.
-    """
+    """Requested counts of one device name and type. 0: not requested."""
 
     name: str
     per_job: int = 0
@@ -40,19 +37,13 @@ class Requested:
 
     @property
     def counted(self) -> bool:
-        """Whether the device itself is counted.
-
-        CPUs or memory per device are no count of the device.
-        """
+        """Return whether the device itself is counted. CPUs or memory per device are no count of the device."""
         return bool(self.per_job or self.per_node or self.per_socket or self.per_task)
 
 
 @dataclass
 class Numbers:
-    """Other counts of the job; None: not given.
-
-    Device counts may determine or contradict these counts.
-    """
+    """Other counts of the job; None: not given. Device counts may determine or contradict these counts."""
 
     tasks: Optional[int]
     least: Optional[int]
@@ -74,10 +65,7 @@ class CountConflict(Exception):
 
 @dataclass
 class DeviceRequest:
-    """Device requests by name and type, with the job's counts.
-
-    The order is that in which Slurm reads the options.
-    """
+    """Device requests by name and type, with the job's counts. The order is that in which Slurm reads the options."""
 
     requested: dict[tuple[str, str], Requested]
     numbers: Numbers
@@ -175,10 +163,7 @@ def _read(get: Callable[[str], Any]) -> DeviceRequest:
 
 
 def _resolve(request: DeviceRequest) -> str:
-    """Derive missing counts; return Slurm's warning.
-
-    Raises CountConflict.
-    """
+    """Derive missing counts; return Slurm's warning. Raises CountConflict."""
     requested, numbers = request.requested, request.numbers
     warning = ""
     if numbers.tasks_per_gpu or request.counts("per_task"):
@@ -203,10 +188,7 @@ def _tasks_of_nodes(numbers: Numbers) -> None:
 
 
 def _gpus_of_tasks(requested: dict[tuple[str, str], Requested], numbers: Numbers) -> str:
-    """Apply --ntasks-per-gpu; return Slurm's warning.
-
-    Tasks follow from the GPUs, or else GPUs from the tasks.
-    """
+    """Apply --ntasks-per-gpu; return Slurm's warning. Tasks follow from the GPUs, or else GPUs from the tasks."""
     per_gpu = numbers.tasks_per_gpu or 1
     gpus = sum(_total(record, numbers) for (name, _), record in requested.items() if name == "gpu")
     if gpus:
@@ -240,10 +222,7 @@ def _total(record: Requested, numbers: Numbers) -> int:
 
 
 def _derive_counts(record: Requested, numbers: Numbers) -> None:
-    """Derive and check the counts of one device.
-
-    Raises CountConflict.
-    """
+    """Derive and check the counts of one device. Raises CountConflict."""
     name, failed = record.name, "Failed to validate job spec"
     job, node, socket, task = record.per_job, record.per_node, record.per_socket, record.per_task
     of_node = f"--gres={name}/--{name}s-per-node"
@@ -318,7 +297,7 @@ def _derive_per_task(record: Requested, numbers: Numbers) -> None:
 
 
 def _mixed(requested: dict[tuple[str, str], Requested]) -> bool:
-    """Whether a device is requested both with and without type."""
+    """Return whether a device is requested both with and without type."""
     return any(
         record.counted and not kind and any(other == name and its for other, its in requested)
         for (name, kind), record in requested.items()

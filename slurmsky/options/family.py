@@ -20,10 +20,7 @@ FAMILY = ("sprio", "sshare", "sreport", "sacctmgr", "sdiag", "strigger", "scront
 
 @dataclass(frozen=True)
 class FamilyRequest:
-    """Parsed command line.
-
-    ``values`` are keyed by the table's field, ``words`` are the operands.
-    """
+    """Parsed command line. ``values`` are keyed by the table's field, ``words`` are the operands."""
 
     values: Mapping[str, Any]
     words: tuple[str, ...]
@@ -44,9 +41,6 @@ class FamilyRequest:
 def parse(
     command: str, argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None
 ) -> FamilyRequest:
-    """Parse the command line of one of FAMILY.
-
-    Raises CommandError (Printed for --help and similar).
-    """
+    """Parse the command line of one of FAMILY. Raises CommandError (Printed for --help and similar)."""
     part, words = gather(command, argv, context, table)
     return FamilyRequest(dict(part.values), words, context.env.get("SLURM_TIME_FORMAT", ""))

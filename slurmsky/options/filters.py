@@ -58,10 +58,7 @@ NODE_STATES = (
 
 
 def state_name(word: str) -> Optional[str]:
-    """Job state of a name: the full or two-letter form.
-
-    Case does not matter.
-    """
+    """Job state of a name: the full or two-letter form. Case does not matter."""
     upper = word.upper()
     return upper if upper in STATE_NAMES else _COMPACT.get(upper)
 
@@ -154,10 +151,7 @@ def _iterate(item: Item) -> int:
 
 
 def _nodelist(item: Item) -> str:
-    """Text of a valid node list.
-
-    The command checks whether the nodes exist.
-    """
+    """Text of a valid node list. The command checks whether the nodes exist."""
     from ..language import hostlist
 
     try:
@@ -196,10 +190,7 @@ def _limit(item: Item) -> int:
 
 
 def _when(item: Item) -> int:
-    """Time in the past.
-
-    A time of day means today.
-    """
+    """Time in the past. A time of day means today."""
     from ..language import timespec
 
     try:
@@ -243,10 +234,7 @@ def _yes_no_value(item: Item) -> bool:
 
 
 def _yes_no_bare(item: Item) -> dict[str, Any]:
-    """Value of sbcast --send-libs; an unknown word is ignored.
-
-    A warning reports the word.
-    """
+    """Value of sbcast --send-libs; an unknown word is ignored. A warning reports the word."""
     word = item.value.lower()
     if word in ("", "yes", "y"):
         return {item.option.field: True}

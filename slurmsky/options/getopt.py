@@ -77,10 +77,7 @@ def _long(table: OptionTable, words: Sequence[str], at: int, found: list[Found])
 
 
 def _unique(table: OptionTable, name: str, word: str) -> Option:
-    """Find an option by its exact name or unique prefix.
-
-    Aliases of one option count as one.
-    """
+    """Find an option by its exact name or unique prefix. Aliases of one option count as one."""
     exact = table.longs.get(name)
     if exact is not None:
         return exact

@@ -81,10 +81,7 @@ def version_text() -> str:
 
 
 def help_text(table: OptionTable) -> str:
-    """Text of --help.
-
-    Sections and spellings are Slurm's, descriptions the table's.
-    """
+    """Text of --help. Sections and spellings are Slurm's, descriptions the table's."""
     if table.command in _MANUALS:
         return _manual(table)
     sections: dict[str, list[str]] = {}
@@ -118,10 +115,7 @@ def _layout(command: str) -> tuple[dict[str, str], ...]:
 
 
 def _named(options: Mapping[str, Option], name: str) -> Optional[Option]:
-    """Find an option by name or by Slurm's abbreviation.
-
-    An example is --job for --jobs.
-    """
+    """Find an option by name or by Slurm's abbreviation. An example is --job for --jobs."""
     return options.get(name) or next((option for long, option in options.items() if long.startswith(name)), None)
 
 
@@ -187,10 +181,7 @@ Usage: squeue [-A account] [--clusters names] [-i seconds] [--job jobid]
 
 
 def usage_text(table: OptionTable) -> str:
-    """Text of --usage: each option once, in brackets.
-
-    The letters of all flags share one pair of brackets.
-    """
+    """Text of --usage: each option once, in brackets. The letters of all flags share one pair of brackets."""
     if table.command in _USAGES:
         return _USAGES[table.command]
     if table.command in ("sacctmgr", "scontrol"):
@@ -239,10 +230,7 @@ def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[s
 
 
 def completions(table: OptionTable, prefix: str) -> str:
-    """Text of --autocomplete=PREFIX.
-
-    It lists matching options, or the words of an option's value.
-    """
+    """Text of --autocomplete=PREFIX. It lists matching options, or the words of an option's value."""
     name, equals, begun = prefix.lstrip("-").partition("=")
     option = table.longs.get(name)
     if equals or (option is not None and option.kind.startswith("enum:")):

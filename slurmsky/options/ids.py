@@ -1,7 +1,4 @@
-"""Lists of job and step ids in each command's syntax.
-
-The errors are those of the command.
-"""
+"""Lists of job and step ids in each command's syntax. The errors are those of the command."""
 
 from __future__ import annotations
 
@@ -35,10 +32,7 @@ def step_or_job(command: str, text: str) -> tuple[JobId, ...]:
 
 
 def _selected(command: str, word: str) -> list[JobId]:
-    """Parse one id to a list, which is empty for 0.
-
-    Errors are detected from the step on.
-    """
+    """Parse one id to a list, which is empty for 0. Errors are detected from the step on."""
     name, dot, step = word.partition(".")
     if dot and step not in ("batch", "extern", "interactive") and not step[:1].isdecimal():
         raise failure(command, f"Bad step specified: {name}", level="fatal")

@@ -94,9 +94,6 @@ def _option(option: Option) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """Escape plain text for man(7).
-
-    A line must not begin with a request, and hyphens can be copied.
-    """
+    """Escape plain text for man(7). A line must not begin with a request, and hyphens can be copied."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("`", "\\(ga")
     return "\\&" + escaped if escaped[:1] in (".", "'") else escaped

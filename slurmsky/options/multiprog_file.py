@@ -16,10 +16,7 @@ from .usage_errors import CommandError, failure
 
 
 def verify(part: Component, name: str) -> None:
-    """Raise CommandError for a file that contradicts the tasks.
-
-    The step itself reports an unreadable file.
-    """
+    """Raise CommandError for a file that contradicts the tasks. The step itself reports an unreadable file."""
     try:
         data = part.context.read_file(os.path.join(part.context.cwd, name))
     except OSError:
@@ -39,10 +36,7 @@ def verify(part: Component, name: str) -> None:
 
 
 def _first_fault(text: str, tasks: Optional[int], fault: multiprog.MultiProgError) -> multiprog.MultiProgError:
-    """First error of the file.
-
-    A line before the fault may name tasks that do not exist.
-    """
+    """First error of the file. A line before the fault may name tasks that do not exist."""
     before = "".join(text.splitlines(keepends=True)[: fault.pos - 1])
     try:
         multiprog.parse(before).task_count(tasks)

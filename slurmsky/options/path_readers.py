@@ -19,10 +19,7 @@ def chdir(item: Item) -> str:
 
 @reader
 def path(item: Item) -> str:
-    """File name pattern.
-
-    "none" means no file for sbatch, and a mode of srun for srun.
-    """
+    """File name pattern. "none" means no file for sbatch, and a mode of srun for srun."""
     if item.command != "srun" and item.value.lower() == "none":
         return "/dev/null"
     return item.value
@@ -73,10 +70,7 @@ def node_names(item: Item, name: str) -> str:
 
 @reader
 def hosts(item: Item) -> Any:
-    """Node names, or with a ``/`` a file of node names.
-
-    The controller refuses unknown names.
-    """
+    """Node names, or with a ``/`` a file of node names. The controller refuses unknown names."""
     if "/" in item.value:
         return node_names(item, item.value)
     return item.value

@@ -22,10 +22,7 @@ _LICENSES = re.compile(r"(?:^|,)license/([^,=:]+)(?:[=:](\d+))?", re.IGNORECASE)
 
 
 def resolve(part: Component) -> None:
-    """Make the three options consistent.
-
-    Raises CommandError if two of them were typed for the same resource.
-    """
+    """Make the three options consistent. Raises CommandError if two of them were typed for the same resource."""
     text = part.get("tres_per_task")
     if not text:
         return
@@ -67,10 +64,7 @@ def resolve_with_gpus(part: Component) -> None:
 
 
 def check(part: Component) -> None:
-    """Apply slurmctld's refusals; convert licences per task to the job's.
-
-    Raises CommandError.
-    """
+    """Apply slurmctld's refusals; convert licences per task to the job's. Raises CommandError."""
     text = part.get("tres_per_task")
     if not text:
         return
@@ -120,19 +114,13 @@ def _count(text: str, name: str) -> Optional[int]:
 
 
 def _gpus(text: Optional[str]) -> list[tuple[str, int]]:
-    """Pairs (type, count) of --gpus-per-task.
-
-    The option's own check reports an invalid list.
-    """
+    """Pairs (type, count) of --gpus-per-task. The option's own check reports an invalid list."""
     found = (re.fullmatch(r"(?:(.*)[:=])?(\d+)", item) for item in (text or "").split(","))
     return [(item[1] or "", int(item[2])) for item in found if item]
 
 
 def devices(text: str) -> tuple[gres.Gres, ...]:
-    """Generic resources of ``cpu=2,gres/gpu:a100=1``.
-
-    Raises GresError.
-    """
+    """Generic resources of ``cpu=2,gres/gpu:a100=1``. Raises GresError."""
     items = (item.partition("/") for item in text.split(","))
     wanted = ",".join(name.replace("=", ":") for group, _, name in items if group == "gres")
     return gres.parse(wanted) if wanted else ()

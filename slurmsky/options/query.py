@@ -131,10 +131,7 @@ def _record(kind: type[Record], part: Component, **more: Any) -> Record:
 
 
 def _formats(part: Component, prefix: str) -> dict[str, Optional[str]]:
-    """Format from -o and -O, else from the first variable.
-
-    Options with a fixed format override the variables.
-    """
+    """Format from -o and -O, else from the first variable. Options with a fixed format override the variables."""
     if part.get("format") is not None or part.get("format2") is not None:
         return {}
     if any(part.get(name) is not None for name in _OWN_FORMAT[prefix]):
@@ -153,10 +150,7 @@ _EXCLUSIVE = "Options -o(--format) and -l(--long) are mutually exclusive. Please
 
 
 def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SqueueQuery:
-    """Parse squeue's command line.
-
-    --jobs and --steps may have their list in the next word.
-    """
+    """Parse squeue's command line. --jobs and --steps may have their list in the next word."""
     part, rest = gather("squeue", argv, context, table)
     for first, second, message in (
         ("format", "format2", "-O (--Format) is incompatible with -o (--format)"),
@@ -184,10 +178,7 @@ def parse_squeue(argv: Sequence[str], context: ReadContext, table: Optional[Opti
 
 
 def parse_scancel(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScancelQuery:
-    """Parse scancel's command line: ids and filters.
-
-    At least one of them is required.
-    """
+    """Parse scancel's command line: ids and filters. At least one of them is required."""
     part, rest = gather("scancel", argv, context, table)
     query = _record(ScancelQuery, part, jobs=scancel_jobs(rest))
     if not query.jobs and not any(
@@ -226,10 +217,7 @@ def parse_sinfo(argv: Sequence[str], context: ReadContext, table: Optional[Optio
 
 
 def parse_sacct(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> SacctQuery:
-    """Parse sacct's command line.
-
-    The command sets the defaults of the time window, because they depend on the user.
-    """
+    """Parse sacct's command line. The command sets the defaults of the time window, because they depend on the user."""
     part, rest = gather("sacct", argv, context, table)
     if rest:
         raise failure("sacct", "Unknown arguments:", *(f" {word}" for word in rest))
@@ -273,10 +261,7 @@ def parse_sstat(argv: Sequence[str], context: ReadContext, table: Optional[Optio
 
 
 def parse_scontrol(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScontrolQuery:
-    """Parse scontrol's options and request words.
-
-    The command interprets the words.
-    """
+    """Parse scontrol's options and request words. The command interprets the words."""
     # Words after "setdebugflags" are not options: "-NAME" removes a flag.
     end = next((at for at, word in enumerate(argv) if word.lower().startswith("setdebug") and len(word) > 8), len(argv))
     part, rest = gather("scontrol", argv[:end], context, table)

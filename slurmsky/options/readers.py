@@ -21,10 +21,7 @@ from .values import READERS, Item, Reader, reader, text, whole
 
 
 def _prefix_of(word: str, names: tuple[str, ...], least: int = 1) -> Optional[str]:
-    """Name that ``word`` abbreviates, in any case.
-
-    The abbreviation has at least ``least`` letters.
-    """
+    """Name that ``word`` abbreviates, in any case. The abbreviation has at least ``least`` letters."""
     lower = word.lower()
     return next((name for name in names if len(lower) >= least and name.lower().startswith(lower)), None)
 
@@ -40,10 +37,7 @@ def open_mode(item: Item) -> str:
 
 @reader
 def exclusive(item: Item) -> dict[str, Any]:
-    """Value of --exclusive: none, or user, mcs, topo.
-
-    "exclusive" and "oversubscribe" are values of SLURM_EXCLUSIVE.
-    """
+    """Value of --exclusive: none, or user, mcs, topo. "exclusive" and "oversubscribe" are values of SLURM_EXCLUSIVE."""
     word = item.value.lower()
     if word == "oversubscribe":
         return {"oversubscribe": True, "exclusive": None}
@@ -201,10 +195,7 @@ def hint(item: Item) -> str:
 
 
 def _language(item: Item, parse: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Return ``parse(text)``, or raise a CommandError.
-
-    The message is the language's, or the option's usual one.
-    """
+    """Return ``parse(text)``, or raise a CommandError. The message is the language's, or the option's usual one."""
     try:
         return parse(item.value, *args, **named)
     except LanguageError as fault:
@@ -444,10 +435,7 @@ PMIX_VERSIONS = ("pmix_v4", "pmix_v5")
 
 @reader
 def mpi(item: Item) -> str:
-    """One of MPI_TYPES.
-
-    The error lines are those of slurm_mpi.c and of the plugin loader.
-    """
+    """One of MPI_TYPES. The error lines are those of slurm_mpi.c and of the plugin loader."""
     name = item.value
     if name == "list":
         known = "".join(f"\t{known}\n" for known in MPI_TYPES)

@@ -29,10 +29,7 @@ class Query:
 
 @dataclass(frozen=True)
 class SqueueQuery(Query):
-    """Request of squeue.
-
-    An empty filter, if given, matches nothing.
-    """
+    """Request of squeue. An empty filter, if given, matches nothing."""
 
     accounts: Optional[tuple[str, ...]] = None
     all: bool = False
@@ -71,10 +68,7 @@ class SqueueQuery(Query):
 
 @dataclass(frozen=True)
 class ScancelQuery(Query):
-    """Request of scancel.
-
-    ``jobs`` are in the order given.
-    """
+    """Request of scancel. ``jobs`` are in the order given."""
 
     jobs: tuple[JobId, ...] = ()
     account: Optional[str] = None
@@ -99,7 +93,7 @@ class ScancelQuery(Query):
 
     @property
     def filtered(self) -> bool:
-        """Whether jobs are selected by more than their ids."""
+        """Return whether jobs are selected by more than their ids."""
         return any(
             (
                 self.account,
@@ -147,10 +141,7 @@ class SinfoQuery(Query):
 
 @dataclass(frozen=True)
 class SacctQuery(Query):
-    """Request of sacct.
-
-    Times are epoch seconds, limits are minutes.
-    """
+    """Request of sacct. Times are epoch seconds, limits are minutes."""
 
     allusers: bool = False
     accounts: tuple[str, ...] = ()
@@ -215,10 +206,7 @@ class SstatQuery(Query):
 
 @dataclass(frozen=True)
 class ScontrolQuery(Query):
-    """Request of scontrol: options and words.
-
-    Without words the requests are read from stdin.
-    """
+    """Request of scontrol: options and words. Without words the requests are read from stdin."""
 
     words: tuple[str, ...] = ()
     all: bool = False
@@ -232,10 +220,7 @@ class ScontrolQuery(Query):
 
 @dataclass(frozen=True)
 class SattachQuery(Query):
-    """Request of sattach.
-
-    Filters are task numbers.
-    """
+    """Request of sattach. Filters are task numbers."""
 
     step: Optional[JobId] = None  # never None in a request
     label: bool = False

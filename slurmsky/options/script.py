@@ -23,10 +23,7 @@ class ScriptOptions:
 
 
 def read(data: bytes, path: str, context: ReadContext) -> ScriptOptions:
-    """Read the options of a script.
-
-    Raises CommandError for a file that is not a batch script.
-    """
+    """Read the options of a script. Raises CommandError for a file that is not a batch script."""
     try:
         directives.check(data)
         # A script read from standard input has no name to show.
@@ -41,10 +38,7 @@ def read(data: bytes, path: str, context: ReadContext) -> ScriptOptions:
 
 
 def foreign(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:
-    """Convert #PBS or #BSUB lines to words of sbatch.
-
-    Raises CommandError.
-    """
+    """Convert #PBS or #BSUB lines to words of sbatch. Raises CommandError."""
     if b"#PBS" not in data and b"#BSUB" not in data:
         return ()
     from ..language import other_schedulers as language

@@ -227,7 +227,7 @@ def _put_directives(part: Component, table: OptionTable, words: Sequence[str]) -
 
 
 def _ignores_pbs(part: Component, argv: Sequence[str], table: OptionTable) -> bool:
-    """Whether script, environment or command line has --ignore-pbs."""
+    """Return whether script, environment or command line has --ignore-pbs."""
     text = part.context.env.get("SBATCH_IGNORE_PBS")
     return (
         bool(part.get("ignore_pbs"))

@@ -65,7 +65,7 @@ class Option:
 
     @property
     def later(self) -> bool:
-        """Whether the option was added after the emulated release."""
+        """Return whether the option was added after the emulated release."""
         return bool(self.added) and tuple(int(part) for part in self.added.split(".")) > RELEASE
 
 
@@ -105,10 +105,7 @@ class OptionTable:
         return self.longs.get(bare) or self.shorts.get(bare)
 
     def with_site_options(self, declared: Iterable[DeclaredOption]) -> OptionTable:
-        """Return the table with the site's options added.
-
-        A name that Slurm uses keeps Slurm's meaning.
-        """
+        """Return the table with the site's options added. A name that Slurm uses keeps Slurm's meaning."""
         extra = [
             Option(
                 command=self.command,
@@ -153,10 +150,7 @@ def every(command: str) -> tuple[Option, ...]:
 
 @cache
 def load(command: str) -> OptionTable:
-    """Options that ``command`` accepts.
-
-    Raises KeyError for a command that is not in the table.
-    """
+    """Options that ``command`` accepts. Raises KeyError for a command that is not in the table."""
     options = every(command)
     if not options:
         raise KeyError(command)

@@ -28,10 +28,7 @@ class CommandError(Exception):
 
 @contextmanager
 def with_printed_lines(printed: Sequence[str]) -> Iterator[None]:
-    """Add lines already printed to a CommandError of the block.
-
-    Clients print as they proceed.
-    """
+    """Add lines already printed to a CommandError of the block. Clients print as they proceed."""
     try:
         yield
     except CommandError as fault:
@@ -51,10 +48,7 @@ USAGE = 255
 
 
 def failure(command: str, *messages: str, exit_code: int = 1, level: str = "error") -> CommandError:
-    """Error with ``command: level: message`` for each message.
-
-    Slurm's log functions print this form.
-    """
+    """Error with ``command: level: message`` for each message. Slurm's log functions print this form."""
     return CommandError(tuple(f"{command}: {level}: {message}" for message in messages), exit_code)
 
 
@@ -70,8 +64,5 @@ REFUSED = {
 
 
 def rejected(command: str, reason: str, *details: str, exit_code: int = 1) -> CommandError:
-    """Error for a refusal by the controller.
-
-    ``details`` are printed before ``reason``.
-    """
+    """Error for a refusal by the controller. ``details`` are printed before ``reason``."""
     return failure(command, *details, REFUSED[command] + reason, exit_code=exit_code)

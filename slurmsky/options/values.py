@@ -24,10 +24,7 @@ def _no_file(path: str) -> bytes:
 
 @dataclass(frozen=True)
 class ReadContext:
-    """The caller's environment for readers.
-
-    ``read_file`` returns a file's bytes or raises OSError.
-    """
+    """The caller's environment for readers. ``read_file`` returns a file's bytes or raises OSError."""
 
     now: float = 0.0
     timezone: Optional[tzinfo] = None
@@ -41,10 +38,7 @@ class ReadContext:
 
     @property
     def error_exit(self) -> int:
-        """Exit code of errors found after parsing.
-
-        SLURM_EXIT_ERROR replaces the usual 1.
-        """
+        """Exit code of errors found after parsing. SLURM_EXIT_ERROR replaces the usual 1."""
         text = self.env.get("SLURM_EXIT_ERROR", "").strip()
         code = int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else 0
         return code % 256 or 1
@@ -81,10 +75,7 @@ def reader(function: Reader) -> Reader:
 
 
 def read(option: Option, text: Optional[str], context: ReadContext, command: str = "") -> dict[str, Any]:
-    """Convert ``text`` to the values of ``option``'s fields.
-
-    Raises CommandError.
-    """
+    """Convert ``text`` to the values of ``option``'s fields. Raises CommandError."""
     item = Item(option, text, context, command or option.command)
     value = READERS[option.reader](item)
     return value if isinstance(value, dict) else {option.field: value}
@@ -100,10 +91,7 @@ def flag(item: Item) -> bool:
 
 @reader
 def count(item: Item) -> Any:
-    """Count of a repeatable flag; from the environment a number.
-
-    The caller adds up repetitions on the command line.
-    """
+    """Count of a repeatable flag; from the environment a number. The caller adds up repetitions on the command line."""
     return 1 if item.text is None else max(0, leading_int(item.text))
 
 
@@ -130,10 +118,7 @@ def text(item: Item) -> Any:
 
 
 def leading_int(text: str) -> int:
-    """Number at the start of ``text``, or 0.
-
-    This is C's strtol in 64 bits.
-    """
+    """Number at the start of ``text``, or 0. This is C's strtol in 64 bits."""
     match = re.match(r"\s*([+-]?)0*([0-9]*)", text)
     assert match is not None
     digits = match.group(2)

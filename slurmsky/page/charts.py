@@ -13,10 +13,7 @@ from .usage_curves import Curve
 
 @dataclass(frozen=True)
 class ChartLine:
-    """One curve: name, values and class.
-
-    It is filled below unless it is an edge.
-    """
+    """One curve: name, values and class. It is filled below unless it is an edge."""
 
     name: str
     curve: Curve
@@ -54,10 +51,7 @@ def chart(period: Period, lines: Sequence[ChartLine], unit: str, limit: float = 
 
 
 def _stairs(heights: Sequence[float], width: int) -> str:
-    """SVG path over steps of these heights.
-
-    Equal neighbours share one segment.
-    """
+    """SVG path over steps of these heights. Equal neighbours share one segment."""
     each, drawn, last = width / len(heights), [], ""
     for index, height in enumerate(heights):
         text = f"{height:.1f}"

@@ -25,7 +25,7 @@ class Similar:
 
 
 def needs_explanation(job: Job) -> bool:
-    """Whether a page explains the job: a pending or failed one."""
+    """Return whether a page explains the job: a pending or failed one."""
     return job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED)
 
 
@@ -53,10 +53,7 @@ def section_of_one(answer: Explanation) -> Html:
 
 
 def section_of_many(some: Sequence[Similar], omitted: int) -> Html | None:
-    """Section of a page of several jobs.
-
-    ``omitted``: the number of groups without sentences.
-    """
+    """Section of a page of several jobs. ``omitted``: the number of groups without sentences."""
     if not some:
         return None
     note = f"{omitted} more kinds; slurmsky why JOB explains each job." if omitted else None

@@ -166,16 +166,13 @@ def _load(lives: Sequence[Life], context: ReportContext, period: Period, whole: 
 
 
 def _on_cluster(lives: Sequence[Life], context: ReportContext) -> bool:
-    """Whether all jobs ran on nodes of the site file."""
+    """Return whether all jobs ran on nodes of the site file."""
     known = {node.name for node in context.cluster.nodes}
     return bool(known) and all(known.issuperset(one.job.nodes) for one in lives)
 
 
 def _nodes(lives: Sequence[Life], context: ReportContext, period: Period) -> Html | None:
-    """Bars of the jobs on each node, or each node's utilisation.
-
-    Utilisation is shown for more than MOST_BARS bars.
-    """
+    """Bars of the jobs on each node, or each node's utilisation. Utilisation is shown for more than MOST_BARS bars."""
     on: dict[str, list[tuple[Life, int]]] = {}
     for one in lives:
         if one.start and one.start <= period.end and one.end >= period.start:
@@ -284,10 +281,7 @@ _GROUPS: tuple[tuple[str, Callable[[Life], str]], ...] = (
 
 
 def _groups(lives: Sequence[Life]) -> list[Html]:
-    """Sums by user, name and other fields.
-
-    A field with one value is omitted.
-    """
+    """Sums by user, name and other fields. A field with one value is omitted."""
     found = []
     for name, key in _GROUPS:
         groups = _by(lives, key)

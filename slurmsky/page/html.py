@@ -1,9 +1,8 @@
 """Builds HTML from values, and escapes all text.
 
-    el("p", "jobs of ", name, cls="note")
-
-Names, comments and paths are written by users, and a page is stored and shared. So a plain string can enter a page
-only as escaped text; characters that are invalid in HTML, or that change the direction of text, are shown by number.
+el("p", "jobs of ", name, cls="note") Names, comments and paths are written by users, and a page is stored and shared.
+So a plain string can enter a page only as escaped text; characters that are invalid in HTML, or that change the
+direction of text, are shown by number.
 """
 
 from __future__ import annotations
@@ -58,10 +57,7 @@ def join(*children: object) -> Html:
 
 
 def el(name: str, /, *children: object, **attributes: object) -> Html:
-    """An HTML element.
-
-    ``cls`` is ``class``, ``_`` in an attribute's name is ``-``; None omits an attribute.
-    """
+    """An HTML element. ``cls`` is ``class``, ``_`` in an attribute's name is ``-``; None omits an attribute."""
     words = [name]
     for key, value in attributes.items():
         if value is not None:

@@ -25,10 +25,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Life:
-    """One run of a job.
-
-    Times are epoch seconds, sizes MiB; a time of 0 is unknown.
-    """
+    """One run of a job. Times are epoch seconds, sizes MiB; a time of 0 is unknown."""
 
     job: Job
     id: str
@@ -55,10 +52,7 @@ class Life:
 
     @property
     def cpu_share(self) -> float | None:
-        """Share of the held CPU time used.
-
-        0 to 1; slightly more is possible.
-        """
+        """Share of the held CPU time used. 0 to 1; slightly more is possible."""
         return self.cpu_s / self.held_s if self.cpu_s is not None and self.held_s else None
 
     @property
@@ -80,7 +74,7 @@ class Life:
 
     @property
     def failed(self) -> bool:
-        """Whether the job failed; cancelled or preempted jobs did not."""
+        """Return whether the job failed; cancelled or preempted jobs did not."""
         return self.kind == "bad"
 
 
@@ -185,8 +179,5 @@ def step_end(step: Step, now: float) -> float:
 
 
 def dollars(job: Job) -> float | None:
-    """Cost of a job so far in dollars.
-
-    None for a job that did not run on a cloud.
-    """
+    """Cost of a job so far in dollars; None for a job that did not run on a cloud."""
     return job.cost if job.managed_job_id is not None or job.cost else None

@@ -1,7 +1,4 @@
-"""Frame of a page: head, title, tiles, tables.
-
-The style sheet is style.css in this folder.
-"""
+"""Frame of a page: head, title, tiles, tables. The style sheet is style.css in this folder."""
 
 from __future__ import annotations
 
@@ -26,10 +23,7 @@ def _style() -> Html:
 
 
 def document(title: str, made: str, *body: object) -> str:
-    """A complete page.
-
-    ``made``: text on the time that the page describes.
-    """
+    """A complete page. ``made``: text on the time that the page describes."""
     head = el(
         "head",
         el("meta", charset="utf-8"),

@@ -20,10 +20,7 @@ _EDGE = 12
 
 @dataclass(frozen=True)
 class Bar:
-    """A time span of a lane.
-
-    ``kind``: CSS class; ``title``: tooltip.
-    """
+    """A time span of a lane. ``kind``: CSS class; ``title``: tooltip."""
 
     start: float
     end: float
@@ -91,10 +88,7 @@ def axis(period: Period) -> Html:
 
 
 def _place(period: Period, at: float) -> str:
-    """CSS classes of a label: centred, or beside its time.
-
-    A label near an edge is beside its time.
-    """
+    """CSS classes of a label: centred, or beside its time. A label near an edge is beside its time."""
     percent = period.percent(at)
     return "t first" if percent < _EDGE else "t last" if percent > 100 - _EDGE else "t"
 
@@ -118,10 +112,7 @@ def _bar(period: Period, bar: Bar) -> Html | None:
 
 
 def lanes(period: Period, rows: Sequence[Lane], name: str) -> Html:
-    """Complete timeline with its axis.
-
-    ``name``: label for screen readers.
-    """
+    """Complete timeline with its axis. ``name``: label for screen readers."""
     lines = grid(period)
     body = []
     for lane in rows:
@@ -143,10 +134,7 @@ def _picture(period: Period, body: Sequence[Html], name: str) -> Html:
 
 
 def strips(period: Period, rows: Sequence[tuple[str, str, Sequence[float]]], name: str) -> Html:
-    """Lanes of utilisation (0 to 1), for too many bars.
-
-    The parts of the period have equal length.
-    """
+    """Lanes of utilisation (0 to 1), for too many bars. The parts of the period have equal length."""
     body = []
     for label, note, values in rows:
         drawn, index = [], 0

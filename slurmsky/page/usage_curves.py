@@ -47,10 +47,7 @@ class Curve:
 
 
 def busy(step: Step) -> list[float]:
-    """CPUs that a finished step kept busy over time.
-
-    One average if no series was recorded.
-    """
+    """CPUs that a finished step kept busy over time. One average if no series was recorded."""
     usage = step.usage
     if usage.series.get("cpu"):
         return usage.series["cpu"]
@@ -58,10 +55,7 @@ def busy(step: Step) -> list[float]:
 
 
 def memory(step: Step) -> list[float]:
-    """Memory of a step in MiB over time.
-
-    The peak if no series was recorded.
-    """
+    """Memory of a step in MiB over time. The peak if no series was recorded."""
     return step.usage.series.get("mem") or [memory_peak(step)]
 
 

@@ -1,1 +1,1 @@
-"""The wire protocol: frames, job log, sealed messages. Python 3.9, standard library."""
+"""The wire protocol: frames, job log, sealed messages. Runs on Python 3.9 with the standard library."""

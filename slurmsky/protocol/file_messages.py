@@ -11,10 +11,7 @@ from .message_codec import Message, register_type
 
 
 class FolderEntry(NamedTuple):
-    """A file ("f"), folder ("d") or link ("l") below a folder.
-
-    ``content``: the file's sha256, or the link's target.
-    """
+    """A file ("f"), folder ("d") or link ("l") below a folder. ``content``: the file's sha256, or the link's target."""
 
     kind: str
     mode: int
@@ -42,10 +39,7 @@ class CompareListing(FileRequest, kind="folder"):
 
 
 class UpdateListing(FileRequest, kind="entries"):
-    """Replace a folder's listing.
-
-    ``skip``: files that running jobs write, which stay unchanged.
-    """
+    """Replace a folder's listing. ``skip``: files that running jobs write, which stay unchanged."""
 
     path: str
     digest: str
@@ -54,20 +48,14 @@ class UpdateListing(FileRequest, kind="entries"):
 
 
 class ReceiveContent(FileRequest, kind="content"):
-    """Store the content that follows for all entries with this digest.
-
-    ``size``: in bytes.
-    """
+    """Store the content that follows for all entries with this digest. ``size``: in bytes."""
 
     digest: str
     size: int
 
 
 class TailFile(FileRequest, kind="tail"):
-    """Send a file as it grows.
-
-    ``from_``: the first byte to send; None: the end with ``append``, else a new file.
-    """
+    """Send a file as it grows. ``from_``: the first byte to send; None: the end with ``append``, else a new file."""
 
     id: int
     path: str
@@ -82,10 +70,7 @@ class FinishTail(FileRequest, kind="finish"):
 
 
 class SendChanges(FileRequest, kind="changes"):
-    """Send the files that jobs changed.
-
-    ``skip``: tailed files; ``over``: files whose whole content was sent.
-    """
+    """Send the files that jobs changed. ``skip``: tailed files; ``over``: files whose whole content was sent."""
 
     path: str
     skip: Tuple[str, ...]
@@ -129,10 +114,7 @@ class TailFinished(FileReport, kind="finished"):
 
 
 class OutputOpened(FileReport, kind="opened"):
-    """A step has opened an output file in a copy.
-
-    ``path``: below ``folder``; ``there``: on the node.
-    """
+    """A step has opened an output file in a copy. ``path``: below ``folder``; ``there``: on the node."""
 
     folder: str
     path: str
@@ -159,7 +141,4 @@ class TransferProblem(FileReport, kind="problem"):
 
 
 class TransferClosed(FileReport, kind="closed"):
-    """The connection has closed.
-
-    The controller's end sends it to its waiting coroutines.
-    """
+    """The connection has closed. The controller's end sends it to its waiting coroutines."""

@@ -154,7 +154,7 @@ class Encoder:
         return b"".join(out)
 
     def flush(self, stream: Optional[int] = None) -> bytes:
-        """Return log lines for the held unfinished lines. Of one stream or of all."""
+        """Return log lines for the held unfinished lines, of one stream or of all."""
         streams = list(self._pending) if stream is None else [stream]
         return b"".join(line for number in streams for line in self._frames(number, self._pending.pop(number, b"")))
 

@@ -120,10 +120,7 @@ class BadMessage(ValueError):
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Message:
-    """A message.
-
-    Subclasses with ``family`` are the roots of families, those with ``kind`` are their messages.
-    """
+    """A message. Subclasses with ``family`` are the roots of families, those with ``kind`` are their messages."""
 
     kind: ClassVar[str] = ""
     #: key of the kind in a JSON object
@@ -171,10 +168,7 @@ class Message:
         return type(self)(**{**self.__dict__, **changes})
 
     def encode(self) -> Dict[str, Any]:
-        """Encode the message as a JSON object.
-
-        Fields that are None by default are omitted if None.
-        """
+        """Encode the message as a JSON object. Fields that are None by default are omitted if None."""
         body = {name: value for name, value in self.__dict__.items() if value is not None or name in self._required}
         for name, write in self._writers.items():
             if name in body:

@@ -37,10 +37,7 @@ class Event(Message, family="ev"):
 
 
 class JobEvent(Event):
-    """Event of a run of a job.
-
-    Agents number the events of a run (``agent/job/journal.py``); 0: not numbered.
-    """
+    """Event of a run of a job. Agents number the events of a run (``agent/job/journal.py``); 0: not numbered."""
 
     job_id: int = 0
     run: int = PRESENT_RUN
@@ -49,10 +46,7 @@ class JobEvent(Event):
 
 
 class Started(JobEvent, kind="started"):
-    """The nodes are up and the batch script has begun.
-
-    ``pid``: of its shell, 0 without script.
-    """
+    """The nodes are up and the batch script has begun. ``pid``: of its shell, 0 without script."""
 
     time: Optional[float] = None
     pid: int = 0
@@ -99,10 +93,7 @@ class LaunchRefused(JobEvent, kind="refused"):
 
 
 class Missing(JobEvent, kind="missing"):
-    """The job's node does not know the job.
-
-    The launch was lost when sender or receiver died.
-    """
+    """The job's node does not know the job. The launch was lost when sender or receiver died."""
 
 
 class JobReachable(JobEvent, kind="here"):
@@ -122,10 +113,7 @@ class Waiting(JobEvent, kind="waiting"):
 
 
 class EngineState(JobEvent, kind="state"):
-    """Progress of an engine that creates nodes on demand.
-
-    ``state``: PENDING, CONFIGURING or REQUEUED.
-    """
+    """Progress of an engine that creates nodes on demand. ``state``: PENDING, CONFIGURING or REQUEUED."""
 
     state: str = "PENDING"
     reason: Optional[str] = None
@@ -161,19 +149,13 @@ class NodeStatus(NodeEvent, kind="node"):
 
 
 class JobList(NodeEvent, kind="jobs"):
-    """Runs of which an agent is the head: (job, run).
-
-    An agent sends this list once to each controller.
-    """
+    """Runs of which an agent is the head: (job, run). An agent sends this list once to each controller."""
 
     jobs: Tuple[Tuple[int, int], ...]
 
 
 class FollowersDropped(NodeEvent, kind="followers_dropped"):
-    """All waiting launches on the node were dropped.
-
-    Earlier events report those that started.
-    """
+    """All waiting launches on the node were dropped. Earlier events report those that started."""
 
 
 class NodeDown(NodeEvent, kind="node_down"):
@@ -193,20 +175,14 @@ class NodeUp(NodeEvent, kind="node_up"):
 
 
 class Power(NodeEvent, kind="power"):
-    """A warm node's power state.
-
-    "met": nodes of several orders have connected to each other.
-    """
+    """A warm node's power state. "met": nodes of several orders have connected to each other."""
 
     state: str
     why: str = ""
 
 
 class NodeTaken(NodeEvent, kind="taken"):
-    """The node ends at ``at`` (epoch second).
-
-    The cloud reclaims its machine, or its processes end.
-    """
+    """The node ends at ``at`` (epoch second). The cloud reclaims its machine, or its processes end."""
 
     at: float
     why: str = ""
@@ -216,10 +192,7 @@ class NodeTaken(NodeEvent, kind="taken"):
 
 
 class NodeEnvironment(NodeEvent, kind="facts"):
-    """Environment, folders and shells of the node.
-
-    The engine adapts launches to them.
-    """
+    """Environment, folders and shells of the node. The engine adapts launches to them."""
 
     pid: int
     home: str
@@ -266,10 +239,7 @@ class StreamRecord(LogRecord):
 
 
 class SessionBegun(LogRecord, kind="session"):
-    """The job begins on its nodes.
-
-    Its restart count, number of nodes, and the first node's address.
-    """
+    """The job begins on its nodes. Its restart count, number of nodes, and the first node's address."""
 
     session: int = 0
     restart: int = 0
@@ -278,10 +248,7 @@ class SessionBegun(LogRecord, kind="session"):
 
 
 class StreamOpened(StreamRecord, kind="stream"):
-    """A stream is the output file ``path``.
-
-    ``same``: the node writes the file itself, on a shared mount.
-    """
+    """A stream is the output file ``path``. ``same``: the node writes the file itself, on a shared mount."""
 
     path: str
     same: bool = False
@@ -290,10 +257,7 @@ class StreamOpened(StreamRecord, kind="stream"):
 
 
 class FileBegun(StreamRecord, kind="file"):
-    """A stream is a file that the job created or changed.
-
-    ``folders``: the modes of its parent folders.
-    """
+    """A stream is a file that the job created or changed. ``folders``: the modes of its parent folders."""
 
     path: str
     size: int
@@ -308,10 +272,7 @@ class FileEnded(StreamRecord, kind="file-end"):
 
 
 class FileKept(LogRecord, kind="kept"):
-    """A file was too large to be sent.
-
-    ``at``: the address of its copy in a bucket.
-    """
+    """A file was too large to be sent. ``at``: the address of its copy in a bucket."""
 
     path: str
     size: int
@@ -345,10 +306,7 @@ class LastRecord(LogRecord, kind="last"):
 
 
 class Done(LogRecord, kind="done"):
-    """Last record of the first node.
-
-    ``ranks``: the nodes whose records are complete.
-    """
+    """Last record of the first node. ``ranks``: the nodes whose records are complete."""
 
     ranks: Tuple[int, ...] = ()
     by_signal: bool = False
@@ -358,17 +316,11 @@ class Done(LogRecord, kind="done"):
 
 
 class AgentRequest(Message, family="op"):
-    """Base of requests to an agent.
-
-    From the controller, or from another agent for it.
-    """
+    """Base of requests to an agent, from the controller or from another agent."""
 
 
 class Hello(AgentRequest, kind="hello"):
-    """First message of a connection.
-
-    ``role``: that of the sender.
-    """
+    """First message of a connection. ``role``: that of the sender."""
 
     role: str = ""
     version: str = ""
@@ -394,19 +346,13 @@ class DropFollowers(AgentRequest, kind="drop_followers"):
 
 
 class Acknowledge(AgentRequest, kind="acks"):
-    """The controller has stored the events up to these.
-
-    (job, run, number of the event).
-    """
+    """The controller has stored the events up to these: (job, run, number of the event)."""
 
     acks: Tuple[Tuple[int, int, int], ...]
 
 
 class Exit(AgentRequest, kind="exit"):
-    """Exit when idle.
-
-    ``expected``: a job's head agent is about to connect to this one.
-    """
+    """Exit when idle. ``expected``: a job's head agent is about to connect to this one."""
 
     expected: bool = False
 
@@ -425,20 +371,14 @@ class JobRequest(AgentRequest):
 
 
 class SignalJob(JobRequest, kind="signal"):
-    """Send a signal.
-
-    ``target``: "steps", "batch", "full" or a step id.
-    """
+    """Send a signal. ``target``: "steps", "batch", "full" or a step id."""
 
     signal: int
     target: str
 
 
 class TerminateJob(JobRequest, kind="terminate"):
-    """Signal all processes, and end the job in ``state``.
-
-    SIGKILL follows ``kill_wait_s`` later.
-    """
+    """Signal all processes, and end the job in ``state``. SIGKILL follows ``kill_wait_s`` later."""
 
     state: str = "CANCELLED"
     signal: int = 15
@@ -454,10 +394,7 @@ class ResumeJob(JobRequest, kind="resume"):
 
 
 class LimitJob(JobRequest, kind="limit"):
-    """Set a new end time for the job or a step.
-
-    Epoch second; None: no limit.
-    """
+    """Set a new end time (epoch seconds) for the job or a step; None: no limit."""
 
     end_time: Optional[float]
     step: str = ""
@@ -476,10 +413,7 @@ class NodeLost(JobRequest, kind="node_lost"):
 
 
 class NodeEnds(JobRequest, kind="node_ends"):
-    """The cloud reclaims a node of the job in ``left_s`` seconds.
-
-    The job ends as NODE_FAIL before.
-    """
+    """The cloud reclaims a node of the job in ``left_s`` seconds. The job ends as NODE_FAIL before."""
 
     left_s: int
 
@@ -505,10 +439,7 @@ class StoreScript(AgentRequest, kind="script"):
 
 
 class ReachPeers(AgentRequest, kind="reach"):
-    """Answer with the reachable nodes.
-
-    ``peers``: name -> host:port of an agent.
-    """
+    """Answer with the reachable nodes. ``peers``: name -> host:port of an agent."""
 
     peers: Dict[str, str]
 

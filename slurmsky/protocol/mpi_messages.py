@@ -16,10 +16,7 @@ class MpiMessage(Message, family="mpi"):
 
 
 class FencePart(MpiMessage, kind="fence"):
-    """All tasks of the sender's node have reached a fence.
-
-    ``nodes``: the nodes in the fence, None for all.
-    """
+    """All tasks of the sender's node have reached a fence. ``nodes``: the nodes in the fence, None for all."""
 
     fence: str
     nodes: Optional[Tuple[int, ...]] = None
@@ -27,20 +24,14 @@ class FencePart(MpiMessage, kind="fence"):
 
 
 class FenceComplete(MpiMessage, kind="fenced"):
-    """All nodes have reached a fence.
-
-    ``parts``: their values, in the order of the nodes.
-    """
+    """All nodes have reached a fence. ``parts``: their values, in the order of the nodes."""
 
     fence: str
     parts: List[Dict[str, str]]
 
 
 class DataRequest(MpiMessage, kind="want"):
-    """Request the values of a task of the node ``to``.
-
-    ``number`` identifies the request of the node ``from_``.
-    """
+    """Request the values of a task of the node ``to``. ``number`` identifies the request of the node ``from_``."""
 
     to: int
     from_: int
@@ -65,10 +56,7 @@ class TaskAbort(MpiMessage, kind="abort"):
 
 
 class ServerReady(MpiMessage, kind="ready"):
-    """The PMIx server runs.
-
-    ``variables``: of the tasks, by rank; ``folder``: its files.
-    """
+    """The PMIx server runs. ``variables``: of the tasks, by rank; ``folder``: its files."""
 
     variables: Dict[int, Dict[str, str]]
     folder: str

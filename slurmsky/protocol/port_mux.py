@@ -31,10 +31,7 @@ class Connection:
 
 
 class Mux:
-    """One end of the multiplexer.
-
-    ``port``: the port to which the far end connects; 0 at the near end.
-    """
+    """One end of the multiplexer. ``port``: the port to which the far end connects; 0 at the near end."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int = 0) -> None:
         self._reader = reader
@@ -142,10 +139,7 @@ class Mux:
 
 
 async def dial(port: int) -> "Optional[Tuple[asyncio.StreamReader, asyncio.StreamWriter]]":
-    """Connect to a port of this machine; None: no listener.
-
-    On loopback or the host's address.
-    """
+    """Connect to a port of this machine; on loopback or the host's address. None: no listener."""
     for host in ("127.0.0.1", "::1", socket.gethostname()):
         try:
             return await asyncio.open_connection(host, port)

@@ -38,10 +38,7 @@ def _mixed(key: bytes, nonce: bytes, data: bytes) -> bytes:
 
 
 def seal(key: bytes, data: bytes, place: str = "") -> bytes:
-    """Encrypt and authenticate a message.
-
-    ``place``: run, node and number, which the receiver must know.
-    """
+    """Encrypt and authenticate a message. ``place``: run, node and number, which the receiver must know."""
     stream, tag = _keys(key)
     nonce = os.urandom(NONCE)
     body = nonce + _mixed(stream, nonce, data)

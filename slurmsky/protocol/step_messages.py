@@ -57,10 +57,7 @@ class ReadUsage(StepPartRequest, kind="look"):
 
 
 class ReceiveFile(StepPartRequest, kind="file"):
-    """Write a file whose content follows.
-
-    ``times``: its atime and mtime; ``folder``: create its folder.
-    """
+    """Write a file whose content follows. ``times``: its atime and mtime; ``folder``: create its folder."""
 
     path: str
     mode: int
@@ -80,10 +77,7 @@ class TasksStarted(StepPartReport, kind="started"):
 
 
 class InputConsumed(StepPartReport, kind="consumed"):
-    """The tasks have read ``count`` bytes of stdin.
-
-    ``last``: all tasks have stopped reading stdin.
-    """
+    """The tasks have read ``count`` bytes of stdin. ``last``: all tasks have stopped reading stdin."""
 
     count: int
     last: bool
@@ -110,10 +104,7 @@ class TasksUsage(StepPartReport, kind="look"):
 
 
 class TasksEnded(StepPartReport, kind="over"):
-    """All tasks of this node have ended.
-
-    ``series``: the usage series of the step on this node.
-    """
+    """All tasks of this node have ended. ``series``: the usage series of the step on this node."""
 
     series: NodeSeries
 

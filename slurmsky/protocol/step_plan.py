@@ -34,10 +34,7 @@ class TaskBinding(Message, family="request", kind="binding"):
 
 
 class ContainerRequest(Message, family="request", kind="container"):
-    """A container by pyxis' options.
-
-    ``on_node_image``: the node runs the image; ``keep``: variables of the job.
-    """
+    """A container by pyxis' options. ``on_node_image``: the node runs the image; ``keep``: variables of the job."""
 
     image: Optional[str] = None
     on_node_image: bool
@@ -58,10 +55,7 @@ class MpiPlan(Message, family="type"):
 
 
 class Pmi2Plan(MpiPlan, kind="pmi2"):
-    """PMI-1 and PMI-2.
-
-    ``name``: of the step's key-value space; ``mapping``: ranks to nodes, as PMI writes it.
-    """
+    """PMI-1 and PMI-2. ``name``: of the step's key-value space; ``mapping``: ranks to nodes, as PMI writes it."""
 
     name: str
     mapping: str

@@ -86,10 +86,7 @@ class Frame(NamedTuple):
 
 
 def header(kind: bytes, length: int) -> bytes:
-    """Return the five bytes before a payload of ``length`` bytes.
-
-    For writers that send the payload separately.
-    """
+    """Return the five bytes before a payload of ``length`` bytes, for writers that send the payload separately."""
     return kind + length.to_bytes(4, "big")
 
 
@@ -99,10 +96,7 @@ def encode(kind: bytes, payload: bytes = b"") -> bytes:
 
 
 def encode_int(kind: bytes, number: int) -> bytes:
-    """Encode a frame whose payload is an ascii number.
-
-    Kinds X, I, k, s, x.
-    """
+    """Encode a frame whose payload is an ascii number (kinds X, I, k, s, x)."""
     return encode(kind, b"%d" % number)
 
 
@@ -112,10 +106,7 @@ def encode_list(fields: Iterable[bytes]) -> bytes:
 
 
 def decode_list(payload: bytes) -> list[bytes]:
-    """Decode the fields of a list payload.
-
-    Raises WireError if lengths and bytes disagree.
-    """
+    """Decode the fields of a list payload. Raises WireError if lengths and bytes disagree."""
     fields = []
     position, end = 0, len(payload)
     while position < end:
@@ -201,10 +192,7 @@ class CommandRequest:
 
     @classmethod
     def from_payload(cls, payload: bytes) -> CommandRequest:
-        """Decode a request.
-
-        Raises WireError for an incomplete request and for another version's.
-        """
+        """Decode a request. Raises WireError for an incomplete request and for another version's."""
         fields = decode_list(payload)
         if not fields or fields[0] != VERSION:
             raise WireError("a request of another version: stop the controller with `slurmsky stop`")

@@ -71,10 +71,7 @@ class RecordClasses:
         return self._number((known[1], shares, _rest(job)))
 
     def of_step(self, job: Job, step: Step) -> Hashable:
-        """Return the step's class within its job's class.
-
-        Numbered steps are separate from the batch step.
-        """
+        """Return the step's class within its job's class. Numbered steps are separate from the batch step."""
         return self._number((self.of(job), step.step_id.isdecimal(), _rest_of_step(step)))
 
     def _number(self, key: Hashable) -> int:

@@ -43,17 +43,17 @@ class ReportContext:
 
     @cached_property
     def counts_gres(self) -> bool:
-        """Whether TRES texts include devices, because AccountingStorageTRES names them."""
+        """Return whether TRES texts include devices, because AccountingStorageTRES names them."""
         return "gres/" in self.parameters.get("AccountingStorageTRES", "")
 
     @cached_property
     def consumes_memory(self) -> bool:
-        """Whether memory is a consumable resource, because SelectTypeParameters names it."""
+        """Return whether memory is a consumable resource, because SelectTypeParameters names it."""
         return "MEMORY" in self.parameters.get("SelectTypeParameters", "CR_Core_Memory").upper()
 
     @cached_property
     def tracks_wckey(self) -> bool:
-        """Whether jobs are shown with their workload characterisation key (wckey)."""
+        """Return whether jobs are shown with their workload characterisation key (wckey)."""
         return self.parameters.get("TrackWCKey", "No").lower() == "yes"
 
     def partition_of(self, job: Job) -> Optional[PartitionConfig]:
@@ -71,10 +71,7 @@ class ReportContext:
         return partition.max_time_min if partition else INFINITE
 
     def node_memory_mib(self, job: Job) -> int:
-        """Memory of a node of the job's partition.
-
-        A job without a memory request is charged this amount.
-        """
+        """Memory of a node of the job's partition. A job without a memory request is charged this amount."""
         partition = self.partition_of(job)
         if partition is None:
             return 0

@@ -27,10 +27,7 @@ def unknown_cluster(cluster: ClusterConfig, names: str) -> str:
 
 
 def partition_for(cluster: ClusterConfig, name: str) -> PartitionConfig | None:
-    """Partition for a job: described, mapped, or the default's copy.
-
-    None: refuse the job.
-    """
+    """Partition for a job: described, mapped, or the default's copy. None: refuse the job."""
     found = cluster.partition(name)
     if found is not None or not name:
         return found
@@ -51,5 +48,5 @@ def with_partitions(cluster: ClusterConfig, names: Iterable[str]) -> ClusterConf
 
 
 def node_name(name: str) -> bool:
-    """Whether a virtual node can have this name."""
+    """Return whether a virtual node can have this name."""
     return bool(_HOST.fullmatch(name)) and ".." not in name

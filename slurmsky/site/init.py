@@ -155,10 +155,7 @@ _NONE = ("(null)", "N/A", "n/a", "")
 
 
 def read_sinfo(text: str, old: OldCluster) -> None:
-    """Read sinfo's output by its headings.
-
-    Without headings the columns are those of a plain ``sinfo``.
-    """
+    """Read sinfo's output by its headings. Without headings the columns are those of a plain ``sinfo``."""
     columns = ["name", "", "time", "", "", "nodes"]
     for line in text.splitlines():
         words = line.split()
@@ -252,10 +249,7 @@ def read_module_avail(text: str, old: OldCluster) -> None:
 
 
 def render(old: OldCluster, *, infra: Sequence[str] = (), gpu: str = "", engine: str = "auto") -> str:
-    """Text of the site file.
-
-    Lines that need a decision are comments.
-    """
+    """Text of the site file. Lines that need a decision are comments."""
     lines = [
         "# slurmsky's site file. `slurmsky site check` proves it.",
         f'cluster = "{_clean(old.cluster or "cluster")}"',
@@ -380,8 +374,5 @@ def _clean(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Remove control characters.
-
-    Names that look equal are then equal.
-    """
+    """Remove control characters. Names that look equal are then equal."""
     return "".join(char for char in text if char.isprintable())

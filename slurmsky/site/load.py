@@ -59,10 +59,7 @@ def load(text: str, name: str, machine: MachineHardware | None = None) -> Site:
 
 
 def default_site(machine: MachineHardware) -> Site:
-    """Site of a machine without a site file.
-
-    It has one node in one partition ``debug`` without limits.
-    """
+    """Site of a machine without a site file. It has one node in one partition ``debug`` without limits."""
     return load("", "", machine)
 
 
@@ -94,10 +91,7 @@ def where(text: str, table: str, index: int, key: str) -> tuple[int, int]:
 
 
 class _Reader:
-    """Reader of tables by schema.
-
-    It keeps the text, for the line and column of errors.
-    """
+    """Reader of tables by schema. It keeps the text, for the line and column of errors."""
 
     def __init__(self, text: str, name: str) -> None:
         self.lines = text.splitlines()
@@ -367,10 +361,7 @@ class _Reader:
         return SiteError(self.name, line, column, message)
 
     def where(self, word: str, index: int, key: str) -> tuple[int, int]:
-        """Line and column of a key in the index-th table ``word``.
-
-        The default is the position of the table's head.
-        """
+        """Line and column of a key in the index-th table ``word``. The default is the position of the table's head."""
         table, seen, head = "", -1, (1, 1)
         wanted = re.compile(r"^\s*(\"%s\"|'%s'|%s)\s*[.=]" % ((re.escape(key),) * 3)) if key else None
         for number, line in enumerate(self.lines, 1):

@@ -23,10 +23,7 @@ else:
 
 @dataclass(frozen=True)
 class Module:
-    """A module and its replacement on the cloud.
-
-    ``source``: "site" or "shipped".
-    """
+    """A module and its replacement on the cloud. ``source``: "site" or "shipped"."""
 
     name: str  # as written in the script, with its version
     source: str
@@ -43,7 +40,7 @@ class Module:
 
     @property
     def complete(self) -> bool:
-        """Whether the replacement needs no further input."""
+        """Return whether the replacement needs no further input."""
         return self.kind not in ("licensed", "unknown version")
 
 
@@ -114,10 +111,7 @@ def find(site: Site, name: str) -> Module | None:
 
 
 def _shipped_row(name: str) -> tuple[Mapping[str, Any] | None, str]:
-    """Shipped row and version for a name, without leading categories.
-
-    lang/Python/3.11 has the category lang.
-    """
+    """Shipped row and version for a name, without leading categories. lang/Python/3.11 has the category lang."""
     parts = [part for part in name.split("/") if part]
     if name.startswith("/"):
         parts = parts[-2:]  # the path of a module file
@@ -166,10 +160,7 @@ def _named(parts: list[str]) -> tuple[Mapping[str, Any] | None, str]:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """Spellings of a name, the most exact one first.
-
-    They lack the version, the build and a site's marks.
-    """
+    """Spellings of a name, the most exact one first. They lack the version, the build and a site's marks."""
     plain = re.sub(r"[-_.]?v?\d[\d.]*(?:-\d+)?$", "", name)
     unbuilt = re.sub(r"[-_](gpu|cuda|mpi|omp|gcc|intel|serial|x86_64|ib)$", "", name)
     yield from (name, plain, unbuilt, re.sub(r"(?<=\w\w\w)[-_]?v?\d[\d.]*[-_].*$", "", name))
@@ -187,10 +178,7 @@ def _spellings(name: str) -> Iterator[str]:
 
 @cache
 def _variants() -> frozenset[str]:
-    """Names of compilers, MPIs and languages.
-
-    After another name they describe its build.
-    """
+    """Names of compilers, MPIs and languages. After another name they describe its build."""
     return frozenset(_tables()["variants"]["names"].split())
 
 

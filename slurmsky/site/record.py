@@ -18,10 +18,7 @@ class SiteError(Exception):
 
 @dataclass(frozen=True)
 class MachineHardware:
-    """Detected hardware of this machine.
-
-    ``gpus``: one type name per device, "" when unknown.
-    """
+    """Detected hardware of this machine. ``gpus``: one type name per device, "" when unknown."""
 
     host_name: str
     cpus: int
@@ -42,10 +39,7 @@ class MachineHardware:
 
 @dataclass(frozen=True)
 class PartitionSky:
-    """SkyPilot's settings of a partition.
-
-    Empty fields mean the site's default, or SkyPilot's.
-    """
+    """SkyPilot's settings of a partition. Empty fields mean the site's default, or SkyPilot's."""
 
     infra: tuple[str, ...] = ()  # "kubernetes/ctx", "aws/us-east-1", "slurm/oracle/debug"; tried in this order
     spot: bool | None = None
@@ -79,10 +73,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class WarmNodes:
-    """Warm nodes of a partition, which SkyPilot starts.
-
-    Times are in seconds.
-    """
+    """Warm nodes of a partition, which SkyPilot starts. Times are in seconds."""
 
     names: tuple[str, ...]
     shape: Shape = Shape()
@@ -94,19 +85,13 @@ class WarmNodes:
 
 @dataclass(frozen=True)
 class GpuNames:
-    """Map of Slurm's GPU types (any case) to SkyPilot's names.
-
-    It has the type for an untyped request, too.
-    """
+    """Map of Slurm's GPU types (any case) to SkyPilot's names. It has the type for an untyped request, too."""
 
     names: tuple[tuple[str, str], ...] = ()
     default: str = ""
 
     def sky_name(self, slurm_type: str) -> str:
-        """SkyPilot's accelerator name for a gres type.
-
-        The default is the type in upper case.
-        """
+        """SkyPilot's accelerator name for a gres type. The default is the type in upper case."""
         wanted = slurm_type.lower()
         for name, sky in self.names:
             if name.lower() == wanted:
@@ -138,10 +123,7 @@ class PathMap:
 
 @dataclass(frozen=True)
 class SiteOption:
-    """A site's option of sbatch, salloc and srun.
-
-    SPANK plugins add such options.
-    """
+    """A site's option of sbatch, salloc and srun. SPANK plugins add such options."""
 
     name: str
     argument: str = "none"  # none | required | optional
@@ -191,10 +173,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Route:
-    """Settings of a SkyPilot task for a QOS or an account.
-
-    They take precedence over the partition's.
-    """
+    """Settings of a SkyPilot task for a QOS or an account. They take precedence over the partition's."""
 
     kueue_queue: str = ""
     priority_class: str = ""

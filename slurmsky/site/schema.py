@@ -1,8 +1,7 @@
 """Schema of slurmsky.toml: reader and record field of each key.
 
-Where a table has a key for each field of its record, the keys are derived from the record.
-
-The module exceeds 400 lines because it holds the table of all keys.
+Where a table has a key for each field of its record, the keys are derived from the record. The module exceeds 400 lines
+because it holds the table of all keys.
 """
 
 from __future__ import annotations
@@ -32,18 +31,12 @@ def text(value: Any) -> str:
 
 
 def unsupported_hook(value: Any) -> str:
-    """Refuse a hook that slurmsky never calls.
-
-    An ignored setting would mislead.
-    """
+    """Refuse a hook that slurmsky never calls. An ignored setting would mislead."""
     raise Bad("nothing runs it here: jobs run as you; task_prolog and task_epilog are run for each task")
 
 
 def only(value: str | int, why: str) -> Callable[[Any], Any]:
-    """Reader that accepts only the value that slurmsky implements.
-
-    An ignored setting would mislead.
-    """
+    """Reader that accepts only the value that slurmsky implements. An ignored setting would mislead."""
 
     def read(given: Any) -> Any:
         if (given.upper() if isinstance(given, str) else given) != value or isinstance(given, bool):
@@ -123,10 +116,7 @@ def minutes(value: Any) -> int:
 
 
 def seconds(value: Any) -> int | None:
-    """Read seconds as a number or a Slurm time.
-
-    None: INFINITE or -1.
-    """
+    """Read seconds as a number or a Slurm time. None: INFINITE or -1."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= -1:
         return None if value == -1 else count(value)
     try:
@@ -200,10 +190,7 @@ def hosts(value: Any) -> tuple[str, ...]:
 
 
 def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
-    """Read devices as in slurm.conf's Gres=: ``name[:type][:count]``.
-
-    Lists of sockets in brackets are dropped.
-    """
+    """Read devices as in slurm.conf's Gres=: ``name[:type][:count]``. Lists of sockets in brackets are dropped."""
     found = []
     for word in texts(value):
         name, *rest = word.split("(", 1)[0].split(":")
@@ -217,10 +204,7 @@ def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
 
 
 def tres(value: Any) -> tuple[tuple[str, int], ...]:
-    """Read resources as in a limit of sacctmgr.
-
-    Only Budgets limit the cost of resources.
-    """
+    """Read resources as in a limit of sacctmgr. Only Budgets limit the cost of resources."""
     try:
         return tres_text.parse(text(value))
     except ValueError as error:
@@ -256,10 +240,7 @@ def counts(value: Any) -> tuple[tuple[str, int], ...]:
 
 
 def one_of(*words: str) -> Callable[[Any], str]:
-    """Reader of one of some words, in any case.
-
-    It returns the word as listed.
-    """
+    """Reader of one of some words, in any case. It returns the word as listed."""
 
     def read(value: Any) -> str:
         for word in words:
@@ -285,10 +266,7 @@ def oversubscribe(value: Any) -> str:
 
 @dataclass(frozen=True)
 class SiteKey:
-    """One key: reader of its value, and record field.
-
-    The field "" means the key's own name.
-    """
+    """One key: reader of its value, and record field. The field "" means the key's own name."""
 
     read: Callable[[Any], Any]
     field: str = ""
@@ -460,10 +438,7 @@ LOCAL = {"strict": SiteKey(flag)}
 
 
 def unknown_names(value: Any) -> tuple[tuple[str, str], ...]:
-    """Read the map of unknown names.
-
-    It is one word for all, or a table of shell patterns.
-    """
+    """Read the map of unknown names. It is one word for all, or a table of shell patterns."""
     return pairs(value) if isinstance(value, Mapping) else (("*", text(value)),)
 
 

@@ -10,7 +10,7 @@ import sys
 
 
 def _without_colours() -> bool:
-    """Whether the terminal's description lists no colours, as for vt100."""
+    """Return whether the terminal's description lists no colours, as for vt100."""
     try:
         import curses
 

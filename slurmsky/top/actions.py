@@ -11,10 +11,7 @@ from .rows import JobLine
 
 @dataclass(frozen=True)
 class Action:
-    """A command to run, with its message on success.
-
-    ``question`` is the confirmation prompt; "" for none.
-    """
+    """A command to run, with its message on success. ``question`` is the confirmation prompt; "" for none."""
 
     line: tuple[str, ...]
     done: str

@@ -44,10 +44,7 @@ def head(width: int, jobs: Sequence[JobLine], nodes: Sequence[NodeLine], problem
 
 
 def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Sequence[str], focused: bool) -> Text:
-    """Separator line with words.
-
-    The style of the selected word also shows whether its pane receives the keys.
-    """
+    """Separator line with words. The style of the selected word also shows whether its pane receives the keys."""
     text = Text(line, no_wrap=True)
     for word, chosen in items:
         text.append(f" {word} ", ("reverse bold" if focused else "bold underline") if chosen else "")

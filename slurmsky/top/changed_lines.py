@@ -1,7 +1,4 @@
-"""Widget base that redraws only changed lines.
-
-This saves bytes on slow connections.
-"""
+"""Widget base that redraws only changed lines. This saves bytes on slow connections."""
 
 from __future__ import annotations
 
@@ -13,20 +10,14 @@ from textual.widget import Widget
 
 
 class ChangedLines(Widget):
-    """Comparison of lines with those of the last ``redraw``.
-
-    A subclass renders lines and calls ``redraw``.
-    """
+    """Comparison of lines with those of the last ``redraw``. A subclass renders lines and calls ``redraw``."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._drawn: list[Strip] = []
 
     def redraw(self) -> None:
-        """Refresh the changed part of each line.
-
-        A change of height refreshes the whole widget.
-        """
+        """Refresh the changed part of each line. A change of height refreshes the whole widget."""
         lines = [self.render_line(y) for y in range(self.size.height)]
         before, self._drawn = self._drawn, lines
         if len(before) != len(lines):

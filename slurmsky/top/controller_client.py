@@ -29,10 +29,7 @@ class CommandOutput(NamedTuple):
 
 
 class ControllerClient:
-    """Client of the caller's controller, or of the node's agent.
-
-    The agent serves requests inside a job.
-    """
+    """Client of the caller's controller, or of the node's agent. The agent serves requests inside a job."""
 
     def __init__(self) -> None:
         agent = os.environb.get(client.AGENT)
@@ -51,7 +48,7 @@ class ControllerClient:
             raise NoController(str(error)) from error
 
     def running(self) -> bool:
-        """Whether a controller accepts connections now."""
+        """Return whether a controller accepts connections now."""
         try:
             client.connect(self._path).close()
         except OSError:
@@ -59,19 +56,13 @@ class ControllerClient:
         return True
 
     def ask(self, command: str, *args: str, **extra: str) -> CommandOutput:
-        """Run a command with additional environment variables.
-
-        Raises NoController.
-        """
+        """Run a command with additional environment variables. Raises NoController."""
         env = self._env + [f"{name}={value}".encode() for name, value in extra.items()]
         return _requested(self._path, _without_terminal(client.request(command, list(args), env)))
 
 
 def _without_terminal(request: bytes) -> bytes:
-    """Change a request to one without a terminal.
-
-    For a terminal the reply would have control characters replaced.
-    """
+    """Change a request to one without a terminal. For a terminal the reply would have control characters replaced."""
     fields = client.unpack(memoryview(request)[5:])
     fields[4], fields[5] = b"000", b""
     return client.frame(client.REQUEST, client.pack(fields))

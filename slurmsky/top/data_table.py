@@ -45,10 +45,7 @@ class ViewColumn(Generic[Row]):
 
 
 class Table(ChangedLines, Generic[Row]):
-    """Table widget, which filters and sorts its rows.
-
-    ``show`` gives the rows in their default order.
-    """
+    """Table widget, which filters and sorts its rows. ``show`` gives the rows in their default order."""
 
     DEFAULT_CSS = "Table { height: 1fr; }"
     # Column widths are measured on the first rows only.
@@ -153,10 +150,7 @@ class Table(ChangedLines, Generic[Row]):
             self.post_message(self.Moved(self))
 
     def _measure(self) -> None:
-        """Compute column widths.
-
-        They are the texts' widths, plus the free space for columns that grow.
-        """
+        """Compute column widths. They are the texts' widths, plus the free space for columns that grow."""
         sample = self._rows[self._top : self._top + self._MEASURED] or self._rows[: self._MEASURED]
         needed = [max([len(column.title), column.least, *(cell_len(plain(column.text(row))) for row in sample)])
                   for column in self._columns]  # fmt: skip

@@ -73,10 +73,7 @@ def read_details(controller: ControllerClient, job: JobLine) -> JobDetails:
 
 
 def _why(controller: ControllerClient, job: JobLine, record: Mapping[str, Any]) -> str:
-    """``slurmsky why`` for pending and failed jobs.
-
-    For other jobs it adds nothing to the screen.
-    """
+    """``slurmsky why`` for pending and failed jobs. For other jobs it adds nothing to the screen."""
     states = set(record.get("job_state") or [])
     if not record or states & {"RUNNING", "COMPLETED", "SUSPENDED"}:
         return ""
@@ -85,10 +82,7 @@ def _why(controller: ControllerClient, job: JobLine, record: Mapping[str, Any]) 
 
 
 def why_lines(details: JobDetails, width: int) -> list[Line]:
-    """Wrapped sentences of ``slurmsky why``.
-
-    Commands that the user may type are bold.
-    """
+    """Wrapped sentences of ``slurmsky why``. Commands that the user may type are bold."""
     lines: list[Line] = []
     advice = False
     for line in details.why.splitlines():
@@ -101,10 +95,7 @@ def why_lines(details: JobDetails, width: int) -> list[Line]:
 
 
 def measure(controller: ControllerClient, job: JobLine, details: JobDetails) -> JobDetails:
-    """Add the usage of the job's running steps.
-
-    This queries the job's nodes, which may take longer.
-    """
+    """Add the usage of the job's running steps. This queries the job's nodes, which may take longer."""
     if "RUNNING" not in details.state.split():
         return details
     try:
@@ -248,10 +239,7 @@ def _bar(label: str, percent: float, what: str) -> Line:
 
 
 def efficiency_lines(details: JobDetails) -> list[Line]:
-    """Bars for CPU and memory, then seff's lines.
-
-    A running job also has the values of sstat.
-    """
+    """Bars for CPU and memory, then seff's lines. A running job also has the values of sstat."""
     text = details.efficiency
     if not text:
         return [(("No efficiency yet: no element of this line has started.", ""),)]

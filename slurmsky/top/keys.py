@@ -8,10 +8,7 @@ from rich.cells import cell_len
 
 
 class KeyBinding(NamedTuple):
-    """One action.
-
-    ``keys``: Textual's names; ``hint``: the word in the bottom line, "" for none.
-    """
+    """One action. ``keys``: Textual's names; ``hint``: the word in the bottom line, "" for none."""
 
     keys: str
     shown: str
@@ -50,10 +47,7 @@ ACTIONS = {name: key.action for key in KEYS for name in key.keys.split()}
 
 
 def hints(width: int) -> list[tuple[str, str]]:
-    """Keys and words that fit into the bottom line.
-
-    Help and quit are always included.
-    """
+    """Keys and words that fit into the bottom line. Help and quit are always included."""
     wanted = [(key.shown, key.hint) for key in KEYS if key.hint]
     while len(wanted) > 2 and sum(cell_len(f"{key} {word}  ") for key, word in wanted) > width:
         del wanted[-3]

@@ -1,7 +1,4 @@
-"""Makes other users' text safe for a terminal.
-
-Removes escape sequences and cursor movements.
-"""
+"""Makes other users' text safe for a terminal. Removes escape sequences and cursor movements."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class JobLine(NamedTuple):
 
     @property
     def is_rest(self) -> bool:
-        """Whether this is the line of an array's pending elements."""
+        """Return whether this is the line of an array's pending elements."""
         return "[" in self.id
 
     @property
@@ -88,10 +88,7 @@ class NodeLine(NamedTuple):
 
 
 def ask_jobs(controller: ControllerClient, ended: bool) -> CommandOutput:
-    """Output of squeue.
-
-    With ``ended`` it has jobs that ended within MinJobAge, too.
-    """
+    """Output of squeue. With ``ended`` it has jobs that ended within MinJobAge, too."""
     return controller.ask("squeue", "-h", *(["-t", "all"] if ended else []), "-o", _JOB_FORMAT)
 
 
@@ -186,6 +183,6 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 def matches(words: Sequence[str], fields: Sequence[object]) -> bool:
-    """Whether each word occurs in a field, ignoring case."""
+    """Return whether each word occurs in a field, ignoring case."""
     text = _FIELD.join(map(str, fields)).casefold()
     return all(word in text for word in words)

@@ -88,10 +88,7 @@ class Top(App[None]):
         return 1
 
     def _handle_exception(self, error: Exception) -> None:
-        """Handle an internal error.
-
-        The traceback is logged, the caller gets one line.
-        """
+        """Handle an internal error. The traceback is logged, the caller gets one line."""
         if self.is_headless:
             super()._handle_exception(error)
         else:
@@ -333,10 +330,7 @@ class Top(App[None]):
         self._draw_bars()
 
     def _show_box(self, text: Text, then: Callable[[], None]) -> None:
-        """Show a box over the view until the next key.
-
-        The key ``y`` also calls ``then``.
-        """
+        """Show a box over the view until the next key. The key ``y`` also calls ``then``."""
         box = self.query_one("#box", Static)
         width = min(self.size.width, max(line.cell_len for line in text.split()) + 4)
         lines = sum(-(-max(1, line.cell_len) // max(1, width - 4)) for line in text.split())
@@ -433,10 +427,7 @@ class Top(App[None]):
         self._draw_bars()
 
     def do_again(self) -> None:
-        """Query now and redraw.
-
-        Like a command, this starts a controller if none runs.
-        """
+        """Query now and redraw. Like a command, this starts a controller if none runs."""
         if isinstance(self._driver, CellDriver):
             self._driver.screen_cells.forget()
             self.refresh()

@@ -100,10 +100,7 @@ class ScreenCells:
             line[self._x :] = [_BLANK] * (columns - self._x)
 
     def _write(self, x: int, char: str, style: str) -> None:
-        """Send one cell.
-
-        Terminals disagree on the width of characters beyond ASCII, so the next cell is positioned.
-        """
+        """Send one cell. Terminals disagree on the width of characters beyond ASCII, so the next cell is positioned."""
         self._cells[self._y][x] = (char, style)
         self._move(x)
         self._set(style)

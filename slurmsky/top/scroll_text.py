@@ -14,10 +14,7 @@ from .job_details import Line
 
 
 class TextLines(ChangedLines):
-    """Text widget.
-
-    Its lines are already safe to show: strings, or pieces with a style each.
-    """
+    """Text widget. Its lines are already safe to show: strings, or pieces with a style each."""
 
     DEFAULT_CSS = "Lines { height: 1fr; }"
 
@@ -31,10 +28,7 @@ class TextLines(ChangedLines):
         self.active = False
 
     def show(self, lines: Sequence[str | Line], at_end: bool, fresh: bool = False) -> None:
-        """Replace the lines.
-
-        ``fresh``: a new text, shown from its beginning or, with ``at_end``, its end.
-        """
+        """Replace the lines. ``fresh``: a new text, shown from its beginning or, with ``at_end``, its end."""
         self._lines = lines
         if fresh:
             self._top = self._left = 0

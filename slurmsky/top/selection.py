@@ -11,10 +11,7 @@ from .watcher import NodeSeen
 
 
 class Chosen:
-    """Selected job or node.
-
-    Results for another row are never shown.
-    """
+    """Selected job or node. Results for another row are never shown."""
 
     def __init__(self) -> None:
         self.details: JobDetails | None = None
@@ -41,10 +38,7 @@ class Chosen:
         self._output = path, tail
 
     def wanted_path(self) -> str:
-        """File to read; "" if none is known.
-
-        Clears the content of another file.
-        """
+        """File to read; "" if none is known. Clears the content of another file."""
         details = self.details
         path = "" if details is None else details.stderr if self.errors else details.stdout
         if self._output is not None and self._output[0] != path:
@@ -76,7 +70,7 @@ class Chosen:
 
     @property
     def explained(self) -> bool:
-        """Whether the job has an explanation of ``slurmsky why``."""
+        """Return whether the job has an explanation of ``slurmsky why``."""
         return self.details is not None and bool(self.details.why)
 
     def output_lines(self, width: int = 80) -> Sequence[str | Line]:

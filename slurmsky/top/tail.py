@@ -24,10 +24,7 @@ class TailView:
 
 
 class Tail:
-    """File identified by its path.
-
-    A replaced file (of a requeued job) is detected at the next read.
-    """
+    """File identified by its path. A replaced file (of a requeued job) is detected at the next read."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -35,10 +32,7 @@ class Tail:
         self._last = TailView()
 
     def read(self) -> TailView:
-        """Read the end of the file.
-
-        Returns the same object as before if the file has not changed.
-        """
+        """Read the end of the file. Returns the same object as before if the file has not changed."""
         try:
             # Do not block on a FIFO, and do not acquire a terminal as the controlling terminal.
             fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -1,7 +1,4 @@
-"""Queries for the view, in threads.
-
-They read the tables, the selected row and the end of its output file.
-"""
+"""Queries for the view, in threads. They read the tables, the selected row and the end of its output file."""
 
 from __future__ import annotations
 
@@ -49,10 +46,7 @@ class JobSeen(Message):
 
 
 class NodeSeen(Message):
-    """Message: new details of a node.
-
-    They are scontrol's output, and squeue's output for its jobs.
-    """
+    """Message: new details of a node. They are scontrol's output, and squeue's output for its jobs."""
 
     def __init__(self, key: str, text: str, jobs: str) -> None:
         super().__init__()
@@ -122,10 +116,7 @@ class Watcher:
             self._output.wake()
 
     def act(self, done: str, *line: str) -> None:
-        """Run a command; post ``done`` on success.
-
-        Starts a controller, as commands do.
-        """
+        """Run a command; post ``done`` on success. Starts a controller, as commands do."""
 
         def run() -> None:
             try:
@@ -211,10 +202,7 @@ DEBOUNCE_S = 0.08
 
 
 class Poller(threading.Thread):
-    """Thread that calls ``poll`` until the program ends.
-
-    ``poll`` publishes its results and raises nothing.
-    """
+    """Thread that calls ``poll`` until the program ends. ``poll`` publishes its results and raises nothing."""
 
     def __init__(self, poll: Callable[[], None], interval_s: float) -> None:
         super().__init__(daemon=True)

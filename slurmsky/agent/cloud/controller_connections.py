@@ -16,10 +16,7 @@ from . import rendezvous
 
 
 class ControllerConnections:
-    """Serves each connection in a thread.
-
-    ``request`` and ``takers`` (by the role in the hello) run in the loop.
-    """
+    """Serves each connection in a thread. ``request`` and ``takers`` (by the role in the hello) run in the loop."""
 
     def __init__(
         self,
@@ -40,10 +37,7 @@ class ControllerConnections:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        """Accept TLS connections of the controller.
-
-        They may come at any time, with requests for the agent.
-        """
+        """Accept TLS connections of the controller. They may come at any time, with requests for the agent."""
         self._listener.settimeout(None)
         while True:
             try:

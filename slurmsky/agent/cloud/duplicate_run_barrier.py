@@ -1,7 +1,4 @@
-"""Holds worker nodes of a duplicate launch.
-
-The first node replays the earlier run's log meanwhile.
-"""
+"""Holds worker nodes of a duplicate launch. The first node replays the earlier run's log meanwhile."""
 
 from __future__ import annotations
 

@@ -18,10 +18,7 @@ from . import submit_folder
 
 
 class FolderCopy:
-    """Copy of a folder of the controller's machine.
-
-    ``entries``: the received entries, by path in the folder.
-    """
+    """Copy of a folder of the controller's machine. ``entries``: the received entries, by path in the folder."""
 
     def __init__(self, index: str, folder: str, fallback: str) -> None:
         self._index = index
@@ -42,10 +39,7 @@ class FolderCopy:
                 self.at = fallback
 
     def path(self, relative: str) -> str:
-        """Path of an entry on this node. Raises ValueError.
-
-        An entry outside of the folder is an error.
-        """
+        """Path of an entry on this node. Raises ValueError. An entry outside of the folder is an error."""
         path = os.path.normpath(os.path.join(self.at, relative))
         if not path.startswith(self.at.rstrip("/") + "/"):
             raise ValueError("%s lies outside of %s" % (relative, self.at))
@@ -82,10 +76,7 @@ class FolderCopy:
         return mine is not None and mine.content == entry.content and unchanged(self.path(relative), mine)
 
     def lacks_folder(self) -> bool:
-        """True if a job has removed a folder of the controller's list.
-
-        The next list creates it again.
-        """
+        """True if a job has removed a folder of the controller's list. The next list creates it again."""
         return any(entry.kind == "d" and not os.path.isdir(self.path(name)) for name, entry in self.entries.items())
 
 
@@ -130,10 +121,7 @@ class FolderCopies:
         return known
 
     def others(self, copy: FolderCopy, relative: str) -> Iterator[tuple[FolderCopy, str]]:
-        """Yield the other copies with an entry, and its path in each.
-
-        Copies may contain each other.
-        """
+        """Yield the other copies with an entry, and its path in each. Copies may contain each other."""
         path = copy.path(relative)
         for one in self._copies.values():
             if one is not copy and path.startswith(one.at.rstrip("/") + "/"):
@@ -142,10 +130,7 @@ class FolderCopies:
                     yield one, name
 
     def share(self, copy: FolderCopy, relative: str, entry: Optional[FolderEntry]) -> None:
-        """Record a changed entry in the other copies.
-
-        ``entry`` None: the entry was removed.
-        """
+        """Record a changed entry in the other copies. ``entry`` None: the entry was removed."""
         for one, name in self.others(copy, relative):
             one.known.pop(name, None)
             del one.entries[name]

@@ -125,10 +125,7 @@ class _Session:
         return known is not None and known.content == entry.content
 
     def _content(self, request: ReceiveContent) -> None:
-        """Start receiving the content of one digest.
-
-        O frames follow, with a given total of bytes.
-        """
+        """Start receiving the content of one digest. O frames follow, with a given total of bytes."""
         assert self._copy is not None
         path = os.path.join(self._store.home, ".incoming")
         self._incoming = (open(path, "wb"), hashlib.sha256(), [request.digest])  # noqa: SIM115
@@ -177,10 +174,7 @@ class _Session:
         self._store.share(self._copy, relative, entry)
 
     def _apply(self) -> None:
-        """Create folders and links, set modes, remove deleted entries.
-
-        Called after all content has arrived.
-        """
+        """Create folders and links, set modes, remove deleted entries. Called after all content has arrived."""
         copy = self._copy
         assert copy is not None
         for relative, entry in self._list.items():
@@ -211,10 +205,7 @@ class _Session:
 
     # --- tailing files
     def _tail(self, request: TailFile) -> None:
-        """Send a file as it grows.
-
-        Without a start offset the file is truncated first, unless it is appended to.
-        """
+        """Send a file as it grows. Without a start offset the file is truncated first, unless it is appended to."""
         path, start = request.path, request.from_
         if start is None:
             start = 0
@@ -304,10 +295,7 @@ class _Session:
 
 
 class _Tail:
-    """A growing file that is sent in frames.
-
-    A frame has number and offset as eight bytes each, then content.
-    """
+    """A growing file that is sent in frames. A frame has number and offset as eight bytes each, then content."""
 
     def __init__(self, number: int, path: str, start: int) -> None:
         self.number, self.path, self.start = number, path, start

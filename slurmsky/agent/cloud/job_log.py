@@ -1,7 +1,4 @@
-"""Writer of a cloud node's standard output, in frames.
-
-The frames have the job's output and its changed files.
-"""
+"""Writer of a cloud node's standard output, in frames. The frames have the job's output and its changed files."""
 
 from __future__ import annotations
 
@@ -53,10 +50,7 @@ class JobLogWriter:
 
 
 class LogTail:
-    """A growing file of the job, sent as a stream.
-
-    ``stream``: its number; an earlier event maps it to the path.
-    """
+    """A growing file of the job, sent as a stream. ``stream``: its number; an earlier event maps it to the path."""
 
     def __init__(self, log: JobLogWriter, stream: int, path: str, digest: bool = False) -> None:
         self.log, self.stream, self.path = log, stream, path
@@ -65,10 +59,7 @@ class LogTail:
         self._partial_since: Optional[float] = None
 
     def send_new(self, final: bool = False) -> None:
-        """Send new content.
-
-        A file that has become shorter is sent again from its beginning.
-        """
+        """Send new content. A file that has become shorter is sent again from its beginning."""
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.position)

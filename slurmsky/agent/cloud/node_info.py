@@ -1,7 +1,4 @@
-"""Properties of a cloud node.
-
-The node sends them to the first node of its job and to the controller.
-"""
+"""Properties of a cloud node. The node sends them to the first node of its job and to the controller."""
 
 from __future__ import annotations
 

@@ -99,10 +99,7 @@ def other_session(session: int, before: int) -> int:
 
 
 def refuse(log: JobLogWriter, jobs: list[int]) -> None:
-    """Log the end of interrupted jobs that must not run again.
-
-    The end belongs to the session in which they ran.
-    """
+    """Log the end of interrupted jobs that must not run again. The end belongs to the session in which they ran."""
     for job_id in jobs:
         log.event(end_event(job_id, "NODE_FAIL", "NodeDown"))
     log.event(Done(ranks=(0,)))
@@ -134,10 +131,7 @@ def join_first_node(
 
 
 def replay_until_decided(line: rendezvous.Line, once: RunGuard) -> bool:
-    """Replay earlier frames until the first node decides.
-
-    Return True if the job runs again.
-    """
+    """Replay earlier frames until the first node decides. Return True if the job runs again."""
     out = JobLogWriter(0, 0, once.key)
     while True:
         once.write_new(out.write)

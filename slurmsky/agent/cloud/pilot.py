@@ -103,10 +103,7 @@ class Pilot:
             self._agent.terminate()
 
     def _port(self) -> int:
-        """Return a free port, and the same one after a restart.
-
-        The controller has stored it.
-        """
+        """Return a free port, and the same one after a restart. The controller has stored it."""
         path = os.path.join(self.home, "port")
         try:
             with open(path) as file:

@@ -51,10 +51,7 @@ def _inode(metadata: os.stat_result) -> Inode:
 
 
 class Private:
-    """Private files in some home folders.
-
-    ``extra``: further folders that are treated as private.
-    """
+    """Private files in some home folders. ``extra``: further folders that are treated as private."""
 
     def __init__(self, homes: Iterable[str], beside: Iterable[str] = ()) -> None:
         self.homes: Set[Inode] = set()
@@ -91,10 +88,7 @@ class Private:
         return inode in self._linked
 
     def _with_other_names(self) -> Iterator[Inode]:
-        """Yield files in private folders that have another name.
-
-        By hard or symbolic links.
-        """
+        """Yield files in private folders that have another name by hard or symbolic links."""
         seen = 0
         for top in self._folders:
             for root, folders, names in os.walk(top):
@@ -113,10 +107,7 @@ class Private:
                         continue  # removed meanwhile, or a dangling link
 
     def named(self, folder: os.stat_result, rest: Sequence[str]) -> bool:
-        """True if a path below ``folder`` has a private name.
-
-        ``rest``: the path, which need not exist.
-        """
+        """True if a path below ``folder`` has a private name. ``rest``: the path, which need not exist."""
         if _inode(folder) not in self.homes:
             return False
         return rest[0] in MACHINE or any("/".join(rest[:size]) in _CREDENTIALS for size in range(1, len(rest) + 1))

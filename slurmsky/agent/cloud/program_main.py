@@ -15,10 +15,7 @@ import zipfile
 
 
 def unpacked(program: str) -> str:
-    """Return the folder of the program's modules.
-
-    The archive itself if it cannot be unpacked.
-    """
+    """Return the folder of the program's modules. The archive itself if it cannot be unpacked."""
     library = os.path.splitext(program)[0]
     if os.path.isdir(library):
         return library

@@ -29,10 +29,7 @@ Message = dict[str, Any]
 
 
 class RendezvousError(Exception):
-    """Nodes did not connect in time.
-
-    The text names them.
-    """
+    """Nodes did not connect in time. The text names them."""
 
 
 class Line:
@@ -104,10 +101,7 @@ def accept_all(
 
 
 def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, CloudNodeInfo]]:
-    """Return the line to a connected node, and its info.
-
-    None for a rejected connection.
-    """
+    """Return the line to a connected node, and its info, or None for a rejected connection."""
     try:
         sock.settimeout(10)
         line = Line(tls.wrap_socket(sock, server_side=True))

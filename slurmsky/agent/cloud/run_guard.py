@@ -50,10 +50,7 @@ class RunDecision(Enum):
 
 @dataclass(frozen=True)
 class Earlier:
-    """Progress of an earlier run of the shipment on this node.
-
-    Processes are (pid, start time in clock ticks).
-    """
+    """Progress of an earlier run of the shipment on this node. Processes are (pid, start time in clock ticks)."""
 
     restart: int
     holder: tuple[int, int]
@@ -102,10 +99,7 @@ class Replay:
 
 
 class RunGuard:
-    """Persistent run state of a shipment on this node.
-
-    ``home``: the node's private folder; ``key``: the log's key.
-    """
+    """Persistent run state of a shipment on this node. ``home``: the node's private folder; ``key``: the log's key."""
 
     def __init__(self, home: str, key: bytes) -> None:
         self.key = key
@@ -129,10 +123,7 @@ class RunGuard:
 
     # --- ownership of the node
     def take(self) -> bool:
-        """Lock the node until this process ends.
-
-        Return False while another process holds the lock.
-        """
+        """Lock the node until this process ends. Return False while another process holds the lock."""
         if self._lock < 0:
             self._lock = self._open("lock", os.O_RDWR)
         try:
@@ -203,10 +194,7 @@ class RunGuard:
 
     # --- frames
     def keep(self, data: bytes) -> None:
-        """Store log data before it is written to the log.
-
-        Events are stored beyond the limit, too.
-        """
+        """Store log data before it is written to the log. Events are stored beyond the limit, too."""
         if self._mine is None:
             return
         try:

@@ -1,7 +1,4 @@
-"""Jobs of a run on cloud nodes: records, shares and ends.
-
-A run has one job, or the elements of a packed array.
-"""
+"""Jobs of a run on cloud nodes: records, shares and ends. A run has one job, or the elements of a packed array."""
 
 from __future__ import annotations
 
@@ -38,10 +35,7 @@ class WorkerNode:
 
 
 def records_of(launch: Launch) -> list[Job]:
-    """Return the records shipped with a launch.
-
-    An array element gets the first element's record, with its own ids.
-    """
+    """Return the records shipped with a launch. An array element gets the first element's record, with its own ids."""
     jobs = [job_from_dict(dict(record), part.spec) for record, part in zip(launch.record, launch.parts)]
     if jobs and not launch.het:
         jobs[0].job_id, jobs[0].array_task_id = launch.job_id, launch.array_task_id
@@ -79,10 +73,7 @@ def assign_shares(
 
 
 def output_start(path: str, append: bool) -> int:
-    """Return the offset at which the job's output begins.
-
-    The file is truncated unless ``append``.
-    """
+    """Return the offset at which the job's output begins. The file is truncated unless ``append``."""
     try:
         if append:
             return os.stat(path).st_size

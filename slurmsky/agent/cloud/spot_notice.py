@@ -40,10 +40,7 @@ Parse = Callable[[str, str], Optional[float]]
 
 @dataclass(frozen=True)
 class MetadataService:
-    """A cloud's metadata service.
-
-    ``identity``: a path that only this cloud answers; ``notice``: the path to poll.
-    """
+    """A cloud's metadata service. ``identity``: a path that only this cloud answers; ``notice``: the path to poll."""
 
     cloud: str
     identity: str
@@ -116,10 +113,7 @@ class Metadata:
         self._address = address
 
     def find(self) -> Optional[Callable[[], Optional[Notice]]]:
-        """Return the reader of this cloud's notice.
-
-        None if no known service answers.
-        """
+        """Return the reader of this cloud's notice, or None if no known service answers."""
         connection = self._connection(CONNECT_S)
         try:
             connection.connect()

@@ -50,10 +50,7 @@ def remove(folder: str, home: str) -> None:
 
 
 def configured_port(server: str) -> int:
-    """Return the configured port of this node's sshd.
-
-    Nodes with the same image have the same port.
-    """
+    """Return the configured port of this node's sshd. Nodes with the same image have the same port."""
     for path in [*sorted(glob.glob(os.path.join(server, "sshd_config.d", "*.conf"))), server + "/sshd_config"]:
         try:
             with open(path, errors="replace") as file:
@@ -91,10 +88,7 @@ def _edit(folder: str, home: str, block: str) -> bool:
 
 
 def _kept_block(found: re.Match[str], home: str) -> str:
-    """Return the replacement of a block.
-
-    Another job's block is kept while its private folder exists.
-    """
+    """Return the replacement of a block. Another job's block is kept while its private folder exists."""
     return found[0] if found["home"] != home and os.path.isdir(found["home"]) else ""
 
 

@@ -23,10 +23,7 @@ MOST = 512  # maximum number of tailed files on a node; further files are sent a
 
 
 class StepFiles:
-    """Tails of one node.
-
-    ``theirs``: paths that are sent in another way (the batch scripts' own output).
-    """
+    """Tails of one node. ``theirs``: paths that are sent in another way (the batch scripts' own output)."""
 
     def __init__(
         self,

@@ -15,10 +15,7 @@ Scan = dict[str, tuple[int, int]]  # path in the folder -> size, mtime in ns
 
 
 def make_folder(path: str) -> bool:
-    """Create a writable folder, if needed through sudo.
-
-    sudo must need no password.
-    """
+    """Create a writable folder, if needed through sudo. sudo must need no password."""
     try:
         os.makedirs(path, exist_ok=True)
     except OSError:
@@ -39,10 +36,7 @@ def make_folder(path: str) -> bool:
 
 
 def link(path: str, folder: str) -> None:
-    """Create a link to the folder unless the path exists.
-
-    If needed through sudo without a password.
-    """
+    """Create a link to the folder unless the path exists. If needed through sudo without a password."""
     if os.path.lexists(path) or not os.path.isabs(path):
         return
     try:
@@ -58,10 +52,7 @@ def link(path: str, folder: str) -> None:
 
 
 def identity(path: str) -> list[int]:
-    """Inode numbers of a folder and its parents.
-
-    Empty if the folder does not exist.
-    """
+    """Inode numbers of a folder and its parents; empty if the folder does not exist."""
     numbers = []
     try:
         while path != "/":
@@ -73,10 +64,7 @@ def identity(path: str) -> list[int]:
 
 
 def same_folder(path: str, there: Sequence[int]) -> bool:
-    """True if the folder is the submit host's, by inode numbers.
-
-    Its parents must have the same inode numbers, too.
-    """
+    """True if the folder is the submit host's, by inode numbers. Its parents must have the same inode numbers, too."""
     return bool(there) and identity(path) == list(there)
 
 
@@ -90,10 +78,7 @@ def unpack(archive: str, folder: str) -> None:
 
 
 def scan(folder: str) -> Scan:
-    """Regular files in a folder with size and time.
-
-    Links are not followed.
-    """
+    """Regular files in a folder with size and time. Links are not followed."""
     found: Scan = {}
     for root, _folders, files in os.walk(folder):
         for name in files:
@@ -118,10 +103,7 @@ class Changed:
 
 
 def changes(before: Scan, folder: str, skip: frozenset[str]) -> list[Changed]:
-    """Files that are new or changed, smallest first.
-
-    ``skip``: paths that are sent in another way.
-    """
+    """Files that are new or changed, smallest first. ``skip``: paths that are sent in another way."""
     found = []
     for path, metadata in scan(folder).items():
         if path in skip or before.get(path) == metadata:

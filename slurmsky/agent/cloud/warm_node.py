@@ -52,10 +52,7 @@ ENDED_HERE = "its agent received SIGTERM: SkyPilot takes the node down"
 
 
 class WarmNodeService:
-    """Adds the services of a warm node to an agent.
-
-    The agent exits after ``idle_s`` without job and controller.
-    """
+    """Adds the services of a warm node to an agent. The agent exits after ``idle_s`` without job and controller."""
 
     def __init__(self, agent: Agent, idle_s: float) -> None:
         self._agent = agent
@@ -92,10 +89,7 @@ class WarmNodeService:
         channel.send_json(SameFolder(path=request.path, same=same).encode())
 
     def _store(self, _channel: Channel, request: StoreScript) -> None:
-        """Store a script under its digest.
-
-        batch.py runs it in place as ``slurm_script``.
-        """
+        """Store a script under its digest. batch.py runs it in place as ``slurm_script``."""
         data = base64.b64decode(request.data)
         folder = os.path.join(self._scripts, hashlib.sha256(data).hexdigest()[:32])
         if os.path.exists(os.path.join(folder, "script")):
@@ -178,10 +172,7 @@ class WarmNodeService:
 
 
 def _name_at(address: str, tls: Any) -> str:
-    """Return the name of the node whose agent answers, or "".
-
-    Networks can reuse the same addresses.
-    """
+    """Return the name of the node whose agent answers, or "". Networks can reuse the same addresses."""
     try:
         with endpoints.connect(address, tls, REACH_S) as sock:
             sock.settimeout(REACH_S)

@@ -28,19 +28,13 @@ class UserText(KeeperMessage, kind="say"):
 
 
 class ContainerFailed(KeeperMessage, kind="failed"):
-    """The container could not be created, for the reason in ``lines``.
-
-    The keeper ends.
-    """
+    """The container could not be created, for the reason in ``lines``. The keeper ends."""
 
     lines: Tuple[str, ...]
 
 
 class ContainerReady(KeeperMessage, kind="ready"):
-    """Tasks can join the namespaces of the process ``holder``.
-
-    The other fields describe the image.
-    """
+    """Tasks can join the namespaces of the process ``holder``. The other fields describe the image."""
 
     holder: int
     environment: Dict[str, str]

@@ -1,7 +1,4 @@
-"""Creates and joins a container's mount namespace.
-
-Users other than root also need a user namespace.
-"""
+"""Creates and joins a container's mount namespace. Users other than root also need a user namespace."""
 
 from __future__ import annotations
 
@@ -98,10 +95,7 @@ def make(
 
 
 def _own_namespaces(as_root: bool) -> None:
-    """Create the mount namespace and, except for root, a user namespace.
-
-    Raises ContainerError.
-    """
+    """Create the mount namespace and, except for root, a user namespace. Raises ContainerError."""
     uid, gid = os.geteuid(), os.getegid()
     flags = _CLONE_NEWNS if uid == 0 else _CLONE_NEWNS | _CLONE_NEWUSER
     if libc().unshare(flags) != 0:
@@ -128,10 +122,7 @@ def _own_namespaces(as_root: bool) -> None:
 
 
 def _overlay(image: str, root: str, box: str) -> None:
-    """Mount an overlay of the image.
-
-    Changes are stored in the step's folder, or in memory if that fails.
-    """
+    """Mount an overlay of the image. Changes are stored in the step's folder, or in memory if that fails."""
     # Relative names: full paths may contain commas and colons, which separate the mount options.
     os.chdir(box)
     os.mkdir("image")
@@ -151,10 +142,7 @@ def _overlay(image: str, root: str, box: str) -> None:
 
 
 def _node_path(root: str, path: str) -> str:
-    """Convert a path in the container to a path on the node.
-
-    Links in the image resolve within the image.
-    """
+    """Convert a path in the container to a path on the node. Links in the image resolve within the image."""
     here, links = root, 0
     parts = [part for part in path.split("/") if part not in ("", ".")]
     while parts:

@@ -39,10 +39,7 @@ class Image:
 
 
 class ImageStore:
-    """Images of one user on one node.
-
-    ``environment``: the environment of the tools that import images.
-    """
+    """Images of one user on one node. ``environment``: the environment of the tools that import images."""
 
     def __init__(self, folder: str, environment: Mapping[str, str], cwd: str, say: Say) -> None:
         self.folder = folder
@@ -254,10 +251,7 @@ class ImageStore:
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a root folder, also without write permission.
-
-    Files that cannot be removed stay.
-    """
+    """Remove a root folder, also without write permission. Files that cannot be removed stay."""
     shutil.rmtree(folder, ignore_errors=True)
     if not os.path.isdir(folder):
         return

@@ -76,10 +76,7 @@ def _absolute(cwd: str, path: str) -> str:
 
 
 class Container:
-    """The agent's side of a container on this node.
-
-    It belongs to a step or a batch script.
-    """
+    """The agent's side of a container on this node. It belongs to a step or a batch script."""
 
     def __init__(self, loop: Loop, wanted: ContainerRequest, store: str, say: Callable[[str], None]) -> None:
         self._loop = loop
@@ -99,10 +96,7 @@ class Container:
         ready: Callable[[], None],
         failed: Callable[[tuple[str, ...]], None],
     ) -> None:
-        """Create the container; call ready() or failed(lines).
-
-        Tasks can join the container after ready().
-        """
+        """Create the container; call ready() or failed(lines). Tasks can join the container after ready()."""
         if self._request.on_node_image:
             self._directory = self._request.directory
             problems = _link_mounts(self._request.mounts)
@@ -168,10 +162,7 @@ class Container:
 
 
 def _link_mounts(mounts: Iterable[Mount]) -> list[str]:
-    """Emulate mounts by links on a node with the image.
-
-    Return the impossible mounts.
-    """
+    """Emulate mounts by links on a node with the image. Return the impossible mounts."""
     problems = []
     for source, target, _flags in mounts:
         if source in (target, language.TMPFS, language.UMOUNT) or os.path.realpath(target) == os.path.realpath(source):

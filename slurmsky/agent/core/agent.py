@@ -1,8 +1,6 @@
 """The daemon of one node: serves the controller, clients and other agents.
 
-``slurmsky.agent.__main__`` starts the daemon.
-
-The module exceeds 400 lines because it connects all parts of a node.
+``slurmsky.agent.__main__`` starts the daemon. The module exceeds 400 lines because it connects all parts of a node.
 """
 
 from __future__ import annotations
@@ -58,10 +56,7 @@ _HOSTED = -1
 
 
 class Agent:
-    """Agent of one node.
-
-    ``folder`` (``<home>/nodes/<node>``) holds its socket, lock and journal.
-    """
+    """Agent of one node. ``folder`` (``<home>/nodes/<node>``) holds its socket, lock and journal."""
 
     def __init__(self, loop: Loop, node: str, home: str, address: str, controller: str, bin_folder: str = "") -> None:
         self.loop = loop
@@ -181,10 +176,7 @@ class Agent:
             self.loop.report()
 
     def _launch(self, request: LaunchJob) -> None:
-        """Accept or refuse a launch.
-
-        The controller would count an unanswered launch as running forever.
-        """
+        """Accept or refuse a launch. The controller would count an unanswered launch as running forever."""
         try:
             if self._other_version:
                 raise ValueError("the controller is of version %s, this agent of %s" % (self._other_version, VERSION))
@@ -245,10 +237,7 @@ class Agent:
             self.services[type(request)](self._controller, request)
 
     def launch(self, launch: Launch) -> None:
-        """Accept a job.
-
-        Ignores a known run, because the controller may repeat a launch.
-        """
+        """Accept a job. Ignores a known run, because the controller may repeat a launch."""
         key = (launch.job_id, launch.restart_count)
         if key in self.journal.logs:
             return
@@ -344,10 +333,7 @@ class Agent:
             self._flush_soon()  # else written with the next events; a lost line only makes a successor repeat events
 
     def job_ended(self, job: HeadJob) -> None:
-        """Forget the job's processes.
-
-        Its events stay until they are acknowledged.
-        """
+        """Forget the job's processes. Its events stay until they are acknowledged."""
         self._followers.pop(job.job_id, None)
         self.holds.release_all(job.job_id)
         self.orphans.forget(job.job_id)

@@ -41,10 +41,7 @@ class AgentConnections:
         self._spare = SpareDescriptor("the agent of node %s" % agent.node)
 
     def listen(self, *addresses: str) -> None:
-        """Open the listening sockets.
-
-        Raises OSError if another agent of this node is alive.
-        """
+        """Open the listening sockets. Raises OSError if another agent of this node is alive."""
         for sock in map(endpoints.listen, filter(None, addresses)):
             sock.setblocking(False)
             self._listeners.append(sock)

@@ -158,10 +158,7 @@ class BatchScript:
         )
 
     def _descriptors(self, results: list[file_opening.Result]) -> list[int]:
-        """Return the descriptors that the child process opened.
-
-        Raises _NotOpened for a file that it could not open.
-        """
+        """Return the descriptors that the child process opened. Raises _NotOpened for a file that it could not open."""
         found = [one for one in results if isinstance(one, int)]
         for index, one in enumerate(results):
             if isinstance(one, OSError):
@@ -302,10 +299,7 @@ class BatchScript:
             raise named from error
 
     def _script(self) -> str:
-        """Return the path to execute.
-
-        A spooled script is run in place: a copy takes longer than a short job.
-        """
+        """Return the path to execute. A spooled script is run in place: a copy takes longer than a short job."""
         source = self._launch.script
         assert source is not None
         folder, name = os.path.split(source)
@@ -383,7 +377,7 @@ def _reason(error: OSError) -> str:
 
 
 def _place_script(source: str, target: str) -> None:
-    """Create the script's file at the path of ``$0``, mode 0700. A hard link if possible, else a copy."""
+    """Create the script's file at the path of ``$0``, mode 0700; a hard link if possible, else a copy."""
     try:
         os.unlink(target)
     except FileNotFoundError:

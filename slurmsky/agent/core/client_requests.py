@@ -52,10 +52,7 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
 
 
 def parse_context(request: wire.CommandRequest) -> Any:
-    """Return the option parsers' context of a request.
-
-    ``options.values.Context``: time, folder, environment, files.
-    """
+    """Return the option parsers' context of a request. ``options.values.Context``: time, folder, environment, files."""
 
     def read(path: str) -> bytes:
         # Without O_NONBLOCK a FIFO would stop this thread, and with it all jobs of the node.
@@ -154,10 +151,7 @@ def elsewhere(agent: Agent, job_id: int) -> str:
 
 
 def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command: str) -> None:
-    """Relay a session to another server, frame by frame.
-
-    Back-pressure applies in both directions.
-    """
+    """Relay a session to another server, frame by frame. Back-pressure applies in both directions."""
     deadline = time.monotonic() + _START_S
     early: list[tuple[bytes, bytes]] = []
     channel.on_frame = lambda kind, payload: early.append((kind, payload))

@@ -41,10 +41,7 @@ NODE_LOST_S = 0.5
 
 
 def parse_signal(text: str) -> tuple[bool, int, int]:
-    """Parse ``[R][B]:NAME@SEC`` of --signal.
-
-    Return (to the batch shell, signal number, seconds before the end).
-    """
+    """Parse ``[R][B]:NAME@SEC`` of --signal. Return (to the batch shell, signal number, seconds before the end)."""
     name, _, seconds = text.partition("@")
     flags, colon, rest = name.partition(":")
     if not colon:
@@ -58,10 +55,7 @@ def parse_signal(text: str) -> tuple[bool, int, int]:
 
 
 class HeadJob:
-    """A job on its head agent.
-
-    It exists from launch until the controller acknowledges its last event.
-    """
+    """A job on its head agent. It exists from launch until the controller acknowledges its last event."""
 
     def __init__(self, agent: Agent, launch: Launch, log: JobLog) -> None:
         self.agent = agent
@@ -114,10 +108,7 @@ class HeadJob:
 
     # --- time
     def set_end_time(self, end_time: Optional[float], step_id: str = "") -> None:
-        """Set the time limit of the job or a step, in epoch seconds.
-
-        None: no limit.
-        """
+        """Set the time limit of the job or a step, in epoch seconds. None: no limit."""
         if step_id:
             if step_id in self.steps:
                 self.steps[step_id].on_limit(end_time)
@@ -148,10 +139,7 @@ class HeadJob:
 
     # --- signals
     def signal(self, number: int, target: str) -> None:
-        """Signal a part of the job.
-
-        ``target``: "steps", "batch" (only the shell), "full" (all), or a step's id.
-        """
+        """Signal a part of the job. ``target``: "steps", "batch" (only the shell), "full" (all), or a step's id."""
         now = time.time()
         if target in self.steps and number == signal.SIGKILL:
             self.steps[target].cancel("CANCELLED", now, number, by=self.launch.uid)  # scancel JOB.STEP
@@ -259,10 +247,7 @@ class HeadJob:
         return self.batch.shell() if self.batch is not None else []
 
     def shrink(self, nodes: Sequence[str]) -> None:
-        """Release other nodes: tasks there are killed.
-
-        Later steps run on the remaining nodes.
-        """
+        """Release other nodes: tasks there are killed. Later steps run on the remaining nodes."""
         gone = [share for share in self.launch.shares if share.name not in nodes]
         self.launch.shares = [share for share in self.launch.shares if share.name in nodes]
         for share in gone:

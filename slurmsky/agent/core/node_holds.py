@@ -1,7 +1,4 @@
-"""Connections of a head agent to its jobs' other nodes.
-
-They keep the agents of those nodes running.
-"""
+"""Connections of a head agent to its jobs' other nodes. They keep the agents of those nodes running."""
 
 from __future__ import annotations
 
@@ -31,10 +28,7 @@ class NodeHolds:
         self._channels: dict[int, dict[str, Channel]] = {}  # of jobs, by the address of the other node
 
     def hold(self, job: HeadJob) -> None:
-        """Connect to the job's other nodes.
-
-        Raises OSError if an agent of this machine does not answer.
-        """
+        """Connect to the job's other nodes. Raises OSError if an agent of this machine does not answer."""
         addresses = {share.address for share in job.launch.every_share[1:]} - {self._own_address}
         for address in sorted(addresses):
             local = address.startswith(endpoints.UNIX)

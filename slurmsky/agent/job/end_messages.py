@@ -37,10 +37,7 @@ class CancelMessage:
         self._written = False
 
     def send(self, cause: str, now: float, number: int) -> None:
-        """Write the message if the signal ``number`` terminates.
-
-        ``cause``: a state, "TASK_FAILURE" (srun -K) or "".
-        """
+        """Write the message if the signal ``number`` terminates. ``cause``: a state, "TASK_FAILURE" (srun -K) or ""."""
         if self._written or number not in (signal.SIGTERM, signal.SIGKILL):
             return
         self._written = True

@@ -39,10 +39,7 @@ def run_lengths(values: Iterable[int]) -> str:
 
 @lru_cache(maxsize=256)
 def node_list(names: tuple[str, ...]) -> str:
-    """Return names as one hostlist, in order.
-
-    A single name is returned without importing the hostlist parser.
-    """
+    """Return names as one hostlist, in order. A single name is returned without importing the hostlist parser."""
     if len(names) == 1:
         return names[0]
     from ...language.hostlist import compress
@@ -83,10 +80,7 @@ def _mem_bind_verbose(spec: JobSpec) -> Optional[str]:
 
 
 def _hosts_of_tasks(spec: JobSpec) -> Optional[str]:
-    """Return the host of each task with --distribution=arbitrary.
-
-    In slurm_opt_create_job_desc's form.
-    """
+    """Return each task's host with --distribution=arbitrary, in slurm_opt_create_job_desc's form."""
     from ...language import hostlist
 
     if not spec.nodelist or not (spec.distribution or "").startswith("arbitrary"):
@@ -250,10 +244,7 @@ def srun_environment(launch: Launch) -> Environment:
 
 
 def het_environment(launch: Launch) -> Environment:
-    """Variables of all het components.
-
-    Under current (HET_GROUP) and former (PACK_GROUP) names.
-    """
+    """Variables of all het components, by current (HET_GROUP) and former (PACK_GROUP) names."""
     env: Environment = {"SLURM_HET_SIZE": str(len(launch.het)), "SLURM_PACK_SIZE": str(len(launch.het))}
     for offset, part in enumerate(launch.het):
         for name, text in _component(part).items():
@@ -263,10 +254,7 @@ def het_environment(launch: Launch) -> Environment:
 
 
 def salloc_environment(launch: Launch) -> Environment:
-    """Variables of salloc's command.
-
-    Of a het job only those of its components (salloc.c, env_array_for_job).
-    """
+    """Variables of salloc's command; of a het job only its components' (salloc.c, env_array_for_job)."""
     env = allocation_environment(launch)
     if not launch.het:
         return env
@@ -351,10 +339,7 @@ def array_environment(launch: Launch) -> Environment:
 
 
 def batch_environment(launch: Launch) -> Environment:
-    """Whole environment of the batch script, except SLURM_TASK_PID.
-
-    SLURM_TASK_PID is known only after the spawn.
-    """
+    """Whole environment of the batch script, except SLURM_TASK_PID. SLURM_TASK_PID is known only after the spawn."""
     share = launch.shares[0]
     env = dict(launch.environment)
     env.setdefault("TMPDIR", "/tmp")

@@ -219,10 +219,7 @@ def run_in_child(loop: Loop, work: Callable[[], object], limit_s: int = 60, keep
 
 
 def append(loop: Loop, path: str, line: bytes) -> None:
-    """Append a line to a file that a task or script has opened.
-
-    A removed file or a full disk loses the line.
-    """
+    """Append a line to a file that a task or script has opened. A removed file or a full disk loses the line."""
 
     def write() -> None:
         try:
@@ -271,9 +268,6 @@ def _send(sock: socket.socket, message: dict[str, object]) -> None:
 
 
 def _detach(keep: int) -> None:
-    """Detach a long-lived child from the agent's descriptors and signals.
-
-    It ends with the agent.
-    """
+    """Detach a long-lived child from the agent's descriptors and signals. It ends with the agent."""
     processes.close_others(keep)
     processes.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -26,10 +26,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class JobLog:
-    """Events of one run of a job, numbered from 1.
-
-    They are kept until the controller has committed them.
-    """
+    """Events of one run of a job, numbered from 1. They are kept until the controller has committed them."""
 
     def __init__(self, journal: Journal, job_id: int, run: int, head: bool, began: float) -> None:
         self.key = (job_id, run)
@@ -44,10 +41,7 @@ class JobLog:
         self._journal = journal
 
     def add(self, event: JobEvent) -> None:
-        """Number and store an event.
-
-        The journal's next ``flush`` writes it, then ``take_unsent`` returns it.
-        """
+        """Number and store an event. The journal's next ``flush`` writes it, then ``take_unsent`` returns it."""
         self.seq += 1
         body = event.encode()
         body["job_id"], body["run"] = self.key
@@ -64,10 +58,7 @@ class JobLog:
         return lines
 
     def ack(self, seq: int) -> bool:
-        """Forget events up to a number.
-
-        Return True if the job has ended and all its events are acknowledged.
-        """
+        """Forget events up to a number. Return True if the job has ended and all its events are acknowledged."""
         events = self.unacked
         if events and events[-1][0] <= seq:
             events.clear()
@@ -85,10 +76,7 @@ class JobLog:
 
 
 class Journal:
-    """The journal's file and the logs of its jobs.
-
-    The file survives the agent's death, but not the machine's.
-    """
+    """The journal's file and the logs of its jobs. The file survives the agent's death, but not the machine's."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -100,10 +88,7 @@ class Journal:
 
     # --- changes
     def add_run(self, job_id: int, run: int, began: float, head: bool = True) -> JobLog:
-        """Add a job to the journal.
-
-        Call ``flush`` before the job's first process starts.
-        """
+        """Add a job to the journal. Call ``flush`` before the job's first process starts."""
         key = (job_id, run)
         log = self.logs.get(key)
         if log is None:
@@ -121,10 +106,7 @@ class Journal:
         self._new.append(line)
 
     def flush(self) -> None:
-        """Write the queued lines in one write.
-
-        Truncates a journal without jobs. Raises OSError (a full disk).
-        """
+        """Write the queued lines in one write. Truncates a journal without jobs. Raises OSError (a full disk)."""
         if not self._new:
             return
         if self._fd < 0:
@@ -179,10 +161,7 @@ class Journal:
 
     # --- after a death
     def recover(self) -> list[JobLog]:
-        """Read an earlier agent's journal: logs with unacknowledged events.
-
-        Jobs that are gone are omitted.
-        """
+        """Read an earlier agent's journal: logs with unacknowledged events. Jobs that are gone are omitted."""
         try:
             with open(self.path, "rb") as file:
                 lines = file.read().split(b"\n")
@@ -208,10 +187,7 @@ class Journal:
 
 
 def _record(line: bytes) -> Optional[dict[str, Any]]:
-    """Return a line's object, or None.
-
-    None for a line that a crash or a full disk cut off.
-    """
+    """Return a line's object; None for a line that a crash or a full disk cut off."""
     try:
         record = json.loads(line)
     except ValueError:

@@ -65,10 +65,7 @@ class LaunchReader:
         self._like: dict[int, tuple[_Template, frozenset[str]]] = {}
 
     def launch(self, request: LaunchJob) -> Launch:
-        """Return the requested launch.
-
-        Raises KeyError for a request that refers to an unknown array.
-        """
+        """Return the requested launch. Raises KeyError for a request that refers to an unknown array."""
         data = request.launch
         if request.like is None:
             launch = Launch.from_dict(data)
@@ -82,10 +79,7 @@ class LaunchReader:
         return launch
 
     def environment(self, launch: Launch, finish: Callable[[Environment], None]) -> Environment:
-        """Return the ``batch_environment`` of a decoded launch.
-
-        ``finish`` adds the agent's own variables.
-        """
+        """Return the ``batch_environment`` of a decoded launch. ``finish`` adds the agent's own variables."""
         template, changed = self._like.pop(launch.job_id, (None, frozenset()))
         if template is None or not changed <= _OWN or template.shape != _shape(launch.shares):
             env = batch_environment(launch)

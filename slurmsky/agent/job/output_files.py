@@ -49,18 +49,12 @@ def expand(pattern: str, name_values: NameValues) -> str:
 
 
 def expand_node(path: str, node: str) -> str:
-    """Replace the node's patterns in a batch job's file name.
-
-    The controller leaves them unexpanded.
-    """
+    """Replace the node's patterns in a batch job's file name. The controller leaves them unexpanded."""
     return path.replace("%N", node) if "%N" in path else path
 
 
 def is_per_task(pattern: str) -> bool:
-    """True if each task or node has its own file.
-
-    The node opens the file.
-    """
+    """True if each task or node has its own file. The node opens the file."""
     if "%" not in pattern:
         return False
     from ...language import filename
@@ -69,10 +63,7 @@ def is_per_task(pattern: str) -> bool:
 
 
 def open_output(path: str, mode: Optional[str]) -> int:
-    """Open a file for writing.
-
-    ``mode``: "append", else truncate. Parent folders are not created.
-    """
+    """Open a file for writing. ``mode``: "append", else truncate. Parent folders are not created."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     if mode is None or not mode.startswith("a"):
         flags |= os.O_TRUNC

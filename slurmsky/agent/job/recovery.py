@@ -1,7 +1,4 @@
-"""Ends the processes of jobs whose agent died.
-
-The journal gets the ends of these jobs.
-"""
+"""Ends the processes of jobs whose agent died. The journal gets the ends of these jobs."""
 
 from __future__ import annotations
 
@@ -57,10 +54,7 @@ def _lost(step: Step, now: float) -> Step:
 
 
 def leaders(logs: Iterable[JobLog]) -> dict[int, float]:
-    """Batch shells in the journal: pid -> boot time of the launch.
-
-    The pid is also the session id.
-    """
+    """Batch shells in the journal: pid -> boot time of the launch. The pid is also the session id."""
     found = {}
     for log in logs:
         for event in log.events():

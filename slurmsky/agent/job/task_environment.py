@@ -81,10 +81,7 @@ def job_of_task_environment(launch: Launch) -> Environment:
 
 
 def launch_address(node: Mapping[str, str]) -> str:
-    """Return the address of srun's node.
-
-    Of a cloud job the first node, as SkyPilot names it; else this machine's.
-    """
+    """Return srun's address: that of a cloud job's first node as SkyPilot names it, else this machine's."""
     return next(iter(node.get("SKYPILOT_NODE_IPS", "").split()), LOOPBACK)
 
 
@@ -150,10 +147,7 @@ def step_options(spec: JobSpec) -> Environment:
 
 
 def task_environment(node: str, node_id: int, ranks: Sequence[int], local_id: int, cpus_on_node: int) -> Environment:
-    """Variables that differ between tasks.
-
-    SLURM_TASK_PID is set at the spawn.
-    """
+    """Variables that differ between tasks. SLURM_TASK_PID is set at the spawn."""
     return {
         "SLURMD_NODENAME": node,
         "SLURM_CPUS_ON_NODE": str(cpus_on_node),

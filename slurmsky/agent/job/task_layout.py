@@ -11,10 +11,7 @@ Ranks = list[list[int]]
 
 
 def default_distribution(ntasks: int, nodes: int) -> str:
-    """Return Slurm's default distribution.
-
-    block if there are more tasks than nodes, else cyclic.
-    """
+    """Return Slurm's default distribution. block if there are more tasks than nodes, else cyclic."""
     return "block" if ntasks > nodes else "cyclic"
 
 
@@ -131,10 +128,7 @@ def lay_out(
     per_node: Optional[int] = None,
     pack: bool = False,
 ) -> Ranks:
-    """Ranks per node.
-
-    ``cpus``: the step's CPUs on each node; ``per_node``: requested tasks per node.
-    """
+    """Ranks per node. ``cpus``: the step's CPUs on each node; ``per_node``: requested tasks per node."""
     room = [max(1, count // max(1, cpus_per_task)) for count in cpus]
     if per_node and distribution != "plane":
         room = [min(size, per_node) for size in room]

@@ -49,10 +49,7 @@ class NodeServer(Protocol):
         """Call ready() when tasks may be started, or failed(why)."""
 
     def open(self, rank: int) -> tuple[dict[str, str], int]:
-        """Register a task; return its variables and inherited descriptor.
-
-        -1: no descriptor.
-        """
+        """Register a task; return its variables and inherited descriptor (-1: none)."""
 
     def on_message(self, message: MpiMessage) -> None:
         """Handle a message from the head agent."""
@@ -94,10 +91,7 @@ class PmiNode:
 
     # --- connections of tasks
     def open(self, rank: int) -> tuple[dict[str, str], int]:
-        """Register a task; return (variables, descriptor).
-
-        The caller closes the descriptor after the spawn.
-        """
+        """Register a task; return (variables, descriptor). The caller closes the descriptor after the spawn."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         task = self._tasks[rank] = _Task(rank, ours)

@@ -28,10 +28,7 @@ class PmiRequest(NamedTuple):
 
 
 class PmiReader:
-    """Assembles requests from received bytes.
-
-    ``version`` is 1 until the server sets it.
-    """
+    """Assembles requests from received bytes. ``version`` is 1 until the server sets it."""
 
     def __init__(self) -> None:
         self.version = 1

@@ -78,10 +78,7 @@ class PmixNode:
         failed(text)
 
     def open(self, rank: int) -> tuple[dict[str, str], int]:
-        """Register a task; return its variables and -1.
-
-        The task inherits no descriptor.
-        """
+        """Register a task; return its variables and -1. The task inherits no descriptor."""
         return self._variables[rank], -1
 
     def on_message(self, message: MpiMessage) -> None:

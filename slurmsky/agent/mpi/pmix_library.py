@@ -74,10 +74,7 @@ class Short(int):
 
 
 def infos(settings: Sequence[tuple[str, Any]]) -> Any:
-    """Build a C array of pmix_info_t.
-
-    The array keeps references to its objects.
-    """
+    """Build a C array of pmix_info_t. The array keeps references to its objects."""
     array = (Info * len(settings))()
     keep: list[Any] = []
     for info, (key, value) in zip(array, settings):
@@ -112,10 +109,7 @@ DirectModex = CFUNCTYPE(c_int, POINTER(Proc), c_void_p, c_size_t, c_void_p, c_vo
 
 
 class PmixModule(Structure):
-    """Callbacks of pmix_server_module_t.
-
-    All others are NULL, which means "not supported".
-    """
+    """Callbacks of pmix_server_module_t. All others are NULL, which means "not supported"."""
 
     _fields_ = (
         ("client_connected", c_void_p),
@@ -161,10 +155,7 @@ def find(env: Mapping[str, str]) -> Optional[str]:
 
 
 def load(path: str) -> Any:
-    """Load the library and declare the types of its calls.
-
-    Raises OSError, AttributeError.
-    """
+    """Load the library and declare the types of its calls. Raises OSError, AttributeError."""
     library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
     library.PMIx_server_init.argtypes = (POINTER(PmixModule), c_void_p, c_size_t)
     library.PMIx_server_register_nspace.argtypes = (c_char_p, c_int, c_void_p, c_size_t, OpDone, c_void_p)

@@ -65,10 +65,7 @@ class PmixServer:
 
     # --- start
     def start(self) -> dict[int, dict[str, str]]:
-        """Start the server; return the variables of each local task.
-
-        Raises OSError.
-        """
+        """Start the server; return the variables of each local task. Raises OSError."""
         name = self._nodes[self._node_id]
         self._check("server_init", self._library.PMIx_server_init(self._module, *self._counted([
             ("pmix.srv.nspace", self._nspace + ".server"),
@@ -251,10 +248,7 @@ def _variables(array: Any) -> dict[str, str]:
 
 
 def serve(sock: socket.socket, plan: PmixPlan, node_id: int, path: str, folder: str) -> None:
-    """Run the server until the agent closes the socket.
-
-    Then remove ``folder``.
-    """
+    """Run the server until the agent closes the socket; then remove ``folder``."""
     try:
         server = PmixServer(sock, plan, node_id, path, folder)
         try:

@@ -50,10 +50,7 @@ class Channel:
         return self._was_full
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        """Queue one frame.
-
-        The frames of one loop iteration are sent in one system call.
-        """
+        """Queue one frame. The frames of one loop iteration are sent in one system call."""
         if self.closed or self._closing or self._broken:
             return
         self._out.append(wire.header(kind, len(payload)))
@@ -185,10 +182,7 @@ class Channel:
 
     # --- ending
     def close(self, at_once: bool = False) -> None:
-        """Close after all queued frames are sent, or at once.
-
-        ``on_close`` is called in both cases.
-        """
+        """Close after all queued frames are sent, or at once. ``on_close`` is called in both cases."""
         if at_once or not self._out:
             self._lost()
         else:

@@ -51,10 +51,7 @@ def listen(address: str) -> socket.socket:
 
 
 def accept(listener: socket.socket, spare: SpareDescriptor) -> Iterator[socket.socket]:
-    """Accept the connections of a non-blocking listener.
-
-    On a unix socket only those of this user or root.
-    """
+    """Accept connections of a non-blocking listener; on a unix socket only those of this user or root."""
     while True:
         try:
             sock, _ = listener.accept()
@@ -102,10 +99,7 @@ def answers(path: str) -> bool:
 
 
 def connect(address: str, tls: Optional[Any] = None, timeout: float = 10.0) -> socket.socket:
-    """Open a connected, blocking socket. Raises OSError.
-
-    ``tls``: ssl.SSLContext for ``host:port`` addresses.
-    """
+    """Open a connected, blocking socket. Raises OSError. ``tls``: ssl.SSLContext for ``host:port`` addresses."""
     if address.startswith(UNIX):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(timeout)

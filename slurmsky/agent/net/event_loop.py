@@ -67,10 +67,7 @@ class Loop:
 
     # --- files
     def watch(self, fd: int, mask: int, handler: OnReady) -> None:
-        """Call handler(events) when the descriptor is ready.
-
-        mask 0: only errors and hang-ups.
-        """
+        """Call handler(events) when the descriptor is ready. mask 0: only errors and hang-ups."""
         self._handlers[fd] = handler
         self._masks[fd] = mask
         self._poll.register(fd, mask)
@@ -101,10 +98,7 @@ class Loop:
 
     # --- children
     def child(self, pid: int, on_exit: OnExit) -> None:
-        """Call on_exit(wait status, rusage) at the end of a process.
-
-        At once if it has ended.
-        """
+        """Call on_exit(wait status, rusage) at the end of a process, at once if it has ended."""
         self._children[pid] = on_exit
 
     def is_child(self, pid: int) -> bool:

@@ -21,10 +21,7 @@ _LIMIT = "slurmsky: error: %s has too many open files, try again later\n"
 
 
 class SpareDescriptor:
-    """A reserved descriptor, closed while a connection is refused.
-
-    ``who``: the server's name in the message.
-    """
+    """A reserved descriptor, closed while a connection is refused. ``who``: the server's name in the message."""
 
     def __init__(self, who: str) -> None:
         self._who = who

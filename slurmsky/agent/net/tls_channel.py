@@ -51,10 +51,7 @@ def accept(
     greet: Callable[[Channel], None],
     make: Callable[[Loop, ssl.SSLSocket], Channel] = TlsChannel,
 ) -> None:
-    """Run the handshake without blocking the loop, then call ``greet``.
-
-    A peer without certificate is refused.
-    """
+    """Run the handshake without blocking the loop, then call ``greet``. A peer without certificate is refused."""
     if context is None:
         sock.close()
         return

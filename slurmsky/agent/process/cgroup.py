@@ -17,10 +17,7 @@ from . import cgroup_tree
 
 
 class Cgroup:
-    """Cgroup of the agent that listens at ``agent_socket``.
-
-    Without effect if none can be created.
-    """
+    """Cgroup of the agent that listens at ``agent_socket``. Has no effect if none can be created."""
 
     def __init__(self, agent_socket: str) -> None:
         self._parent = cgroup_tree.own_group()
@@ -41,10 +38,7 @@ class Cgroup:
             cgroup_tree.join(self._folder)
 
     def leave_cgroup(self) -> None:
-        """Move this process back to its original group.
-
-        If that group may have no processes, to a new group in it.
-        """
+        """Move this process back to its original group. If that group may have no processes, to a new group in it."""
         if self._folder is None or self._parent is None or cgroup_tree.join(self._parent):
             return
         beside = os.path.join(self._parent, "%scontrollers-%d" % (cgroup_tree.PREFIX, os.geteuid()))

@@ -23,10 +23,7 @@ _PATIENCE_S = 5.0
 
 
 class MemoryFiles(NamedTuple):
-    """Names of the memory controller's files.
-
-    ``together``: makes the kernel kill all of a group, or none of it.
-    """
+    """Names of the memory controller's files. ``together``: makes the kernel kill all of a group, or none of it."""
 
     version: int
     limit: str
@@ -45,10 +42,7 @@ class MemoryPlace(NamedTuple):
     files: MemoryFiles
 
     def make(self, path: str) -> None:
-        """Create a group for memory-limited groups. Raises OSError.
-
-        An existing group stays.
-        """
+        """Create a group for memory-limited groups. Raises OSError. An existing group stays."""
         if make(path) and self.files is V2:
             put(os.path.join(path, _NESTED), b"+memory")
 
@@ -191,10 +185,7 @@ def rmdir(folder: str) -> bool:
 
 
 def remove(folder: str) -> bool:
-    """Remove a group with the groups below it.
-
-    Return False if a group remains, because it has processes.
-    """
+    """Remove a group with the groups below it. Return False if a group remains, because it has processes."""
     if rmdir(folder):
         return True
     for group in below(folder):

@@ -34,10 +34,7 @@ def options(argv: list[str], known: dict[str, str]) -> Optional[dict[str, str]]:
 
 
 def start(argv: list[str], environment: Mapping[str, str], log: str) -> subprocess.Popen[bytes]:
-    """Start a program in the background, in a new session.
-
-    Its output is appended to the file ``log``.
-    """
+    """Start a program in the background, in a new session. Its output is appended to the file ``log``."""
     import resource
     import subprocess  # imported here, because daemons rarely need it and start faster without it
 
@@ -65,10 +62,7 @@ def start(argv: list[str], environment: Mapping[str, str], log: str) -> subproce
 
 
 class _Lossy:
-    """A text stream that ignores write errors.
-
-    A full disk must not stop the daemon.
-    """
+    """A text stream that ignores write errors. A full disk must not stop the daemon."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -111,10 +105,7 @@ def detach() -> None:
 
 
 def lock(path: str) -> bool:
-    """Lock a file until this process ends.
-
-    Return False if another process holds it beyond LOCK_PATIENCE_S.
-    """
+    """Lock a file until this process ends. Return False if another process holds it beyond LOCK_PATIENCE_S."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | paths.OPEN_FLAGS, 0o600)
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while True:
@@ -129,10 +120,7 @@ def lock(path: str) -> bool:
 
 
 def hold(folder: str) -> None:
-    """Mark a folder as in use until this process ends.
-
-    By a shared lock; without effect if it cannot be locked.
-    """
+    """Mark a folder as in use, by a shared lock until this process ends; ignores a failure to lock."""
     try:
         fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

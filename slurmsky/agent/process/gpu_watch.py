@@ -98,10 +98,7 @@ class GpuWatch:
             self._read(line)
 
     def _read(self, line: bytes) -> None:
-        """Parse a line ``0, 87, 40213``: device, percent, MiB.
-
-        A value that the device lacks is ``[N/A]``.
-        """
+        """Parse a line ``0, 87, 40213``: device, percent, MiB. A value that the device lacks is ``[N/A]``."""
         words = [word.strip() for word in line.split(b",")]
         if len(words) == 3 and all(word.isdigit() for word in words):
             device, percent, mebibytes = map(int, words)

@@ -12,10 +12,7 @@ CLAIM = paths.CLAIM
 
 
 def lock_entry() -> None:
-    """Keep the environment's entry locked until this process ends.
-
-    Also without a controller.
-    """
+    """Keep the environment's entry locked until this process ends, also without a controller."""
     path = os.environ.pop(CLAIM, "")
     if not path:
         return

@@ -58,10 +58,7 @@ class MemoryGroup:
         return 0
 
     def close(self) -> None:
-        """Remove the group of an ended step.
-
-        After the last one of a job also the job's group.
-        """
+        """Remove the group of an ended step, and the job's group after its last step."""
         if cgroup_tree.remove(self.folder):
             cgroup_tree.rmdir(os.path.dirname(self.folder))
 

@@ -32,10 +32,7 @@ _children_file = -1
 
 
 def own_children() -> list[int]:
-    """Direct children of this process.
-
-    Read from its only thread, because the agent calls this often.
-    """
+    """Direct children of this process. Read from its only thread, because the agent calls this often."""
     global _children_file
     if _children_file < 0:
         try:
@@ -75,10 +72,7 @@ def tree(roots: Iterable[int]) -> list[int]:
 
 
 class Stat(NamedTuple):
-    """Fields of /proc/PID/stat.
-
-    Times are in clock ticks, the start since boot.
-    """
+    """Fields of /proc/PID/stat. Times are in clock ticks, the start since boot."""
 
     state: str
     parent: int
@@ -121,10 +115,7 @@ def start_time(fields: Stat) -> float:
 
 
 def now_boot() -> float:
-    """Seconds since boot, suspended time included.
-
-    The clock of process start times.
-    """
+    """Seconds since boot, suspended time included. The clock of process start times."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

@@ -1,7 +1,4 @@
-"""Resource usage of processes.
-
-Samples of /proc while they run, wait4's values at their end.
-"""
+"""Resource usage of processes. Samples of /proc while they run, wait4's values at their end."""
 
 from __future__ import annotations
 
@@ -30,10 +27,7 @@ FIRST_S = 0.5
 
 @dataclass
 class TaskUsage:
-    """Usage of one task with its descendants.
-
-    Sizes in bytes, times in seconds; maxima over the task's run time.
-    """
+    """Usage of one task with its descendants. Sizes in bytes, times in seconds; maxima over the task's run time."""
 
     user_s: float = 0.0
     system_s: float = 0.0
@@ -110,10 +104,7 @@ def _read_peak() -> int:
 
 
 class Sampler:
-    """Samples the running tasks, and keeps their maxima.
-
-    Has no timer while no task runs.
-    """
+    """Samples the running tasks, and keeps their maxima. Has no timer while no task runs."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -124,10 +115,7 @@ class Sampler:
         self._timer: Optional[Timer] = None
 
     def open_series(self, gpus: Sequence[int] = ()) -> UsageSeries:
-        """Start the usage series of a step with these GPUs.
-
-        ``close`` ends it.
-        """
+        """Start the usage series of a step with these GPUs. ``close`` ends it."""
         if gpus:
             self._gpus.use()
         return UsageSeries(time.monotonic(), gpus)
@@ -169,10 +157,7 @@ class Sampler:
         return self._tasks.get(pid) or TaskUsage()
 
     def _sample_task(self, pid: int) -> Optional[TaskUsage]:
-        """Sample a task now, and return only this sample.
-
-        None if the task has ended.
-        """
+        """Sample a task now, and return only this sample; None if the task has ended."""
         kept = self._tasks.setdefault(pid, TaskUsage())
         now = sample(pid)
         if now is not None:

@@ -176,7 +176,7 @@ _loadavg = -1
 
 
 def last_pid() -> int:
-    """Return the pid that the kernel assigned last. In this pid namespace (the last field of /proc/loadavg)."""
+    """Return the pid assigned last in this pid namespace (the last field of /proc/loadavg)."""
     global _loadavg
     if _loadavg < 0:
         _loadavg = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
@@ -353,7 +353,7 @@ def shebang(path: str) -> Optional[str]:
 
 
 def become_subreaper() -> bool:
-    """Make this process the subreaper of its descendants. False if the kernel does not support it."""
+    """Make this process the subreaper of its descendants; False if the kernel does not support it."""
     return prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -387,7 +387,7 @@ def detached(work: Callable[[], object]) -> None:
 
 
 def close_others(keep: int = -1) -> None:
-    """Reset the agent's signal handlers and close its descriptors. For children; 0 to 2 and ``keep`` stay open."""
+    """In a child: reset signal handlers and close descriptors other than 0 to 2 and ``keep``."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)

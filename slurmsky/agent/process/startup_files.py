@@ -38,10 +38,7 @@ _CSHELLS = frozenset({"csh", "tcsh"})
 
 
 def write_bash_env(folder: str, bin_folder: str) -> str:
-    """Write the file for BASH_ENV into the agent's folder.
-
-    Return its path, or "" if it cannot be written.
-    """
+    """Write the file for BASH_ENV into the agent's folder. Return its path, or "" if it cannot be written."""
     path = os.path.join(folder, BASH_ENV_FILE)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -53,10 +50,7 @@ def write_bash_env(folder: str, bin_folder: str) -> str:
 
 
 def add_bash_env(env: dict[str, str], path: str) -> None:
-    """Make bash read ``path`` after its startup files.
-
-    That file sources the caller's BASH_ENV.
-    """
+    """Make bash read ``path`` after its startup files. That file sources the caller's BASH_ENV."""
     own = env.get("BASH_ENV", "")
     if own and os.path.basename(own) != BASH_ENV_FILE:
         env[CALLERS_BASH_ENV] = own

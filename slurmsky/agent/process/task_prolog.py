@@ -41,10 +41,7 @@ SITE, USER = "site", "user"
 
 
 def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -> None:
-    """Run the prologs in the task's process before exec.
-
-    A failed prolog ends the task with its exit code.
-    """
+    """Run the prologs in the task's process before exec. A failed prolog ends the task with its exit code."""
 
     complain = functools.partial(processes.complain, node)
     if scripts:

@@ -16,10 +16,7 @@ _NODES = "/sys/devices/system/node"
 
 @dataclass(frozen=True)
 class Cpu:
-    """A logical CPU with the kernel's ``number``.
-
-    An imaginary CPU is configured, but not in this machine.
-    """
+    """A logical CPU with the kernel's ``number``. An imaginary CPU is configured, but not in this machine."""
 
     number: int
     core: int
@@ -65,10 +62,7 @@ def _memory_nodes() -> dict[int, int]:
 
 @lru_cache(maxsize=1)
 def machine() -> tuple[Cpu, ...]:
-    """CPUs that this process may use, in Slurm's abstract order.
-
-    By socket, then by core, then by thread.
-    """
+    """CPUs that this process may use, in Slurm's abstract order: by socket, core, then thread."""
     ldoms = _memory_nodes()
     cpus = []
     for number in os.sched_getaffinity(0):

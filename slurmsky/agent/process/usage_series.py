@@ -114,10 +114,7 @@ def merge_into(usage: Usage, records: Sequence[NodeSeries]) -> None:
 
 
 def merge(records: Sequence[NodeSeries]) -> dict[str, list[float]]:
-    """Add the series of several nodes to one.
-
-    In the form of ``Usage.series``.
-    """
+    """Add the series of several nodes to one, in the form of ``Usage.series``."""
     records = [record for record in records if record.cpu]
     if not records:
         return {}

@@ -143,10 +143,7 @@ EXCLUDED = "/lib,/usr/lib,/lib64,/usr/lib64"
 
 
 def find_libraries(agent: Agent, path: str, exclude: Optional[str], done: Callable[[list[str]], None]) -> None:
-    """Find a program's shared libraries with ldd.
-
-    Those in excluded folders are omitted.
-    """
+    """Find a program's shared libraries with ldd. Those in excluded folders are omitted."""
     folders = (exclude if exclude is not None else EXCLUDED).split(",")
     if folders[0].lower() == "none":
         folders = []
@@ -181,10 +178,7 @@ def copy_all(
     say: Callable[[str], None],
     done: Callable[[int], None],
 ) -> None:
-    """Copy the program, then its libraries to ``<target>_libs``.
-
-    Stops at the first failure.
-    """
+    """Copy the program, then its libraries to ``<target>_libs``. Stops at the first failure."""
     left = list(libraries)
 
     def go_on(code: int) -> None:

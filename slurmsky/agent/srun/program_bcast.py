@@ -24,10 +24,7 @@ def broadcast(
     done: Callable[[], None],
     failed: Callable[[], None],
 ) -> None:
-    """Copy the program to all nodes, and set the paths in the plans.
-
-    With its libraries if requested.
-    """
+    """Copy the program, if requested with its libraries, to all nodes; set the paths in the plans."""
     spec = run.spec
     assert spec.bcast is not None
     source = processes.find_program(run.argv0, dict(request.env))

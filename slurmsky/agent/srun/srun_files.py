@@ -46,20 +46,14 @@ class Files:
         self.stderr = TaskStream(spec.job.error or "", wire.STDERR) if spec.job.error else None
 
     def target(self, stream: int) -> TaskStream:
-        """Return the target of OUT or ERR.
-
-        With -o and no -e, stderr is written to stdout's target.
-        """
+        """Return the target of OUT or ERR. With -o and no -e, stderr is written to stdout's target."""
         out = self.stdout
         if stream == OUT or (self.stderr is None and (out.path or out.null or out.rank is not None)):
             return out
         return self.stderr or _TERMINAL_ERROR
 
     def on_nodes(self, folder: str) -> tuple[str, str]:
-        """stdout and stderr in the nodes' plans.
-
-        "stream", "null", "=stdout" or a file on the node.
-        """
+        """stdout and stderr in the nodes' plans: "stream", "null", "=stdout" or a file on the node."""
         out, err = self.stdout, self.stderr
         stdout = "null" if out.null else os.path.join(folder, out.node_pattern) if out.node_pattern else "stream"
         if err is not None:
@@ -73,10 +67,7 @@ _TERMINAL_ERROR = TaskStream("", wire.STDERR)
 
 
 class BlockingFile(NamedTuple):
-    """A file whose opening may block.
-
-    Its name, its opener, and the function that receives its descriptor.
-    """
+    """A file whose opening may block. Its name, its opener, and the function that receives its descriptor."""
 
     what: str
     opener: file_opening.Opener
@@ -142,10 +133,7 @@ class Queue:
 
 
 class Outputs:
-    """Output files of all components, and the terminal.
-
-    ``component``: each rank's component.
-    """
+    """Output files of all components, and the terminal. ``component``: each rank's component."""
 
     def __init__(
         self, channel: Channel, specs: Sequence[StepSpec], component: Sequence[int], say: Callable[[str], None]
@@ -167,10 +155,7 @@ class Outputs:
     def open(
         self, folder: str, umask: int, mode: Optional[str], name_values: output_files.NameValues
     ) -> list[BlockingFile]:
-        """Open srun's files, each name once; return those that may block.
-
-        Raises BadRequest.
-        """
+        """Open srun's files, each name once; return those that may block. Raises BadRequest."""
         opened: dict[str, list[TaskStream]] = {}
         blocking: list[BlockingFile] = []
         for stream in self._streams():
@@ -207,10 +192,7 @@ class Outputs:
         return take
 
     def write(self, rank: int, stream: int, data: bytes) -> bool:
-        """Write a task's bytes to the terminal or a file.
-
-        Return False if the client is slow, to pause the output.
-        """
+        """Write a task's bytes to the terminal or a file. Return False if the client is slow, to pause the output."""
         target = self.of(rank).target(stream)
         if target.rank is not None and target.rank != rank:
             return True

@@ -43,10 +43,7 @@ def _limits_memory(spec: JobSpec) -> bool:
 
 
 class Planner:
-    """Plans one step. Raises BadRequest.
-
-    ``say`` is called with warnings.
-    """
+    """Plans one step. Raises BadRequest. ``say`` is called with warnings."""
 
     def __init__(
         self,
@@ -118,10 +115,7 @@ class Planner:
         ]
 
     def records(self) -> list[tuple[Step, list[int]]]:
-        """Records of the step for sacct and squeue, with their ranks.
-
-        One for each component of a het job.
-        """
+        """Records of the step for sacct and squeue, with their ranks; one for each component of a het job."""
         found, first = [], 0
         for job_id, count in self._owners:
             here = slice(first, first + count)
@@ -203,10 +197,7 @@ class Planner:
         return env
 
     def _hide_gpus(self, env: dict[str, str]) -> None:
-        """Remove the variables that list the job's GPUs.
-
-        Each task gets variables for its own GPUs.
-        """
+        """Remove the variables that list the job's GPUs. Each task gets variables for its own GPUs."""
         for name in ("SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
             env.pop(name, None)
         if any(self.shape.gpus):
@@ -275,10 +266,7 @@ class Planner:
         )
 
     def _container(self, component: int) -> Optional[ContainerRequest]:
-        """Return the pyxis options of this srun.
-
-        Those of the allocation if srun names neither image nor container.
-        """
+        """Return the pyxis options of this srun. Those of the allocation if srun names neither image nor container."""
         own = dict(self.programs[component][0].site_options)
         launch = self.job.launch
         named = "container-image" in own or "container-name" in own

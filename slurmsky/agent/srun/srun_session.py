@@ -1,7 +1,4 @@
-"""One srun, from its request to its exit code.
-
-It runs in the head agent of the job; its client relays the terminal.
-"""
+"""One srun, from its request to its exit code. It runs in the head agent of the job; its client relays the terminal."""
 
 from __future__ import annotations
 
@@ -179,10 +176,7 @@ class Srun:
             files_open()
 
     def _open_blocking(self, blocking: list[BlockingFile], done: Callable[[], None]) -> None:
-        """Open files that may block, then continue.
-
-        Meanwhile the step exists without a task.
-        """
+        """Open files that may block, then continue. Meanwhile the step exists without a task."""
 
         def opened(results: list[file_opening.Result]) -> None:
             self._opening = None

@@ -129,10 +129,7 @@ class Termination:
         return bool(self._spec.job.kill_on_bad_exit if value is None else value)
 
     def _end_on_bad_exit(self) -> None:
-        """Apply -K: end the running tasks.
-
-        The message is printed even if no task is left.
-        """
+        """Apply -K: end the running tasks. The message is printed even if no task is left."""
         if self._over or self._bad_exit_reported or (self._terminating and not self._killed_by_wait):
             return
         self._exits.report()

@@ -42,7 +42,7 @@ def job(job_id: int, shares: Sequence[NodeShare]) -> str:
 
 
 def launching(step: str, shares: Sequence[NodeShare], ranks: Sequence[Sequence[int]]) -> list[str]:
-    """Lines for the nodes with tasks. ``step``: "7.0"."""
+    """Lines for the nodes with tasks of a ``step`` such as "7.0"."""
     return [
         "launching StepId=%s on host %s, %d tasks: %s" % (step, share.name, len(here), _ranks(here))
         for share, here in zip(shares, ranks)

@@ -15,10 +15,7 @@ GATHER_S = 0.1
 
 
 class Exits:
-    """Gathers exits of tasks, and prints them by node and status.
-
-    ``note`` prints lines for -v.
-    """
+    """Gathers exits of tasks, and prints them by node and status. ``note`` prints lines for -v."""
 
     def __init__(self, loop: Loop, step: str, say: Callable[[str], None], note: Callable[[str], None]) -> None:
         self._loop = loop

@@ -57,10 +57,7 @@ class FileWriter:
 
 
 def serve_file(channel: Channel, request: ReceiveFile) -> None:
-    """Receive a file from the head agent; reply with the errno.
-
-    0: success.
-    """
+    """Receive a file from the head agent; reply with the errno. 0: success."""
     writer = FileWriter(request.path, request.mode, request.force, request.times, request.folder)
 
     def received(kind: bytes, payload: bytes) -> None:

@@ -36,10 +36,7 @@ class ChosenComponents:
 
 
 def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
-    """Choose nodes, CPUs and tasks of every component.
-
-    Raises StepRefused, StepBusy.
-    """
+    """Choose nodes, CPUs and tasks of every component. Raises StepRefused, StepBusy."""
     many = len(components) > 1
     shapes: list[step_allocation.StepShape] = []
     programs: list[tuple[StepSpec, int]] = []
@@ -93,10 +90,7 @@ def _without_used_nodes(launch: Launch, step: StepSpec, before: list[step_alloca
 
 
 def _own(job: HeadJob, step: StepSpec, launch: Launch) -> StepSpec:
-    """Return the step's options for one component.
-
-    Sizes from srun's environment apply to the leader only.
-    """
+    """Return the step's options for one component. Sizes from srun's environment apply to the leader only."""
     if launch is job.launch and not launch.het:
         return step
     typed, spec = step.typed, step.job

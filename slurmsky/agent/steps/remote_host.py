@@ -38,10 +38,7 @@ if TYPE_CHECKING:
 
 
 class _RemoteSink:
-    """Sends the events of tasks as frames to the head agent.
-
-    A full connection pauses the tasks' output.
-    """
+    """Sends the events of tasks as frames to the head agent. A full connection pauses the tasks' output."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -71,10 +68,7 @@ class _RemoteSink:
 
 
 def serve_agent(agent: Agent, channel: Channel) -> None:
-    """Serve a connection of a head agent: one step's tasks here.
-
-    The loss of the connection ends the tasks.
-    """
+    """Serve a connection of a head agent: one step's tasks here. The loss of the connection ends the tasks."""
     sink = _RemoteSink(channel)
 
     def received(kind: bytes, payload: bytes) -> None:

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 
 class StepRefused(Exception):
-    """The step can never run in this job.
-
-    ``notes``: lines that are printed before the refusal.
-    """
+    """The step can never run in this job. ``notes``: lines that are printed before the refusal."""
 
     job_id = 0  # id of the het job's component that refused it
 
@@ -33,17 +30,11 @@ class StepRefused(Exception):
 
 
 class InvalidStep(Exception):
-    """The step cannot be started as requested.
-
-    The arguments are Slurm's lines.
-    """
+    """The step cannot be started as requested. The arguments are Slurm's lines."""
 
 
 class StepBusy(Exception):
-    """Other steps use the step's resources.
-
-    The text is Slurm's reason.
-    """
+    """Other steps use the step's resources. The text is Slurm's reason."""
 
     job_id = 0
 

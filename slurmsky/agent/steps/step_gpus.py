@@ -18,10 +18,7 @@ from ..job.environment import gpu_indices
 
 @dataclass(frozen=True)
 class GpuDemand:
-    """Requested GPUs of a step.
-
-    The first non-zero count decides the total; every count is a minimum for nodes.
-    """
+    """Requested GPUs of a step. The first non-zero count decides the total; every count is a minimum for nodes."""
 
     on_node: int = 0
     of_task: int = 0
@@ -30,10 +27,7 @@ class GpuDemand:
     all_here: bool = False  # all GPUs of the job on each node
 
     def least_here(self, most_nodes: int) -> int:
-        """Fewest GPUs on each node.
-
-        All of the step's GPUs if it can have only one node.
-        """
+        """Fewest GPUs on each node. All of the step's GPUs if it can have only one node."""
         alone = self.in_all if most_nodes == 1 else 0
         any_one = bool(self.tasks_of_one or self.in_all or self.all_here)
         return max(self.on_node, self.of_task, alone, int(any_one))
@@ -61,10 +55,7 @@ def number(text: Optional[str]) -> Optional[int]:
 
 
 def demand(step: StepSpec, launch: Launch) -> GpuDemand:
-    """Return the step's GPU request, else its job's.
-
-    Steps do not get GPUs added by --exclusive by default.
-    """
+    """Return the step's GPU request, else its job's. Steps do not get GPUs added by --exclusive by default."""
     spec = step.job
     if (spec.gres or "").lower() == "none":
         return GpuDemand()

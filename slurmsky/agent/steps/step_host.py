@@ -208,10 +208,7 @@ class StepHost:
         self._complain(self._by_rank[rank], text)
 
     def write_first_error(self, text: str) -> None:
-        """Write a line of slurmstepd itself.
-
-        Its stderr is that of the node's first task.
-        """
+        """Write a line of slurmstepd itself. Its stderr is that of the node's first task."""
         self._complain(self.tasks[0], text)
 
     def say(self, rank: int, text: str) -> None:

@@ -87,10 +87,7 @@ class LocalPart(StepPart):
 
 
 class RemotePart(StepPart):
-    """Part of a step on another node, over its own connection.
-
-    A full connection blocks only this part's tasks.
-    """
+    """Part of a step on another node, over its own connection. A full connection blocks only this part's tasks."""
 
     def __init__(self, run: StepRun, index: int, share: NodeShare, plan: StepPlan) -> None:
         super().__init__(run, index, share)

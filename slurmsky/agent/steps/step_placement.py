@@ -100,10 +100,7 @@ class _Search:
         return PlacementVerdict.BAD_GRES if hopeless > len(self.rooms) - demand.least else None
 
     def apply_node_names(self) -> Optional[PlacementVerdict]:
-        """Apply -w and -r.
-
-        -w: choose the named nodes first, or only among them if they suffice; -r skips nodes.
-        """
+        """Apply -w and -r. -w: choose the named nodes first, or only among them if they suffice; -r skips nodes."""
         demand = self.demand
         if demand.named:
             if not demand.named <= set(self.free):
@@ -122,10 +119,7 @@ class _Search:
         return None
 
     def _only_with_gpus(self) -> None:
-        """Restrict --gpus steps to nodes with GPUs.
-
-        First to nodes with an equal share, then to those with fewer.
-        """
+        """Restrict --gpus steps to nodes with GPUs. First to nodes with an equal share, then to those with fewer."""
         left = self.demand.gpus_in_all
         if not left:
             return
@@ -167,10 +161,7 @@ class _Search:
         return self._add_cpus()
 
     def _choose_from(self, pool: Sequence[int], needed: int) -> bool:
-        """Choose nodes of ``pool`` with enough CPUs; False: too few.
-
-        At most the step's maximum of nodes.
-        """
+        """Choose nodes of ``pool`` with enough CPUs, at most the step's maximum of nodes; False: too few."""
         if len(pool) < needed:
             return False
         cpus = max(0, self.demand.cpus - sum(self.usable[index] for index in self.picked))

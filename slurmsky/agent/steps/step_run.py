@@ -1,7 +1,4 @@
-"""A running step on the head agent.
-
-Starts, signals and collects its tasks on all nodes.
-"""
+"""A running step on the head agent. Starts, signals and collects its tasks on all nodes."""
 
 from __future__ import annotations
 
@@ -96,10 +93,7 @@ class StepRun:
         return self.record.step_id
 
     def start(self, plans: list[StepPlan]) -> None:
-        """Start the tasks on all nodes, other nodes first.
-
-        Raises OSError if a connection to a node fails.
-        """
+        """Start the tasks on all nodes, other nodes first. Raises OSError if a connection to a node fails."""
         for index, (share, plan) in enumerate(zip(self.shape.shares, plans)):
             here = share.name == self.job.node
             self.parts.append((LocalPart if here else RemotePart)(self, index, share, plan))
@@ -109,10 +103,7 @@ class StepRun:
             part.start()
 
     def abandon(self) -> None:
-        """End the step before a task was started.
-
-        A broadcast or the prolog of srun failed.
-        """
+        """End the step before a task was started. A broadcast or the prolog of srun failed."""
         if self._over:
             return
         self._over = True
@@ -131,10 +122,7 @@ class StepRun:
             watcher.output(rank, stream, data)
 
     def consumed(self, part: int, count: int, last: bool) -> None:
-        """Handle ``count`` bytes of stdin that a node's tasks have read.
-
-        The slowest node limits the flow.
-        """
+        """Handle ``count`` bytes of stdin that a node's tasks have read. The slowest node limits the flow."""
         self._consumed[part] += count
         if last:
             self._unread.add(part)
@@ -148,10 +136,7 @@ class StepRun:
             self.on_stdin(count)
 
     def mpi(self, part: int, message: MpiMessage) -> None:
-        """Handle a message of a node's PMI server.
-
-        It is for other nodes' servers, or an abort by a task.
-        """
+        """Handle a message of a node's PMI server. It is for other nodes' servers, or an abort by a task."""
         if isinstance(message, TaskAbort):
             self.cancel("CANCELLED", time.time(), signal.SIGKILL)
         else:
@@ -240,10 +225,7 @@ class StepRun:
         self.signal(signal.SIGKILL)
 
     def cancel(self, cause: str, now: float, number: int = _TERM, by: Optional[int] = None) -> None:
-        """Cancel the step: notify watchers, then signal the tasks.
-
-        ``by``: uid that cancels this step.
-        """
+        """Cancel the step: notify watchers, then signal the tasks. ``by``: uid that cancels this step."""
         if self.cause:
             return
         self.cause = cause
@@ -289,10 +271,7 @@ class StepRun:
 
 
 def worst(statuses: Any) -> tuple[int, int]:
-    """Return the step's (exit code, signal) from wait statuses.
-
-    A signal takes precedence over any code.
-    """
+    """Return the step's (exit code, signal) from wait statuses. A signal takes precedence over any code."""
     code = number = 0
     for status in statuses:
         if os.WIFSIGNALED(status):

@@ -24,10 +24,7 @@ class Sink(Protocol):
         """Handle a task's bytes of OUT or ERR."""
 
     def consumed(self, count: int, last: bool) -> None:
-        """Handle ``count`` consumed bytes of stdin; more may follow.
-
-        ``last``: all tasks have stopped reading stdin.
-        """
+        """Handle ``count`` consumed bytes of stdin; more may follow. ``last``: all tasks have stopped reading stdin."""
 
     def exited(self, rank: int, status: int, usage: list[float]) -> None:
         """Handle a task's end: wait status, and TaskUsage as a list."""
@@ -36,7 +33,4 @@ class Sink(Protocol):
         """Send a message of the node's MPI server to the head agent."""
 
     def over(self, series: NodeSeries) -> None:
-        """Handle the step's end on the node.
-
-        ``series``: its usage series there.
-        """
+        """Handle the step's end on the node. ``series``: its usage series there."""

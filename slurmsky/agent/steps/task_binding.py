@@ -42,20 +42,14 @@ _INFINITE16 = 65535
 
 
 class BindingRefused(Exception):
-    """The tasks cannot be bound as requested.
-
-    The text is Slurm's.
-    """
+    """The tasks cannot be bound as requested. The text is Slurm's."""
 
 
 # --- srun's side
 
 
 def _requested(spec: JobSpec) -> tuple[str, str, tuple[str, ...], bool, bool]:
-    """Return (unit, method, list, verbose, one thread per core).
-
-    No unit and no method: automatic.
-    """
+    """Return (unit, method, list, verbose, one thread per core). No unit and no method: automatic."""
     from ...language import cpubind
 
     unit, single = _HINTS.get(spec.hint or "", ("", False))
@@ -178,10 +172,7 @@ def lay_out(request: TaskBinding, cpus: Sequence[Cpu], tasks: int) -> list[froze
 
 
 def _automatic(mine: Sequence[Cpu], wanted: int) -> str:
-    """Return the unit whose count is the number of CPUs, or "".
-
-    "": no unit fits, so tasks are not bound.
-    """
+    """Return the unit whose count is the number of CPUs, or "". "": no unit fits, so tasks are not bound."""
     for unit in ("sockets", "cores", "threads"):
         if len({_UNITS[unit](cpu) for cpu in mine}) == wanted:
             return unit
@@ -208,10 +199,7 @@ def _memory_domains(request: TaskBinding, cpus: Sequence[Cpu], mine: Sequence[Cp
 
 
 def _assign_cpus(mine: Sequence[Cpu], tasks: int, per_task: int, order: str) -> list[list[Cpu]]:
-    """Assign CPUs to tasks, by the second word of -m.
-
-    Tasks wrap around if they exceed the CPUs.
-    """
+    """Assign CPUs to tasks, by the second word of -m. Tasks wrap around if they exceed the CPUs."""
     hands: list[list[Cpu]] = []
     piles: deque[deque[Cpu]] = deque()
     for _ in range(tasks):
@@ -246,10 +234,7 @@ def _mask(numbers: frozenset[int]) -> int:
 
 @dataclass
 class Binding:
-    """Binding of one task.
-
-    ``apply`` is called in its process before the program starts.
-    """
+    """Binding of one task. ``apply`` is called in its process before the program starts."""
 
     node: str
     rank: int
@@ -260,10 +245,7 @@ class Binding:
     environment: dict[str, str] = field(default_factory=dict)  # SLURM_CPU_BIND* of all tasks bound by task/affinity
 
     def apply(self) -> None:
-        """Bind this process.
-
-        The binding is reported on stderr if verbose, a failure always.
-        """
+        """Bind this process. The binding is reported on stderr if verbose, a failure always."""
         request = self.request
         if request.unit or request.method or request.verbose or request.affinity:
             bound = request.method != "none"
@@ -322,10 +304,7 @@ def _say(text: str) -> None:
 
 
 def set_memory_policy(mode: int, nodes: int) -> str:
-    """Call set_mempolicy(2) for this process; return "" or the error.
-
-    Children inherit the policy.
-    """
+    """Call set_mempolicy(2) for this process; return "" or the error. Children inherit the policy."""
     number = _SYSCALLS.get(platform.machine())
     if number is None:
         return "not known for %s" % platform.machine()

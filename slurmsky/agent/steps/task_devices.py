@@ -21,10 +21,7 @@ _VERBOSE = "gpu-bind: usable_gres=%s; bit_alloc=%s; local_inx=0; global_list=%s;
 
 
 def bind_text(spec: JobSpec) -> Optional[str]:
-    """Return the step's GPU binding, or None.
-
-    --gpus-per-task and --ntasks-per-gpu imply it.
-    """
+    """Return the step's GPU binding, or None. --gpus-per-task and --ntasks-per-gpu imply it."""
     if spec.gpu_bind:
         return spec.gpu_bind
     for item in (spec.tres_bind or "").split("+"):

@@ -1,7 +1,4 @@
-"""Standard streams of a step's tasks on one node.
-
-Files, pipes or a terminal, with flow control.
-"""
+"""Standard streams of a step's tasks on one node. Files, pipes or a terminal, with flow control."""
 
 from __future__ import annotations
 
@@ -40,10 +37,7 @@ class Task:
 
 
 class Streams:
-    """Our ends of the tasks' streams.
-
-    ``ended`` is called at the end of each stream.
-    """
+    """Our ends of the tasks' streams. ``ended`` is called at the end of each stream."""
 
     def __init__(self, loop: Loop, plan: StepPlan, tasks: list[Task], sink: Sink, ended: Callable[[], None]) -> None:
         self._loop = loop
@@ -66,10 +60,7 @@ class Streams:
 
     # --- opening
     def open(self, task: Task, theirs: list[int]) -> tuple[int, int, int]:
-        """Open stdin, stdout and stderr for a task.
-
-        Descriptors that the caller must close are added to ``theirs``.
-        """
+        """Open stdin, stdout and stderr for a task. Descriptors that the caller must close are added to ``theirs``."""
         plan = self._plan
         if plan.terminal is not None and task.rank == 0:
             terminal = self._open_terminal(task, plan.terminal)
@@ -331,10 +322,7 @@ class Streams:
             task.stdin_queue.clear()
 
     def account_stdin(self) -> None:
-        """Report the bytes that all tasks have read.
-
-        Tasks that have stopped reading are ignored.
-        """
+        """Report the bytes that all tasks have read. Tasks that have stopped reading are ignored."""
         readers = [task.stdin_taken for task in self._tasks if task.stdin >= 0]
         done = min(readers) if readers else self._given
         if done > self._reported:

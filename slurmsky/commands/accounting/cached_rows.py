@@ -43,7 +43,7 @@ class RowForm:
 
     @property
     def with_steps(self) -> bool:
-        """Whether any output depends on steps."""
+        """Return whether any output depends on steps."""
         return not self.query.allocations or any(one.name.lower() in sacct_fields.STEP_SUMS for one in self.columns)
 
     @property
@@ -103,10 +103,7 @@ class _Kind:
 
 
 def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Kind, _Kind]:
-    """Kinds for rows of jobs and of steps.
-
-    Their keys are the settings that change the text of a row.
-    """
+    """Kinds for rows of jobs and of steps. Their keys are the settings that change the text of a row."""
     fields = sacct_fields.sacct_fields(context)
     shared_key = report.shared_key(context)
     requested = (query.units, query.noconvert, query.time_format, query.bitstr_len, query.expand_patterns, query.array,
@@ -131,7 +128,7 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
 
 
 def _is_expanded(query: SacctQuery, job: Job) -> bool:
-    """Whether --array expands this job into elements, which lack steps."""
+    """Return whether --array expands this job into elements, which lack steps."""
     return query.array and bool(job.pending_tasks) and job.array_task_id is None
 
 
@@ -152,10 +149,7 @@ _DOCUMENT = "document"
 
 
 def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str]:
-    """Lines of the jobs in the query's window.
-
-    Cached pages are used if possible.
-    """
+    """Lines of the jobs in the query's window. Cached pages are used if possible."""
     kinds = None if query.time_format == "relative" else _kinds(ctx, query, form.context)
     names = [column.name.lower() for column in form.columns]
     writers, kept = [Writer(form.columns, form.style) for _ in range(2)], _Pages(ctx, form.with_steps)
@@ -183,10 +177,7 @@ def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str
 
 
 def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
-    """Records of the jobs in the query's window.
-
-    A cached record is already serialized.
-    """
+    """Records of the jobs in the query's window. A cached record is already serialized."""
     from ...report.json import documents as structured
 
     kind, kept = _documents(ctx), _Pages(ctx)
@@ -201,10 +192,7 @@ def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
 
 
 def _run_groups(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[Run], bool]]:
-    """Groups of selected runs, in order.
-
-    The flag is True if a cached page can serve the group.
-    """
+    """Groups of selected runs, in order. The flag is True if a cached page can serve the group."""
     controller = ctx.controller
     controller.flush()
     if not accounted.selects_cluster(ctx, query):
@@ -233,10 +221,7 @@ def _matching_jobs(ctx: CommandContext, query: SacctQuery, runs: Sequence[Run], 
 
 
 class _Pages:
-    """Cache access of one query.
-
-    ``with_steps`` is False if no column reads steps.
-    """
+    """Cache access of one query. ``with_steps`` is False if no column reads steps."""
 
     def __init__(self, ctx: CommandContext, with_steps: bool = True) -> None:
         self._ctx, self._with_steps = ctx, with_steps
@@ -277,9 +262,8 @@ def _read(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Jo
 async def prepare(controller: Controller) -> AsyncGenerator[None, None]:
     """Fill the cache for pages whose jobs have all ended.
 
-    Only default options are covered. Each ``yield`` lets the controller serve other requests.
-
-    A generator: each ``yield`` lets the controller serve other requests.
+    Only default options are covered. Each ``yield`` lets the controller serve other requests. A generator: each
+    ``yield`` lets the controller serve other requests.
     """
     store = controller.store
     ctx = CommandContext(

@@ -136,22 +136,16 @@ class ChangeRequest:
             raise ChangeRefused(*self.options.errors, " You didn't give me anything to set")
 
     def is_unconditional(self) -> bool:
-        """Whether a valid update changes all records, without a condition."""
+        """Return whether a valid update changes all records, without a condition."""
         fault = self.options.refused or not (self.options.fields or self.own)
         return self.verb == "modify" and not (self.names or self.lists or fault)
 
     def matches(self, **values: str) -> bool:
-        """Whether a record with these values meets all conditions.
-
-        A value that the record lacks meets no condition.
-        """
+        """Whether a record with these values meets all conditions. A value that the record lacks meets no condition."""
         return all(values.get(name) in wanted for name, wanted in self.lists.items())
 
     def change(self, record: Any) -> Any:
-        """Apply the options of the request to a record.
-
-        Raises ChangeRefused.
-        """
+        """Apply the options of the request to a record. Raises ChangeRefused."""
         above = record.account if isinstance(record, UserAssociation) else getattr(record, "parent", "")
         inherited = self.job_table.cluster.account(above).qos if above else ()
         options = EntityOptions(record, all_qos(self.job_table), inherited)
@@ -169,10 +163,7 @@ class ChangeRequest:
         return self._draft
 
     def commit(self, apply: Callable[[], None] | None = None) -> None:
-        """Prepare the request; by default it stores the edited copy.
-
-        ``apply`` replaces this action.
-        """
+        """Prepare the request; by default it stores the edited copy. ``apply`` replaces this action."""
         self.apply = apply or self._install
 
     def _install(self) -> None:

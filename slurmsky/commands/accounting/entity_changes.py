@@ -22,10 +22,7 @@ _NO_CONDITIONS = "You didn't set any conditions with 'WHERE'.\nAre you sure you 
 
 
 async def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str], ask: bool) -> int:
-    """Run one change; return the exit code.
-
-    With ``ask`` it runs only after a confirmation.
-    """
+    """Run one change; return the exit code. With ``ask`` it runs only after a confirmation."""
     change = ChangeRequest(ctx, verb, what, words)
     if ask and change.is_unconditional() and not await confirmed(ctx, _NO_CONDITIONS):
         ctx.out("Aborted\n")
@@ -44,10 +41,7 @@ async def run(ctx: CommandContext, verb: str, what: str, words: Sequence[str], a
 
 
 def _prepare(change: ChangeRequest, printed: bool = False) -> None:
-    """Compute one change, and print its lines or its error.
-
-    ``printed``: the lines have already been printed.
-    """
+    """Compute one change, and print its lines or its error. ``printed``: the lines have already been printed."""
     table: dict[tuple[str, str], Callable[[ChangeRequest], None]] = {
         ("add", "Account"): _add_accounts, ("modify", "Account"): _modify_accounts,
         ("delete", "Account"): _delete_accounts, ("add", "QOS"): _add_qos, ("modify", "QOS"): _modify_qos,
@@ -68,7 +62,7 @@ def _prepare(change: ChangeRequest, printed: bool = False) -> None:
 
 
 def changes(verb: str, what: str) -> bool:
-    """Whether this entity can be changed."""
+    """Return whether this entity can be changed."""
     return what in ("Account", "QOS", "User") or (verb, what) == ("modify", "Job")
 
 
@@ -146,10 +140,7 @@ def _meant(change: ChangeRequest, one: AccountConfig) -> bool:
 
 
 def _delete_accounts(change: ChangeRequest) -> None:
-    """Delete accounts.
-
-    A condition on associations deletes only these; the accounts stay.
-    """
+    """Delete accounts. A condition on associations deletes only these; the accounts stay."""
     overrides, keep = change.overrides(), bool(change.lists.keys() - {"description", "organization"})
     known = _accounts(change) if keep else {**_accounts(change), **overrides.unused_accounts}
     names = sorted(name for name, one in known.items() if name != "root" and _meant(change, one))

@@ -102,10 +102,7 @@ class EntityOptions:
         self.refused = True
 
     def unknown(self, given: Given, *first: str) -> Any:
-        """Reject an option with an invalid value.
-
-        ``first``: lines about the error in the value.
-        """
+        """Reject an option with an invalid value. ``first``: lines about the error in the value."""
         lines = [line for line in (f" Unknown option: {given.word}", self.hint) if line]
         if isinstance(self.record, QosConfig):
             self.errors += first
@@ -116,10 +113,7 @@ class EntityOptions:
         return NOTHING
 
     def report_invalid(self, given: Given, line: str) -> Any:
-        """Report an invalid value.
-
-        A QOS ignores the option; other entities reject it.
-        """
+        """Report an invalid value. A QOS ignores the option; other entities reject it."""
         if isinstance(self.record, QosConfig):
             self.errors.append(line)
             return NOTHING
@@ -131,10 +125,7 @@ class EntityOptions:
         return self.fields[field] if field in self.fields else getattr(record, field)
 
     def names(self, given: Given, field: str) -> str:
-        """Words of a list from all its options so far.
-
-        Each word has the sign of += or -= as prefix.
-        """
+        """Words of a list from all its options so far. Each word has the sign of += or -= as prefix."""
         words = self._names.setdefault(field, [])
         words += [given.sign + word for word in given.unquoted.split(",") if word]
         return ",".join(words)

@@ -39,7 +39,7 @@ from ..common.report_settings import midnight
 
 
 def selects_cluster(ctx: CommandContext, query: SacctQuery) -> bool:
-    """Whether -M selects this cluster."""
+    """Return whether -M selects this cluster."""
     return not query.clusters or bool(
         {ctx.controller.job_table.cluster.name, "all", "-1"} & set(query.clusters.split(","))
     )
@@ -63,8 +63,7 @@ def window(query: SacctQuery, now: float) -> tuple[int, int]:
 def where(query: SacctQuery, since: float, until: float, held: bool = False) -> Where:
     """SQL conditions of the query, equivalent to ``test`` for ended runs.
 
-    A query by time alone selects jobs by their eligible time, which a held job never gets. ``held``: include held
-    jobs.
+    A query by time alone selects jobs by their eligible time, which a held job never gets. ``held``: include held jobs.
     """
     uids: Iterable[object] = [find_user(name) for name in query.users]
     if not uids and os.geteuid() != 0 and not query.allusers:
@@ -102,10 +101,7 @@ _FLAGS = {
 
 
 def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], bool]:
-    """Combine all conditions of the query into one test.
-
-    ``held``: as for ``where``.
-    """
+    """Combine all conditions of the query into one test. ``held``: as for ``where``."""
     tests: list[Callable[[Job], bool]] = []
     if query.users:
         uids = {find_user(name) for name in query.users}
@@ -172,8 +168,7 @@ def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool
 
     A lasting state must overlap the window, an end must be in it.
 
-    Source: as_mysql_jobacct_process.c, _state_time_string; times are whole
-    seconds there.
+    Source: as_mysql_jobacct_process.c, _state_time_string; times are whole seconds there.
     """
     began = int(job.start_time) if sacct_fields.started(job) or JobFlag.REQUEUED in job.flags else 0
     ended = int(job.end_time) if _has_ended(job) else 0
@@ -194,7 +189,7 @@ def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool
 
 
 def _has_ended(job: Job) -> bool:
-    """Whether this run has ended, also by a requeue."""
+    """Return whether this run has ended, also by a requeue."""
     return job.state.finished or JobFlag.REQUEUED in job.flags
 
 

@@ -1,7 +1,4 @@
-"""Requests that the agent of a job's first node serves.
-
-sattach, sbcast and sstat outside the job use them.
-"""
+"""Requests that the agent of a job's first node serves. sattach, sbcast and sstat outside the job use them."""
 
 from __future__ import annotations
 
@@ -83,10 +80,7 @@ async def rejoin(ctx: CommandContext) -> int:
 
 
 async def exit_code(ctx: CommandContext, node: str) -> int:
-    """Exit code of a session with an agent.
-
-    Returns 1 and prints an error if the agent died.
-    """
+    """Exit code of a session with an agent. Returns 1 and prints an error if the agent died."""
     while True:
         frame = await ctx.frame()
         if frame.kind == wire.SESSION_EXIT:

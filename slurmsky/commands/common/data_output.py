@@ -21,15 +21,12 @@ Build = Callable[[Any, Any], Any]
 
 
 def as_data(request: FamilyRequest) -> bool:
-    """Whether --json or --yaml was given."""
+    """Return whether --json or --yaml was given."""
     return "json" in request.values or "yaml" in request.values
 
 
 def check_style(ctx: CommandContext, json: str | None, yaml: str | None) -> None:
-    """Raise CommandError for an invalid SLURM_JSON or SLURM_YAML.
-
-    Slurm checks these variables first.
-    """
+    """Raise CommandError for an invalid SLURM_JSON or SLURM_YAML. Slurm checks these variables first."""
     for given, name in ((json, "SLURM_JSON"), (yaml, "SLURM_YAML")):
         if json is None and yaml is None:
             return
@@ -81,18 +78,12 @@ def document(ctx: CommandContext, request: FamilyRequest, name: str, records: An
 
 
 def is_list(json: str | None, yaml: str | None) -> bool:
-    """Whether the call requests the list of data parsers.
-
-    Interactive commands print it without a prompt.
-    """
+    """Return whether the call requests the list of data parsers. Interactive commands print it without a prompt."""
     return "list" in (json, yaml)
 
 
 def _pieces(ctx: CommandContext, json: str | None, yaml: str | None, make: Build) -> Any:
-    """The document's text in pieces.
-
-    None after printing an error for an unknown data parser.
-    """
+    """The document's text in pieces; prints an error and returns None for an unknown data parser."""
     if is_list(json, yaml):
         ctx.err("Possible data_parser plugins:")
         return ["".join(f"data_parser/{version}\n" for version in data_parser.VERSIONS)]

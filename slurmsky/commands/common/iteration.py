@@ -12,10 +12,7 @@ from ...language.key_values import choose
 
 
 async def repeat(ctx: CommandContext, seconds: int | None, show: Callable[[], Awaitable[int]]) -> int:
-    """Print once, or every N seconds until the caller disconnects.
-
-    Returns the last exit code.
-    """
+    """Print once, or every N seconds until the caller disconnects. Returns the last exit code."""
     while True:
         code = await show()
         if not seconds:
@@ -34,10 +31,7 @@ async def dialogue(
     verbs: Iterable[tuple[str, int, str]],
     run: Callable[[Sequence[str]], int | Awaitable[int]],
 ) -> int:
-    """Run each line typed at a prompt until "exit".
-
-    Returns the last nonzero exit code.
-    """
+    """Run each line typed at a prompt until "exit". Returns the last nonzero exit code."""
     code = 0
     async for line in _typed_lines(ctx, prompt):
         words = split(line)

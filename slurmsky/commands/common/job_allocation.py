@@ -31,10 +31,7 @@ RETURN_S = 300.0  # seconds that a command waits for files of released nodes
 
 
 class Revoked(Exception):
-    """Error: the allocation ended before it was granted.
-
-    ``code`` is the command's exit code.
-    """
+    """Error: the allocation ended before it was granted. ``code`` is the command's exit code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -52,12 +49,7 @@ def notified(ctx: CommandContext, job: Job) -> Iterator[None]:
 
 
 async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, immediate_s: int | None) -> Job:
-    """Request nodes, and wait until they are ready.
-
-    Prints Slurm's messages.
-
-    Raises SlurmError, CallerGone, Revoked.
-    """
+    """Request nodes, and wait until they are ready. Prints Slurm's messages. Raises SlurmError, CallerGone, Revoked."""
     controller = ctx.controller
     known = requested_before(ctx)
     if known is not None:
@@ -135,10 +127,7 @@ def _announce(ctx: CommandContext, job: Job) -> None:
 
 
 def wait_error(job: Job) -> Errno | None:
-    """Error for a job that waits for other reasons than priority.
-
-    None if the job waits for its priority only.
-    """
+    """Error for a job that waits for other reasons than priority; None if the job waits for its priority only."""
     if job.reason.startswith("Partition"):
         return Errno.PART_CONFIG_UNAVAILABLE
     return Errno.HELD if job.priority == 0 else None
@@ -174,10 +163,7 @@ def _delays_printed(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None
 async def _wait_until(
     ctx: CommandContext, job: Job, quiet: bool, reached: Callable[[Job], bool], immediate_s: int | None = None
 ) -> None:
-    """Wait until ``reached`` is true or the job has ended.
-
-    A signal or the caller's death aborts the request.
-    """
+    """Wait until ``reached`` is true or the job has ended. A signal or the caller's death aborts the request."""
     controller = ctx.controller
     begun = asyncio.ensure_future(controller.life.wait(job, lambda one: one.state.finished or reached(one)))
     await asyncio.sleep(0)

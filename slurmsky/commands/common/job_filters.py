@@ -18,10 +18,7 @@ def one_of(names: Iterable[str] | None, value: Callable[[Job], str | None]) -> l
 
 
 def any_case(names: Iterable[str] | None, value: Callable[[Job], str | None]) -> list[Test]:
-    """Case-insensitive test that a value is among ``names``.
-
-    None means no test.
-    """
+    """Case-insensitive test that a value is among ``names``. None means no test."""
     if names is None:
         return []
     wanted = frozenset(name.casefold() for name in names)
@@ -29,10 +26,7 @@ def any_case(names: Iterable[str] | None, value: Callable[[Job], str | None]) ->
 
 
 def in_partition(names: Iterable[str] | None) -> list[Test]:
-    """Test that a job names one of the partitions.
-
-    No partitions means no test.
-    """
+    """Test that a job names one of the partitions. No partitions means no test."""
     if not names:
         return []
     wanted = frozenset(names)

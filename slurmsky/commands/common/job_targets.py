@@ -1,7 +1,4 @@
-"""Resolves typed job ids into records.
-
-Forms: ``7``, ``7_3``, ``7_[1-3]``, ``7+1``.
-"""
+"""Resolves typed job ids into records. Forms: ``7``, ``7_3``, ``7_[1-3]``, ``7+1``."""
 
 from __future__ import annotations
 
@@ -21,10 +18,7 @@ def parse(text: str) -> jobids.JobId:
 
 
 def without_components(jobs: list[Job]) -> list[Job]:
-    """Drop het components whose leader is in the list.
-
-    A request to the leader covers all components.
-    """
+    """Drop het components whose leader is in the list. A request to the leader covers all components."""
     here = {job.job_id for job in jobs}
     return [job for job in jobs if not job.het_offset or job.het_job_id not in here]
 
@@ -32,10 +26,9 @@ def without_components(jobs: list[Job]) -> list[Job]:
 def records(controller: Controller, wanted: jobids.JobId, split: bool, cancels: bool = False) -> list[Job]:
     """Records of an id.
 
-    A base id means the whole array, a het leader all components.
-
-    ``split``: give named pending elements their own records, because the request is about to change them alone;
-    ``cancels``: to cancel them. Raises SlurmError(INVALID_JOB_ID) when no record matches.
+    A base id means the whole array, a het leader all components. ``split``: give named pending elements their own
+    records, because the request is about to change them alone; ``cancels``: to cancel them. Raises
+    SlurmError(INVALID_JOB_ID) when no record matches.
     """
     job_table = controller.job_table
     task = wanted.task

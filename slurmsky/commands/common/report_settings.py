@@ -35,10 +35,7 @@ def midnight(now: float) -> int:
 
 
 def caller_zone(ctx: CommandContext) -> tzinfo | None:
-    """The caller's time zone if its TZ differs from the controller's.
-
-    None means local time.
-    """
+    """The caller's time zone if its TZ differs from the controller's. None means local time."""
     name = ctx.env.get("TZ")
     if not name or name == ctx.controller.environment.get("TZ"):
         return None
@@ -51,10 +48,7 @@ def caller_zone(ctx: CommandContext) -> tzinfo | None:
 
 
 def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterConfig]:
-    """All nodes, and their cluster.
-
-    On SkyPilot the nodes are as of the last read of its infras.
-    """
+    """All nodes, and their cluster. On SkyPilot the nodes are as of the last read of its infras."""
     infra = ctx.controller.infra
     if infra is None:
         return ctx.controller.job_table.shown()

@@ -8,10 +8,7 @@ from ...site import Site
 
 
 def table(ctx: CommandContext, command: str, site: Site | None = None) -> tables.OptionTable:
-    """Return the option table of this command at this site.
-
-    ``site`` replaces the controller's.
-    """
+    """Return the option table of this command at this site. ``site`` replaces the controller's."""
     own = (site or ctx.controller.site).options
     base = tables.load(command)
     if not own:

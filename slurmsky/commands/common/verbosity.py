@@ -26,10 +26,7 @@ def defined_options(ctx: CommandContext, given: Iterable[tuple[str, str]]) -> No
 
 
 def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
-    """Print the lines of -vv on stderr.
-
-    The first line names the controller that answers.
-    """
+    """Print the lines of -vv on stderr. The first line names the controller that answers."""
     if verbose < 2:
         return
     socket = ctx.controller.paths.socket

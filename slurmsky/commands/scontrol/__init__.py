@@ -286,10 +286,7 @@ async def request(ctx: CommandContext, query: ScontrolQuery, words: Words) -> in
 
 
 def _tokens(line: str) -> list[str]:
-    """Split a line as scontrol does.
-
-    Quotes remain in the words. They protect blanks except at the start of a word.
-    """
+    """Split a line as scontrol does. Quotes remain in the words. They protect blanks except at the start of a word."""
     words: list[str] = []
     word, quotes = "", ""
     for char in line + " ":

@@ -123,10 +123,7 @@ def shutdown(ctx: CommandContext, words: Words) -> int:
 
 
 def getaddrs(ctx: CommandContext, words: Words) -> int:
-    """getaddrs NODES: print addresses of nodes.
-
-    A list with an unknown node prints nothing.
-    """
+    """getaddrs NODES: print addresses of nodes. A list with an unknown node prints nothing."""
     job_table = ctx.controller.job_table
     for name in update_nodes.expand(ctx, words[0]) or ():
         config = job_table.nodes[name].config
@@ -141,10 +138,7 @@ def _steps_on(ctx: CommandContext, node: str | None) -> list[tuple[Job, Step]]:
 
 
 def getent(ctx: CommandContext, words: Words) -> int:
-    """getent [NODE]: print passwd and group entries of a node's users.
-
-    These are the users with steps on the node.
-    """
+    """getent [NODE]: print passwd and group entries of a node's users. These are the users with steps on the node."""
     steps = _steps_on(ctx, words[0] if words else None)
     if not steps:
         ctx.err("No steps found on this node")
@@ -189,10 +183,7 @@ def token(ctx: CommandContext, words: Words) -> int:
 
 
 def callerid(ctx: CommandContext, words: Words) -> int:
-    """callerid SOURCE PORT DESTINATION PORT [4|6]: refused.
-
-    No slurmd tracks the owners of connections.
-    """
+    """callerid SOURCE PORT DESTINATION PORT [4|6]: refused. No slurmd tracks the owners of connections."""
     problem = _not_addresses(words)
     if problem:
         ctx.error(problem)
@@ -234,10 +225,7 @@ def running(ctx: CommandContext, words: Words) -> list[tuple[str, str]]:
 
 
 def listjobs(ctx: CommandContext, words: Words, steps: bool) -> int:
-    """listjobs, liststeps [NODE]: print running jobs or steps.
-
-    They run on this machine, or on one of its nodes.
-    """
+    """listjobs, liststeps [NODE]: print running jobs or steps. They run on this machine, or on one of its nodes."""
     rows = running(ctx, words)
     if not rows:
         ctx.err("No slurmstepd's found on this node")
@@ -276,10 +264,7 @@ def reconfigure(ctx: CommandContext) -> int:
 
 
 def write_config(ctx: CommandContext, words: Words) -> int:
-    """write config [FILE]: write the configuration as a slurm.conf.
-
-    The time is appended to the file name.
-    """
+    """write config [FILE]: write the configuration as a slurm.conf. The time is appended to the file name."""
     clock = Clock(ctx.controller.clock())
     place = words[0] if words else str(ctx.controller.paths.home / "slurm.conf")
     name = f"{os.path.join(ctx.cwd, place)}.{clock.text(clock.now)}"

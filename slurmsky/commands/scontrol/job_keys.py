@@ -75,10 +75,7 @@ def _throttle(ctx: CommandContext, given: Given) -> int:
 
 
 def _time_limit(ctx: CommandContext, given: Given) -> int:
-    """Parse a time limit, or a change of the present one.
-
-    TimeLimit+=5, TimeLimit=+5.
-    """
+    """Parse a time limit, or a change of the present one (TimeLimit+=5, TimeLimit=+5)."""
     sign, value = given.sign, given.value
     if value[:1] in ("+", "-"):
         if sign:
@@ -124,10 +121,7 @@ def loaded(ctx: CommandContext, ids: str, refusal: str) -> Job:
 
 
 def _range(text: str, what: str) -> tuple[int, int]:
-    """Parse MIN[-MAX], each with suffix k or m.
-
-    MAX is 0 when absent.
-    """
+    """Parse MIN[-MAX], each with suffix k or m. MAX is 0 when absent."""
     if text[:1] in ("", "*"):
         return 1, (1 << 31) - 1
     found = []
@@ -197,10 +191,7 @@ def _mail_types(ctx: CommandContext, given: Given) -> tuple[str, ...]:
 
 
 def _gres(ctx: CommandContext, given: Given) -> str:
-    """Devices of a node.
-
-    Each word adds to the devices of earlier words of the request.
-    """
+    """Devices of a node. Each word adds to the devices of earlier words of the request."""
     text = given.value
     if text and given.key == "Gres":
         text = ",".join(item if item.startswith("gres") else f"gres/{item}" for item in text.split(","))

@@ -34,10 +34,7 @@ _THROTTLE = "Update of ArrayTaskThrottle is only allowed on ArrayJobId"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a request for one id.
-
-    It has one error or none; for an array it has one result per record.
-    """
+    """Result of a request for one id. It has one error or none; for an array it has one result per record."""
 
     error: SlurmError | None = None
     records: tuple[tuple[tuple[int, ...], SlurmError | None], ...] | None = None
@@ -71,10 +68,7 @@ def each(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads
 
 
 def _read(controller: Controller, text: str) -> jobids.JobId:
-    """Parse one id of a list, without brackets.
-
-    Raises SlurmError(INVALID_JOB_ID).
-    """
+    """Parse one id of a list, without brackets. Raises SlurmError(INVALID_JOB_ID)."""
     base, under, tasks = text.partition("_")
     if not under:
         wanted = job_targets.parse(text)
@@ -178,10 +172,7 @@ def _without_key(word: str) -> str:
 
 
 def _run(ctx: CommandContext, words: Sequence[str], act: Act, unknown: Errno = Errno.INVALID_JOB_ID) -> int:
-    """Run suspend, resume or requeue for lists of ids.
-
-    ``unknown`` is the error text for an unknown job.
-    """
+    """Run suspend, resume or requeue for lists of ids. ``unknown`` is the error text for an unknown job."""
     code = 0
     for word in map(_without_key, words):
         texts = jobids.update_list(word)
@@ -197,10 +188,7 @@ def _run(ctx: CommandContext, words: Sequence[str], act: Act, unknown: Errno = E
 
 
 def hold(ctx: CommandContext, words: Sequence[str], user: bool) -> int:
-    """hold, uhold: set priority 0.
-
-    An administrator's hold if root calls, else a user hold (JobHeldUser).
-    """
+    """hold, uhold: set priority 0. An administrator's hold if root calls, else a user hold (JobHeldUser)."""
     return _priority(ctx, words, {"priority": 0, "user_hold": user})
 
 
@@ -237,10 +225,7 @@ def _priority(ctx: CommandContext, words: Sequence[str], wanted: JobUpdate) -> i
 
 
 def _of_name(ctx: CommandContext, name: str) -> tuple[list[str], Errno | None]:
-    """Ids of the jobs of a name.
-
-    Running elements are skipped; each other running job is reported.
-    """
+    """Ids of the jobs of a name. Running elements are skipped; each other running job is reported."""
     found = []
     problem = None
     for job in list(ctx.controller.job_table.jobs.values()):
@@ -322,10 +307,7 @@ async def wait_job(ctx: CommandContext, text: str) -> int:
 
 
 def write(ctx: CommandContext, words: Sequence[str]) -> int:
-    """write config [FILE], write batch_script ID [FILE|-].
-
-    As in Slurm, errors leave the exit code at 0.
-    """
+    """write config [FILE], write batch_script ID [FILE|-]. As in Slurm, errors leave the exit code at 0."""
     if not words:
         ctx.err("too few arguments for keyword:write")
         return 1

@@ -23,10 +23,7 @@ Words = Sequence[str]
 
 
 def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    """listpids [JOBID[.STEP]]: print a job's processes.
-
-    A marker in their environment identifies them.
-    """
+    """listpids [JOBID[.STEP]]: print a job's processes. A marker in their environment identifies them."""
     wanted = words[0] if words else None
     if show_output.as_data(query):
         found = [process_record(*row) for row in _processes(ctx, wanted)]

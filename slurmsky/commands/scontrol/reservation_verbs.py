@@ -31,10 +31,7 @@ _BUSY = (
 
 
 class _InvalidRequest(Exception):
-    """Error that scontrol itself prints.
-
-    Lines in ``before`` are printed without its prefix.
-    """
+    """Error that scontrol itself prints. Lines in ``before`` are printed without its prefix."""
 
     def __init__(self, text: str, before: str = "", whole: bool = False) -> None:
         super().__init__(text)
@@ -192,10 +189,7 @@ def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[t
 
 
 def _check_names(ctx: CommandContext, one: Reservation) -> None:
-    """Check that users, groups, accounts, partitions and QOS exist.
-
-    Raises SlurmError.
-    """
+    """Check that users, groups, accounts, partitions and QOS exist. Raises SlurmError."""
     job_table = ctx.controller.job_table
     own = submitter(ctx).account
     rules: tuple[tuple[tuple[str, ...], Callable[[str], bool], Errno], ...] = (
@@ -262,10 +256,7 @@ def _complete(wanted: ReservationUpdate) -> None:
 
 
 def _changed(ctx: CommandContext, one: Reservation, wanted: ReservationUpdate) -> tuple[Reservation, int]:
-    """Apply the requested changes.
-
-    Returns the reservation and the number of nodes to choose. Raises SlurmError.
-    """
+    """Apply the requested changes. Returns the reservation and the number of nodes to choose. Raises SlurmError."""
     if "licenses" in wanted and wanted["licenses"].partition(":")[0] not in dict(
         ctx.controller.job_table.cluster.licenses
     ):
@@ -309,9 +300,7 @@ def _merged(old: tuple[str, ...], sign: str, new: tuple[str, ...]) -> tuple[str,
 def _relisted(old: tuple[str, ...], sign: str, new: tuple[str, ...]) -> tuple[str, ...]:
     """List of names after a request.
 
-    A leading ``-`` denies a name.
-
-    A list whose names begin with ``-`` denies them.
+    A leading ``-`` denies a name. A list whose names begin with ``-`` denies them.
 
     Source: reservation.c _update_uid_list, _update_account_list, _update_allowed_parts_list.
     """
@@ -364,10 +353,7 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
 
 
 def _with_new_times(one: Reservation, wanted: ReservationUpdate) -> Reservation:
-    """Apply new times.
-
-    A plain duration counts from the start; += and -= move the end.
-    """
+    """Apply new times. A plain duration counts from the start; += and -= move the end."""
     start, end = wanted.get("start", one.start), wanted.get("end", one.end)
     if "duration" in wanted:
         sign, seconds = wanted["duration"]

@@ -22,10 +22,7 @@ _UNSET = ("SLURM_NPROCS", "SLURM_NTASKS", "SLURM_TASKS_PER_NODE")
 
 
 def write(ctx: CommandContext, ids: str) -> None:
-    """Write both scripts into the caller's folder.
-
-    They set the variables that the caller has set.
-    """
+    """Write both scripts into the caller's folder. They set the variables that the caller has set."""
     job = job_targets.records(ctx.controller, job_targets.parse(ids), split=False)[0]
     if not job.state.active:
         ctx.err(f"slurm_allocation_lookup: {Errno.JOB_PENDING.text}")

@@ -12,15 +12,12 @@ from ..common.report_settings import report
 
 
 def as_data(query: ScontrolQuery) -> bool:
-    """Whether --json or --yaml was given."""
+    """Return whether --json or --yaml was given."""
     return query.json is not None or query.yaml is not None
 
 
 def answer(ctx: CommandContext, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
-    """Print one JSON or YAML answer.
-
-    ``document`` receives the document module, the meta block and the time.
-    """
+    """Print one JSON or YAML answer. ``document`` receives the document module, the meta block and the time."""
     return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.controller.clock()))
 
 

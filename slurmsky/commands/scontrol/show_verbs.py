@@ -36,10 +36,7 @@ Words = Sequence[str]
 
 
 def show(ctx: CommandContext, query: ScontrolQuery, words: Words, verb: str = "show") -> int:
-    """Run ``show ENTITY [ID]``.
-
-    ``verb`` is "show" as the user abbreviated it.
-    """
+    """Run ``show ENTITY [ID]``. ``verb`` is "show" as the user abbreviated it."""
     entity = words[0].partition("=")[0].lower()
     value = words[0].partition("=")[2] or (words[1] if len(words) > 1 else None)
     if len(entity) >= 2 and ("assoc_mgr".startswith(entity) or "cache".startswith(entity)):
@@ -225,10 +222,7 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
 
 
 def _slurmd(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
-    """Show the agent of a node.
-
-    By default this is the node (SLURMD_NODENAME) where scontrol runs.
-    """
+    """Show the agent of a node. By default this is the node (SLURMD_NODENAME) where scontrol runs."""
     node = ctx.controller.job_table.nodes.get(value or ctx.env.get("SLURMD_NODENAME", ""))
     if node is None:
         ctx.err("scontrol: error: slurm_slurmd_info: Connection refused\nslurm_load_slurmd_status:Connection refused")

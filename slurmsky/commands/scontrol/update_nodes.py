@@ -134,10 +134,7 @@ def _change(ctx: CommandContext, requested: NodeUpdate) -> Errno | None:
 
 
 def _one_each(text: str, count: int) -> list[str] | None:
-    """Values of a host list for ``count`` nodes.
-
-    One value serves all nodes. None for any other number of values.
-    """
+    """Values of a host list for ``count`` nodes. One value serves all nodes. None for any other number of values."""
     try:
         found = hostlist.expand(text)
     except LanguageError:
@@ -274,10 +271,7 @@ def _power_words(words: Words) -> str:
 
 
 def reboot(ctx: CommandContext, tag: str, words: Words) -> int:
-    """reboot [ASAP] [nextstate=] [reason=] NODES: replace warm nodes.
-
-    Other nodes have no RebootProgram.
-    """
+    """reboot [ASAP] [nextstate=] [reason=] NODES: replace warm nodes. Other nodes have no RebootProgram."""
     left, asap, down = list(words), False, False
     for word in words[:3]:
         key, _, value = word.lower().partition("=")

@@ -35,10 +35,7 @@ class NodeUpdate(TypedDict, total=False):
 
 
 class StepUpdate(TypedDict, total=False):
-    """Update of steps.
-
-    Without ``step_id`` it concerns all numbered steps of the job.
-    """
+    """Update of steps. Without ``step_id`` it concerns all numbered steps of the job."""
 
     job_id: int
     step_id: str
@@ -49,10 +46,7 @@ Signed = tuple[str, tuple[str, ...]]  # "+" or "-" of += and -=, and the words o
 
 
 class ReservationUpdate(TypedDict, total=False):
-    """Update of reservations, by the names of Slurm's resv_desc_msg_t.
-
-    Times are seconds since the epoch.
-    """
+    """Update of reservations, by the names of Slurm's resv_desc_msg_t. Times are seconds since the epoch."""
 
     accounts: Signed
     allowed_partitions: Signed

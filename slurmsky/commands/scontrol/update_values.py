@@ -66,10 +66,7 @@ def strtoll(text: str) -> tuple[int, str]:
 
 
 def unsigned(text: str, limit: int) -> int | None:
-    """Parse a number below a limit.
-
-    "" is 0; None for any other text.
-    """
+    """Parse a number below a limit. "" is 0; None for any other text."""
     value, rest = strtoll(text)
     return value if not rest and 0 <= value < limit and abs(value) < (1 << 63) - 1 else None
 
@@ -87,10 +84,7 @@ def texts(rows: str) -> list[Key[CommandContext]]:
 
 
 def count(bits: int, endless: bool = False, name: str = "") -> Read:
-    """Reader of a number of this many bits.
-
-    ``name`` replaces the key in messages.
-    """
+    """Reader of a number of this many bits. ``name`` replaces the key in messages."""
 
     def read(ctx: CommandContext, given: Given) -> int:
         if endless and given.value.upper() in ("UNLIMITED", "INFINITE"):
@@ -104,10 +98,7 @@ def count(bits: int, endless: bool = False, name: str = "") -> Read:
 
 
 def minutes(message: str) -> Read:
-    """Reader of a time limit in minutes.
-
-    ``message`` may contain ``{key}`` and ``{word}``.
-    """
+    """Reader of a time limit in minutes. ``message`` may contain ``{key}`` and ``{word}``."""
 
     def read(ctx: CommandContext, given: Given) -> int:
         try:

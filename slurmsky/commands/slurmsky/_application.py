@@ -23,10 +23,7 @@ USAGE_ERROR = 2
 
 
 class Entry(NamedTuple):
-    """Row of the command list.
-
-    ``here``: the command runs in the caller's process, without a controller.
-    """
+    """Row of the command list. ``here``: the command runs in the caller's process, without a controller."""
 
     name: str
     section: str
@@ -58,10 +55,7 @@ _BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 class Application(SlurmskyGroup):
-    """Click group that imports each command at its first use.
-
-    The module of a command is NAME_command.
-    """
+    """Click group that imports each command at its first use. The module of a command is NAME_command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Command names in the order of the help page."""
@@ -131,10 +125,7 @@ def invoke(args: Sequence[str], ctx: object = None) -> Any:
 
 @contextlib.contextmanager
 def errors(words: Sequence[str] = ()) -> Iterator[None]:
-    """Context manager that converts click's errors to CommandError.
-
-    ``words`` is the command line.
-    """
+    """Context manager that converts click's errors to CommandError. ``words`` is the command line."""
     try:
         yield
     except click.UsageError as error:
@@ -166,10 +157,7 @@ def _command_path(words: Sequence[str]) -> str:
 
 
 def main(args: Sequence[str]) -> int | None:
-    """Run a command in the caller's process.
-
-    Returns the exit code, or None if the controller must run the command.
-    """
+    """Run a command in the caller's process. Returns the exit code, or None if the controller must run the command."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end silently on SIGPIPE, as filters do
     try:
         code = invoke(args)
@@ -208,10 +196,7 @@ def _crashed(args: Sequence[str], error: Exception) -> int:
 
 
 async def serve(ctx: Any) -> int:
-    """Run a forwarded command in the controller; return its exit code.
-
-    Raises CommandError.
-    """
+    """Run a forwarded command in the controller; return its exit code. Raises CommandError."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):  # click's help text

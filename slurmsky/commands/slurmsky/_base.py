@@ -62,10 +62,7 @@ class Documented(click.Command):
         return super().parse_args(ctx, args)
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:
-        """Return -h and --help in every context.
-
-        click caches the option of the first context.
-        """
+        """Return -h and --help in every context. click caches the option of the first context."""
         return ["-h", "--help"]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -93,10 +90,7 @@ class SlurmskyGroup(Documented, click.Group):
 
 
 class PassingCommand(SlurmskyCommand):
-    """Command that precedes an sbatch command line.
-
-    Its flags may also come at the end.
-    """
+    """Command that precedes an sbatch command line. Its flags may also come at the end."""
 
     helps = True
 
@@ -133,10 +127,7 @@ def split(words: Sequence[str], flags: set[str], values: set[str]) -> tuple[list
 
 
 def documentation(page: str) -> str:
-    """Address of a documentation page.
-
-    It comes from the package's metadata or from this clone's docs folder.
-    """
+    """Address of a documentation page. It comes from the package's metadata or from this clone's docs folder."""
     from importlib.metadata import PackageNotFoundError, metadata
 
     name, _, anchor = page.partition("#")

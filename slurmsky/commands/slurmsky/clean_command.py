@@ -74,7 +74,7 @@ def _root_of(place: Path) -> Path | None:
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether a process, such as an old controller, runs from this folder."""
+    """Return whether a process, such as an old controller, runs from this folder."""
     mark = os.fsencode(folder) + b"/"
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
@@ -112,10 +112,7 @@ def _last_change(folder: Path) -> float:
 
 
 def _active_job_ids() -> set[int]:
-    """Ids of active jobs, with array base ids.
-
-    Without a controller they come from the database.
-    """
+    """Ids of active jobs, with array base ids. Without a controller they come from the database."""
     controller = ControllerClient()
     try:
         controller.start()

@@ -309,10 +309,7 @@ CHECKS: tuple[Callable[[], Iterator[CheckResult]], ...] = (
 
 
 def findings() -> Iterator[CheckResult]:
-    """Run all checks in order.
-
-    A check that raises is itself a finding.
-    """
+    """Run all checks in order. A check that raises is itself a finding."""
     for check in CHECKS:
         try:
             yield from check()

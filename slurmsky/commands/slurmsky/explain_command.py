@@ -1,7 +1,4 @@
-"""slurmsky explain: the effect of each line of a script.
-
-It also reports on a folder of scripts.
-"""
+"""slurmsky explain: the effect of each line of a script. It also reports on a folder of scripts."""
 
 from __future__ import annotations
 
@@ -125,10 +122,7 @@ def write(ctx: CommandContext, text: str, file: str) -> int:
 
 
 def scripts_in(folder: str) -> list[str]:
-    """Find batch scripts below a folder.
-
-    These are files with directives or with a batch script's suffix.
-    """
+    """Find batch scripts below a folder. These are files with directives or with a batch script's suffix."""
     found: list[str] = []
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _NOT_ENTERED)
@@ -153,10 +147,7 @@ def scripts_in(folder: str) -> list[str]:
 
 
 def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText:
-    """Read the script that an sbatch command line names.
-
-    Raises CommandError, OSError.
-    """
+    """Read the script that an sbatch command line names. Raises CommandError, OSError."""
     choice = options.find_script(words, surroundings(ctx), table(ctx, "sbatch"))
     if choice.wrap is not None:
         return options.ScriptText("", options.wrap_script(choice.wrap))
@@ -221,10 +212,7 @@ def page_of(
 
 
 def _has_beside(beside: str, top: str, read: needs.Needs) -> bool:
-    """Whether the files that a script reads are beside it.
-
-    The alternative is the folder of projects (``top``).
-    """
+    """Whether the files that a script reads are beside it. The alternative is the folder of projects (``top``)."""
     names = [name for name in read.work_folder[1] if name]
     there, here = (any(os.path.lexists(os.path.join(one, name)) for name in names) for one in (top, beside))
     return here and not there

@@ -45,12 +45,12 @@ def unit_file() -> Path:
 
 
 def installed() -> bool:
-    """Whether the unit file exists."""
+    """Return whether the unit file exists."""
     return unit_file().exists()
 
 
 def lingering() -> bool:
-    """Whether user services run without a login session (loginctl linger)."""
+    """Return whether user services run without a login session (loginctl linger)."""
     return Path("/var/lib/systemd/linger", getpass.getuser()).exists()
 
 
@@ -68,10 +68,7 @@ def text() -> str:
 
 
 def _quoted(word: str) -> str:
-    """Escape a word for a unit file.
-
-    The characters %, quotes and backslashes are special there.
-    """
+    """Escape a word for a unit file. The characters %, quotes and backslashes are special there."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
 

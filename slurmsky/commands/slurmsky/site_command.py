@@ -247,18 +247,12 @@ async def _ask(ctx: CommandContext, old: OldCluster) -> tuple[list[str], str]:
 
 
 async def _enabled(ctx: CommandContext) -> list[str]:
-    """Infras that SkyPilot's server has enabled.
-
-    Raises EngineError, TimeoutError.
-    """
+    """Infras that SkyPilot's server has enabled. Raises EngineError, TimeoutError."""
     service = registry.cloud_service(ctx.env, ctx.controller.site, ctx.env.get("USER", ""))
     return await asyncio.wait_for(service.enabled(), 15)
 
 
 async def _answer(ctx: CommandContext, question: str, default: str) -> str:
-    """Prompt on stderr and read one line.
-
-    An empty line or end of input means the default.
-    """
+    """Prompt on stderr and read one line. An empty line or end of input means the default."""
     ctx.err(f"{question}{f' [{default}]' if default else ''}:")
     return (await ctx.read_line()).strip() or default

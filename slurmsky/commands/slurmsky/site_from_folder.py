@@ -26,10 +26,7 @@ USUAL_PACKAGES = "numpy scipy pandas matplotlib scikit-learn torch transformers"
 
 
 async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -> int:
-    """Write the site file; print the share of scripts that run unchanged.
-
-    Returns 1 if there are no scripts.
-    """
+    """Write the site file; print the share of scripts that run unchanged. Returns 1 if there are no scripts."""
     files = await asyncio.to_thread(scripts_in, folder) if os.path.isdir(folder) else []
     if not files:
         ctx.err(f"slurmsky: site init: no batch scripts in {shown}")
@@ -100,10 +97,7 @@ def _hints(spec: JobSpec) -> Iterator[tuple[str, str]]:
 
 
 def _gpu_types(spec: JobSpec) -> Iterator[str]:
-    """GPU type of each GPU request of a script.
-
-    It is "" for a request without a type.
-    """
+    """GPU type of each GPU request of a script. It is "" for a request without a type."""
     try:
         yield from (kind for name, kind in device_counts.resolved(spec).requested if name == "gpu")
     except LanguageError:

@@ -48,10 +48,7 @@ async def record(ctx: CommandContext) -> dict[str, Any]:
 
 
 async def site_changed(ctx: CommandContext) -> bool:
-    """Whether the site file differs from the controller's.
-
-    False for a faulty file.
-    """
+    """Return whether the site file differs from the controller's; False for a faulty file."""
     controller = ctx.controller
     file = paths.site_file(controller.environment)
     try:

@@ -53,11 +53,9 @@ async def command(ctx: CommandContext, words: tuple[str, ...], output: str, serv
     """Print a SkyPilot YAML that does the work of a script.
 
     If SkyPilot cannot express the script, the YAML runs the unchanged script through slurmsky on the nodes; -o then
-    also creates the folder that the YAML names. The exit code is 1 if there is no YAML, or if SkyPilot refuses it.
-
-    A script that submits others one after the other (--dependency=afterok) becomes one pipeline.
-
-    For a folder, write one YAML for each batch script, below the folder of -o.
+    also creates the folder that the YAML names. The exit code is 1 if there is no YAML, or if SkyPilot refuses it. A
+    script that submits others one after the other (--dependency=afterok) becomes one pipeline. For a folder, write one
+    YAML for each batch script, below the folder of -o.
     """
     if not output and words[-2:-1] == ("-o",) and os.path.isdir(absolute(ctx, words[-3] if words[2:] else "")):
         words, output = words[:-2], words[-1]  # a folder has no arguments
@@ -73,10 +71,7 @@ async def command(ctx: CommandContext, words: tuple[str, ...], output: str, serv
 
 
 class _NotTranslated(Exception):
-    """Error: there is no YAML for a script.
-
-    ``command``: the message is sbatch's own.
-    """
+    """Error: there is no YAML for a script. ``command``: the message is sbatch's own."""
 
     def __init__(self, text: str, command: CommandError | None = None) -> None:
         super().__init__(text)
@@ -91,10 +86,7 @@ def _failed(ctx: CommandContext, text: str) -> int:
 async def _yaml_of(
     ctx: CommandContext, words: Sequence[str], target: str, beside: str = "", serve: bool = False
 ) -> str:
-    """YAML for an sbatch command line.
-
-    ``beside`` is the folder with script and agent, or "".
-    """
+    """YAML for an sbatch command line. ``beside`` is the folder with script and agent, or ""."""
     chain: list[Stage] = []
     with suppress(CommandError, OSError):
         script = read_script(ctx, words)
@@ -105,10 +97,7 @@ async def _yaml_of(
 
 
 async def _pipeline(ctx: CommandContext, path: str, chain: Sequence[Stage], target: str) -> str:
-    """One YAML for a script that submits others in sequence.
-
-    It has one task for each submission.
-    """
+    """One YAML for a script that submits others in sequence. It has one task for each submission."""
     file = os.path.basename(path)
     name = sky_name(file.partition(".")[0], 50)
     texts = [
@@ -125,10 +114,7 @@ async def _pipeline(ctx: CommandContext, path: str, chain: Sequence[Stage], targ
 async def _task(
     ctx: CommandContext, words: Sequence[str], target: str, beside: str = "", stage: int = 0, serve: bool = False
 ) -> str:
-    """YAML of one task.
-
-    ``stage`` is the line that submits it, in a pipeline.
-    """
+    """YAML of one task. ``stage`` is the line that submits it, in a pipeline."""
     try:
         script = read_script(ctx, words)
         request, script, unknown = _request(ctx, words, script)
@@ -245,10 +231,7 @@ def _pack(
     target: str,
     folder: str = "",
 ) -> str:
-    """Create the folder beside the YAML.
-
-    Returns the YAML with the actual names of folder and agent archive.
-    """
+    """Create the folder beside the YAML. Returns the YAML with the actual names of folder and agent archive."""
     folder = folder or f"{exported.name}.slurmsky"
     beside = Path(os.path.dirname(absolute(ctx, target))) / folder
     if beside.exists() and not (beside / "job" / "settings.json").exists():

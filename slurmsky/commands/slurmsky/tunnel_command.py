@@ -35,10 +35,7 @@ class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
     name = "ports"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse to (local, remote).
-
-        Local 0 means the remote number, or another port if that is in use.
-        """
+        """Parse to (local, remote). Local 0 means the remote number, or another port if that is in use."""
         local, _, remote = str(value).rpartition(":")
         numbers = [int(word) if word.isdecimal() else -1 for word in (local or "0", remote)]
         if not (0 <= numbers[0] < 65536 and 0 < numbers[1] < 65536):
@@ -47,10 +44,7 @@ class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
 
 
 def srun_line(job: str, node: str, port: int) -> list[str]:
-    """srun command line of the remote end.
-
-    It runs with this interpreter's client.
-    """
+    """srun command line of the remote end. It runs with this interpreter's client."""
     source = Path(port_mux.__file__).read_text("utf-8")
     root = str(Path(client.__file__).resolve().parent.parent)
     words = [f"--jobid={job}", "--overlap", "-N1", "-n1", "--quiet", "--job-name=tunnel"]
@@ -144,10 +138,7 @@ async def _tunnel(line: Sequence[str], job: str, ports: tuple[int, int], bind: s
 
 
 async def _listen(mux: port_mux.Mux, bind: str, local: int, remote: int) -> asyncio.Server:
-    """Listen on the requested port, or on the default port.
-
-    If the default port is in use, any free port is used.
-    """
+    """Listen on the requested port, or on the default port. If the default port is in use, any free port is used."""
     try:
         return await asyncio.start_server(mux.accepted, bind, local or remote)
     except OSError as error:

@@ -202,10 +202,7 @@ def _down(controller: Controller, partition: PartitionConfig) -> str:
 
 
 def _estimated_start(controller: Controller, job: Job, partition: PartitionConfig, others: bool) -> tuple[float, str]:
-    """Estimated start, and the job whose end frees the nodes.
-
-    (0.0, "") if unknown.
-    """
+    """Estimated start, and the job whose end frees the nodes; (0.0, "") if unknown."""
     if others and job.start_time <= controller.clock():
         return 0.0, ""  # the start depends on the jobs ahead of it
     found = predict_start(controller.scheduler, job, partition, controller.clock)

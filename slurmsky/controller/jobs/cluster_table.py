@@ -134,10 +134,7 @@ class ClusterTable:
         return tuple(dict.fromkeys(name for name in (*named, *self.overrides.accounts) if name not in gone))
 
     def put_partition(self, config: PartitionConfig, state: str = "") -> None:
-        """Add or change a partition. Raises StoreError.
-
-        ``state``: its new state; "": unchanged.
-        """
+        """Add or change a partition. Raises StoreError. ``state``: its new state; "": unchanged."""
         partition_overrides.keep(self.store, config)
         self._set_cluster(partition_overrides.with_partition(self.cluster, config))
         if state:
@@ -223,10 +220,7 @@ class ClusterTable:
                 self.refresh_node(node)
 
     def replace_reserved(self) -> bool:
-        """Replace lost and used nodes of reservations.
-
-        Return whether a node was replaced.
-        """
+        """Replace lost and used nodes of reservations. Return whether a node was replaced."""
         return self.reservations.replace_nodes(self.jobs.values())
 
     def mark_reserved(self) -> None:

@@ -12,10 +12,7 @@ PATIENCE_S = 1.0
 
 @dataclass
 class Caller:
-    """The process of a command.
-
-    ``job_id``: SLURM_JOB_ID of its environment, or "".
-    """
+    """The process of a command. ``job_id``: SLURM_JOB_ID of its environment, or ""."""
 
     job_id: str
     left: asyncio.Event = field(default_factory=asyncio.Event)

@@ -58,10 +58,7 @@ C = TypeVar("C", bound=_Context)
 
 
 class ArrayFollowers:
-    """Sends followers to agents, and starts their records.
-
-    A pass chooses the followers.
-    """
+    """Sends followers to agents, and starts their records. A pass chooses the followers."""
 
     def __init__(self, job_table: JobTable, engine: Router, life: LifeCycle, alone: Callable[[], bool]) -> None:
         self._job_table, self._engine, self._life = job_table, engine, life
@@ -105,19 +102,13 @@ class ArrayFollowers:
     # --- sending
 
     def release(self) -> None:
-        """Release followers whose element in front ended without a successor.
-
-        Called before a pass.
-        """
+        """Release followers whose element in front ended without a successor. Called before a pass."""
         for base in list(self._arrays_with_followers()):
             pending = base.state is JobState.PENDING
             self._keep_followers(base, lambda entry, pending=pending: pending and entry[2] in self._job_table.active)  # type: ignore[misc]
 
     def plan(self, plan: Plan) -> None:
-        """Choose the next followers, or drop the present ones.
-
-        Called after a pass.
-        """
+        """Choose the next followers, or drop the present ones. Called after a pass."""
         wait = plan.waits[0] if plan.waits else None
         base = wait.job if wait is not None and wait.reason == "Resources" and self._is_next(wait.job) else None
         if base is None or set(self._arrays.values()) - {base.job_id}:
@@ -177,10 +168,7 @@ class ArrayFollowers:
         )
 
     def send(self) -> None:
-        """Send the chosen followers to the agents.
-
-        Called after the commit.
-        """
+        """Send the chosen followers to the agents. Called after the commit."""
         chosen, self.chosen = self.chosen, []
         for follower in chosen:
             base = self._job_table.jobs.get(self._arrays.get(follower, 0))

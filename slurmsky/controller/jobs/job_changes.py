@@ -35,10 +35,7 @@ _LONGEST_OF = {"std_err": 4096, "std_in": 4096, "std_out": 4096, "dependency": 1
 
 
 def change(job_table: JobTable, life: LifeCycle, job: Job, wanted: JobUpdate) -> None:
-    """Apply the requested changes. Raises SlurmError.
-
-    Fields that were changed before the error stay changed.
-    """
+    """Apply the requested changes. Raises SlurmError. Fields that were changed before the error stay changed."""
     _Change(job_table, life, job, wanted).run()
 
 

@@ -153,10 +153,7 @@ class Events:
         self.life.changed(job)
 
     def _restarted_by_engine(self, job: Job, restarts: int, reason: str) -> None:
-        """Restart the job's record after the engine lost the nodes.
-
-        The engine restarts the job itself.
-        """
+        """Restart the job's record after the engine lost the nodes. The engine restarts the job itself."""
         self.job_table.supersede(transitions.lost_run(job, self.job_table.clock()))
         transitions.restart_on_new_nodes(job, restarts, reason)
 

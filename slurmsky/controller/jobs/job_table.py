@@ -1,9 +1,8 @@
 """The queue in memory: jobs and the use of the nodes.
 
-Memory has active jobs, jobs within MinJobAge, and ended jobs on which others depend.
-
-Code that changes a job calls ``touch``; ``flush`` commits all touched jobs in one transaction. Jobs that ended longer
-than MinJobAge ago remain only in the store; slurmctld drops them from memory, too.
+Memory has active jobs, jobs within MinJobAge, and ended jobs on which others depend. Code that changes a job calls
+``touch``; ``flush`` commits all touched jobs in one transaction. Jobs that ended longer than MinJobAge ago remain only
+in the store; slurmctld drops them from memory, too.
 """
 
 from __future__ import annotations
@@ -93,10 +92,7 @@ class JobTable(ClusterTable):
     # --- ids
 
     def take_job_id(self) -> int:
-        """Return a new job id.
-
-        The counter is committed with the job, so no id is used twice.
-        """
+        """Return a new job id. The counter is committed with the job, so no id is used twice."""
         self.next_job_id += 1
         return self.next_job_id - 1
 
@@ -156,10 +152,7 @@ class JobTable(ClusterTable):
         self._finished.append((job.end_time, job.job_id))
 
     def flush(self) -> None:
-        """Commit all touched jobs and steps. Raises StoreError.
-
-        After an error all stay touched.
-        """
+        """Commit all touched jobs and steps. Raises StoreError. After an error all stay touched."""
         if not (self._touched or self._steps or self._superseded):
             return
         self.store.write(
@@ -279,10 +272,7 @@ class JobTable(ClusterTable):
 
 
 def holds_allocation(job: Job) -> bool:
-    """True while nodes are booked for the job.
-
-    The job is running, suspended, or ended but not yet cleaned up.
-    """
+    """True while nodes are booked for the job. The job is running, suspended, or ended but not yet cleaned up."""
     return bool(job.shares) and (job.state.active or job.launched or JobFlag.COMPLETING in job.flags)
 
 

@@ -6,10 +6,7 @@ from typing import Any, TypedDict
 
 
 class JobUpdate(TypedDict, total=False):
-    """The changed fields; an absent field stays unchanged.
-
-    A count of 0 and a text "" remove a value.
-    """
+    """The changed fields; an absent field stays unchanged. A count of 0 and a text "" remove a value."""
 
     account: str
     admin_comment: str

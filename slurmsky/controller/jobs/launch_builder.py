@@ -107,7 +107,7 @@ class LaunchBuilder:
         )
 
     def _affinity(self, job: Job) -> bool:
-        """Whether TaskPlugin=task/affinity holds for a job; several nodes of one machine have the same CPUs."""
+        """Return whether TaskPlugin=task/affinity holds for a job; several nodes of one machine have the same CPUs."""
         cluster = self.job_table.cluster
         alone = job.engine == "nodes" or (job.engine == "local" and len(cluster.nodes) == 1)
         return alone and "affinity" in cluster.parameter("TaskPlugin")

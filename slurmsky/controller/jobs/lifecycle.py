@@ -37,10 +37,7 @@ _YEAR_MIN = 365 * 24 * 60
 
 
 class LifeCycle:
-    """Changes jobs, and marks each change in the job table.
-
-    The service's flush commits the changes.
-    """
+    """Changes jobs, and marks each change in the job table. The service's flush commits the changes."""
 
     def __init__(
         self,
@@ -134,10 +131,7 @@ class LifeCycle:
         comment: str = "",
         began: bool = True,
     ) -> None:
-        """End the job: free its nodes and complete its record.
-
-        ``began``: its script or one of its steps ran.
-        """
+        """End the job: free its nodes and complete its record. ``began``: its script or one of its steps ran."""
         if holds_allocation(job):
             self.job_table.free_shares(job)
         transitions.end(job, state, exit_code, exit_signal, self.job_table.clock(), reason, at, comment, began)
@@ -184,10 +178,7 @@ class LifeCycle:
         self.terminate(job, JobState.CANCELLED)
 
     def terminate(self, job: Job, state: JobState, kill_wait_s: int | None = None) -> None:
-        """End a running job.
-
-        Its state is ``state`` at once, and COMPLETING until its agent reports the end.
-        """
+        """End a running job. Its state is ``state`` at once, and COMPLETING until its agent reports the end."""
         wait = self.job_table.cluster.kill_wait_s if kill_wait_s is None else kill_wait_s
         transitions.complete(job, state, self.job_table.clock())
         self.job_table.touch(job)
@@ -290,10 +281,7 @@ class LifeCycle:
                 self.job_table.touch(job)
 
     def hold(self, job: Job, by_user: bool) -> None:
-        """Hold a job (scontrol hold/uhold).
-
-        Raises SlurmError for a finished job; a running job continues.
-        """
+        """Hold a job (scontrol hold/uhold). Raises SlurmError for a finished job; a running job continues."""
         self._check_launched_here(job)
         if job.state.finished:
             raise SlurmError(Errno.JOB_FINISHED)
@@ -347,10 +335,7 @@ class LifeCycle:
         )
 
     def repeat_requests(self, job: Job) -> None:
-        """Send users' requests to the agent again after a restart.
-
-        The agent may have missed them before.
-        """
+        """Send users' requests to the agent again after a restart. The agent may have missed them before."""
         if JobFlag.COMPLETING in job.flags:
             self._end_run(job)
             return
@@ -361,10 +346,7 @@ class LifeCycle:
             self._to_engine(job, self.engine.limit(job.job_id, (self._earliest_end(job) or job.end_time) + over))
 
     def run_again(self, job: Job, old_state: JobState = JobState.PENDING) -> None:
-        """End this run, and requeue the job with all its components.
-
-        The ended run's record becomes a duplicate.
-        """
+        """End this run, and requeue the job with all its components. The ended run's record becomes a duplicate."""
         try:
             self.job_table.flush()  # steps reported until now belong to the run that ends
         except StoreError as error:
@@ -467,10 +449,7 @@ class LifeCycle:
         self.job_table.touch(job)
 
     def set_end_time(self, job: Job, when: float) -> None:
-        """Set the end of a running job in epoch seconds.
-
-        The time limit in minutes follows from it.
-        """
+        """Set the end of a running job in epoch seconds. The time limit in minutes follows from it."""
         limit = job.time_limit_min if job.time_limit_min is not None and job.time_limit_min < INFINITE else _YEAR_MIN
         end = job.end_time or job.start_time + job.suspended_s + _YEAR_MIN * 60
         self.set_time_limit(job, max(1, limit + int(when - end + 30) // 60))

@@ -18,10 +18,7 @@ _USER = "slurm"
 
 
 class NodeHealth:
-    """Applies the states that an engine reports for its nodes.
-
-    ``changed(name, word)`` runs after each change.
-    """
+    """Applies the states that an engine reports for its nodes. ``changed(name, word)`` runs after each change."""
 
     def __init__(self, job_table: JobTable, changed: Callable[[str, str], None]) -> None:
         self._job_table = job_table
@@ -29,10 +26,7 @@ class NodeHealth:
         self._drained: set[str] = set()  # nodes that an engine drained
 
     def down(self, name: str, reason: str) -> None:
-        """Set a node DOWN.
-
-        A node that is already DOWN keeps its reason, also if a user set it.
-        """
+        """Set a node DOWN. A node that is already DOWN keeps its reason, also if a user set it."""
         node = self._job_table.nodes.get(name)
         if node is None or node.state is NodeState.DOWN:
             return
@@ -45,10 +39,7 @@ class NodeHealth:
         self._changed(name, "DOWN")
 
     def drain(self, name: str, reason: str) -> None:
-        """Drain a node until an engine reports it as up.
-
-        A node that a user drained stays drained.
-        """
+        """Drain a node until an engine reports it as up. A node that a user drained stays drained."""
         node = self._job_table.nodes.get(name)
         if node is None or node.flags & NodeFlag.DRAIN:
             return
@@ -70,10 +61,7 @@ class NodeHealth:
         self._changed(name, "UP")
 
     def up(self, name: str) -> None:
-        """Return a node with an answering agent to service.
-
-        With ReturnToService=0 the administrator does this.
-        """
+        """Return a node with an answering agent to service. With ReturnToService=0 the administrator does this."""
         node = self._job_table.nodes.get(name)
         if name in self._drained:
             self._undrain(name)

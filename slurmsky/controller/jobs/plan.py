@@ -19,10 +19,7 @@ CORRESPOND_AFTER_TASK_CNT = 10
 
 
 class Start(NamedTuple):
-    """Start of a job, of a het component, or of an array element.
-
-    ``job_id``: of the record that starts.
-    """
+    """Start of a job, of a het component, or of an array element. ``job_id``: of the record that starts."""
 
     job: Job  # of an array: the record that its pending elements share
     job_id: int
@@ -35,10 +32,7 @@ class Start(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Reason of a job's wait.
-
-    ``start`` and ``nodes``: its planned start, if known.
-    """
+    """Reason of a job's wait. ``start`` and ``nodes``: its planned start, if known."""
 
     job: Job
     reason: str
@@ -94,10 +88,7 @@ def apply(
     engine_of: Callable[[str], str] = lambda partition: "local",
     ready_in: Callable[[Sequence[str], str], float] = lambda names, partition: 0.0,
 ) -> Applied:
-    """Apply a plan to the job table.
-
-    An exception in a start affects only its job.
-    """
+    """Apply a plan to the job table. An exception in a start affects only its job."""
     now, done = job_table.clock(), Applied(broken=list(plan.broken))
     for job, dollars in plan.prices:
         job.hourly_cost = dollars
@@ -166,10 +157,7 @@ def _begin(
     ready_in: Callable[[Sequence[str], str], float],
     now: float,
 ) -> None:
-    """Assign a job its nodes.
-
-    The job runs, or waits until the engine has created the nodes.
-    """
+    """Assign a job its nodes. The job runs, or waits until the engine has created the nodes."""
     if job.job_id != start.job_id:
         raise RuntimeError(f"job {job.job_id} was planned as {start.job_id}")  # its nodes have the planned names
     job.partition, job.time_limit_min = start.partition, start.time_limit_min

@@ -67,10 +67,7 @@ class Sizes:
             wanted["tasks_changed"] = True
 
     def devices(self) -> None:
-        """Change generic resources by node, job, socket or task.
-
-        A new number of tasks changes their total.
-        """
+        """Change generic resources by node, job, socket or task. A new number of tasks changes their total."""
         wanted = self.wanted
         if wanted.keys().isdisjoint(TRES) and not wanted.get("tasks_changed"):
             return
@@ -252,10 +249,7 @@ class Sizes:
 
 
 def _check_types(text: str) -> None:
-    """Require a type with all devices of a name or none.
-
-    Raises SlurmError.
-    """
+    """Require a type with all devices of a name or none. Raises SlurmError."""
     kinds: dict[str, set[bool]] = {}
     for item in filter(None, text.split(",")):
         name, *rest = item.replace("gres/", "", 1).replace("gres:", "", 1).split(":")

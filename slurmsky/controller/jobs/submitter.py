@@ -1,7 +1,4 @@
-"""Admission of jobs: turns a submission's specs into job records.
-
-Raises Slurm's errors.
-"""
+"""Admission of jobs: turns a submission's specs into job records. Raises Slurm's errors."""
 
 from __future__ import annotations
 
@@ -60,10 +57,7 @@ def time_limit(spec: JobSpec, partition: PartitionConfig) -> int | None:
 
 
 def limit_in(job_table: JobTable, job: Job, partition: PartitionConfig) -> int | None:
-    """Effective limit in minutes, including that of the QOS.
-
-    The QOS limits only jobs without a limit of their own.
-    """
+    """Effective limit in minutes, including that of the QOS. The QOS limits only jobs without a limit of their own."""
     limit = time_limit(job.spec, partition)
     if job.spec.time_limit_min is not None:
         return limit
@@ -105,10 +99,7 @@ def draft(
     interactive: bool = False,
     first_id: int = 0,
 ) -> list[Job]:
-    """Return the records of a submission, with new ids.
-
-    Raises SlurmError if the submission is refused.
-    """
+    """Return the records of a submission, with new ids. Raises SlurmError if the submission is refused."""
     now = job_table.clock()
     cluster = job_table.cluster
     array: arrayspec.ArraySpec | None = None
@@ -311,10 +302,7 @@ def _canonical(spec: JobSpec) -> JobSpec:
 
 
 def _expand_files(job: Job, spec: JobSpec) -> None:
-    """Expand StdOut, StdErr and StdIn as scontrol shows them.
-
-    The agent expands the node's patterns.
-    """
+    """Expand StdOut, StdErr and StdIn as scontrol shows them. The agent expands the node's patterns."""
     if not job.is_batch:
         return
     default = "slurm-%A_%a.out" if job.array_job_id else "slurm-%j.out"
@@ -324,10 +312,7 @@ def _expand_files(job: Job, spec: JobSpec) -> None:
 
 
 def withdraw(job_table: JobTable, job: Job, jobs_dir: Path) -> None:
-    """Undo an ``admit`` whose commit failed.
-
-    The client received an error, so the job must not start.
-    """
+    """Undo an ``admit`` whose commit failed. The client received an error, so the job must not start."""
     for part in job_table.components(job):
         job_table.remove_uncommitted(part)
     shutil.rmtree(jobs_dir / str(job.job_id), ignore_errors=True)

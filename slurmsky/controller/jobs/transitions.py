@@ -1,15 +1,11 @@
 """State machine of a job: the only assignments of its state.
 
-State includes flags, reason, times and exit status.
-
-A job is PENDING, then RUNNING (CONFIGURING until its nodes are up, SUSPENDED in between), then in a final state
-(COMPLETING until its processes have ended), or PENDING again after a requeue. Each function is one transition: it
-assigns the fields of the record that belong to the new state, and nothing else. The caller books or frees nodes, calls
-``JobTable.touch`` and informs the engine.
-
-Times are epoch seconds. Source: slurmctld/job_mgr.c and node_scheduler.c.
-
-The module exceeds 400 lines because a test verifies that no other module assigns these fields.
+State includes flags, reason, times and exit status. A job is PENDING, then RUNNING (CONFIGURING until its nodes are up,
+SUSPENDED in between), then in a final state (COMPLETING until its processes have ended), or PENDING again after a
+requeue. Each function is one transition: it assigns the fields of the record that belong to the new state, and nothing
+else. The caller books or frees nodes, calls ``JobTable.touch`` and informs the engine. Times are epoch seconds. Source:
+slurmctld/job_mgr.c and node_scheduler.c. The module exceeds 400 lines because a test verifies that no other module
+assigns these fields.
 """
 
 from __future__ import annotations
@@ -167,10 +163,7 @@ def configure(job: Job, now: float) -> None:
 
 
 def back_to_pending(job: Job, reason: str, desc: str = "") -> None:
-    """Return to PENDING: the engine has no nodes yet.
-
-    ``desc``: text that is shown in place of the reason.
-    """
+    """Return to PENDING: the engine has no nodes yet. ``desc``: text that is shown in place of the reason."""
     job.state, job.flags = JobState.PENDING, JobFlag.NONE
     job.reason, job.reason_desc = reason, desc
     job.start_time = 0.0
@@ -211,10 +204,7 @@ def suspend(job: Job, now: float) -> None:
 
 
 def resume(job: Job, priority: int, now: float, gap_s: float) -> None:
-    """Continue the clock of a suspended job.
-
-    Its end is delayed by the seconds of the suspension.
-    """
+    """Continue the clock of a suspended job. Its end is delayed by the seconds of the suspension."""
     job.state = JobState.RUNNING
     job.suspended_s += gap_s
     job.priority = priority
@@ -269,10 +259,7 @@ def note_step_end(job: Job, exit_code: int, exit_signal: int) -> None:
 
 
 def note_exit_code(job: Job, exit_code: int, exit_signal: int = 0) -> None:
-    """Record the exit status of salloc's or srun's program.
-
-    Its allocation has not ended yet.
-    """
+    """Record the exit status of salloc's or srun's program. Its allocation has not ended yet."""
     job.exit_code, job.exit_signal = exit_code, exit_signal
 
 
@@ -292,10 +279,7 @@ def complete(job: Job, state: JobState, now: float) -> None:
 
 
 def request_requeue(job: Job, how: str) -> None:
-    """Record a requeue request, which survives a restart of the controller.
-
-    ``how``: see REQUEUE_FLAGS.
-    """
+    """Record a requeue request, which survives a restart of the controller. ``how``: see REQUEUE_FLAGS."""
     job.flags = job.flags & ~REQUEUE_REQUESTED | REQUEUE_FLAGS[how]
 
 
@@ -325,10 +309,7 @@ def end(
     comment: str = "",
     began: bool = True,
 ) -> None:
-    """Set the job's final state.
-
-    ``began``: its script or one of its steps ran.
-    """
+    """Set the job's final state. ``began``: its script or one of its steps ran."""
     was_cancelled = job.state is JobState.CANCELLED
     job.launched = False
     job.state, job.flags = state, JobFlag.NONE
@@ -351,10 +332,7 @@ def end(
 
 
 def keep_reason(job: Job, reason: str) -> None:
-    """Keep a reason that the final state does not imply.
-
-    It is the pending reason of a cancelled job.
-    """
+    """Keep a reason that the final state does not imply. It is the pending reason of a cancelled job."""
     job.reason = reason
 
 
@@ -414,10 +392,7 @@ def copy_requeue_request(job: Job, requested: JobFlag) -> None:
 
 
 def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
-    """Queue the job for another run, by its requeue request.
-
-    ``priority`` applies if the job has none.
-    """
+    """Queue the job for another run, by its requeue request. ``priority`` applies if the job has none."""
     how = next((word for word, flag in REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
     job.restarts += 1
     job.submit_time = now  # each run of a job has a later submit time (job_mgr.c _job_requeue_op)
@@ -443,10 +418,7 @@ def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
 
 
 def restart_on_new_nodes(job: Job, restarts: int, reason: str) -> None:
-    """Return to PENDING after the engine lost the job's nodes.
-
-    The engine starts the job again on other nodes.
-    """
+    """Return to PENDING after the engine lost the job's nodes. The engine starts the job again on other nodes."""
     job.restarts = restarts
     job.launched = True
     job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
@@ -487,10 +459,7 @@ def show_foreign_run(job: Job, flags: JobFlag, since: float) -> None:
 
 
 def show_foreign_pending(job: Job, reason: str) -> None:
-    """Show a job in SkyPilot's queue.
-
-    ``launched`` keeps our own scheduler from starting it.
-    """
+    """Show a job in SkyPilot's queue. ``launched`` keeps our own scheduler from starting it."""
     job.state, job.flags, job.launched = JobState.PENDING, JobFlag.NONE, True
     job.reason, job.start_time = reason, 0.0
 

@@ -135,10 +135,7 @@ class Reservations:
         self._keep()
 
     def _choose_nodes(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
-        """Choose nodes and cores for a reservation.
-
-        Raises SlurmError if these are not free during its time.
-        """
+        """Choose nodes and cores for a reservation. Raises SlurmError if these are not free during its time."""
         partition = self.cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:
             raise SlurmError(Errno.INVALID_PARTITION)
@@ -212,10 +209,7 @@ class Reservations:
     def _reserve_cores(
         self, wanted: Reservation, suited: list[str], count: int, cores: int, jobs: list[Job]
     ) -> Reservation:
-        """Reserve ``cores`` cores, at least one on each of ``count`` nodes.
-
-        ``count`` 0: as few nodes as possible.
-        """
+        """Reserve ``cores`` cores, at least one on each of ``count`` nodes. ``count`` 0: as few nodes as possible."""
         free = {name: found for name in suited if (found := self._free_cores(wanted, name, jobs))}
         chosen = list(free)[:count] if count else list(free)
         left = max(cores, count)
@@ -379,10 +373,7 @@ def _note_nodes(one: Reservation, whole: set[str], parts: dict[str, set[int]]) -
 
 
 def _close_cpus(use: NodeUse, closed: set[int]) -> NodeUse:
-    """Return a node with some CPUs closed to a job.
-
-    The job cannot have the node exclusively then.
-    """
+    """Return a node with some CPUs closed to a job. The job cannot have the node exclusively then."""
     found = use.copy()
     found.cpu_ids |= closed
     found.jobs.add(0)  # no job has this id

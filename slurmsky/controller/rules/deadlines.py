@@ -36,10 +36,7 @@ def check(spec: JobSpec, partition: PartitionConfig, now: float, enforce: bool =
 
 
 def latest_start(job: Job) -> float | None:
-    """Latest start by which a job meets its deadline, in epoch seconds.
-
-    None: no deadline.
-    """
+    """Latest start by which a job meets its deadline, in epoch seconds. None: no deadline."""
     if job.spec.deadline is None:
         return None
     limit = job.time_limit_min

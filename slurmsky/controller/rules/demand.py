@@ -12,10 +12,7 @@ from ...options import device_counts
 
 @dataclass(frozen=True)
 class Demand:
-    """A job's request in numbers.
-
-    The gres maps are (name, type or "") -> count.
-    """
+    """A job's request in numbers. The gres maps are (name, type or "") -> count."""
 
     ntasks: int
     ntasks_given: bool
@@ -67,10 +64,7 @@ class Demand:
 
     @property
     def num_cpus(self) -> int:
-        """CPUs of the whole job, as a pending job shows them.
-
-        Neither --mincpus nor a node range counts.
-        """
+        """CPUs of the whole job, as a pending job shows them. Neither --mincpus nor a node range counts."""
         if self.overcommit:
             return max(self.min_nodes, 1)
         if not self.ntasks_given and not self.tasks_per_node and self.min_nodes != self.max_nodes < INFINITE:

@@ -105,10 +105,7 @@ def _whole(target: dependency.JobRef, lookup: Lookup) -> dependency.JobRef:
 
 
 def evaluate(text: str, own: Job, lookup: Lookup, singletons: Iterable[Job], now: float) -> DependencyVerdict:
-    """Evaluate a dependency text.
-
-    ``singletons``: the other jobs of the same name and user.
-    """
+    """Evaluate a dependency text. ``singletons``: the other jobs of the same name and user."""
     if not text:
         return DependencyVerdict("met")
     parsed = dependency.parse(text)

@@ -15,10 +15,7 @@ from .node_use import NodeUse
 
 @dataclass(frozen=True)
 class Impossible:
-    """Refusal of a job that no node could ever run.
-
-    It has Slurm's detail line (may be empty) and its error text.
-    """
+    """Refusal of a job that no node could ever run. It has Slurm's detail line (may be empty) and its error text."""
 
     detail: str
     text: str = "Requested node configuration is not available"

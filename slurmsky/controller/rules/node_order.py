@@ -11,10 +11,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node that the job could use.
-
-    ``position``: its place in the partition.
-    """
+    """A node that the job could use. ``position``: its place in the partition."""
 
     position: int
     weight: int
@@ -24,10 +21,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class _Run:
-    """Consecutive nodes of one weight.
-
-    ``anchor``: the position of the first named node among them.
-    """
+    """Consecutive nodes of one weight. ``anchor``: the position of the first named node among them."""
 
     nodes: list[Candidate]
     places: range  # including the named nodes in and next to the run
@@ -63,10 +57,7 @@ def node_order(
 
 
 def _taken(one: Candidate, cpus: int, nodes: int) -> int:
-    """CPUs that the job takes on this node.
-
-    One CPU is left for each further node.
-    """
+    """CPUs that the job takes on this node. One CPU is left for each further node."""
     return max(1, min(one.cpus, cpus - max(0, nodes - 1)))
 
 

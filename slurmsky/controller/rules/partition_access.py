@@ -32,10 +32,7 @@ def exempted(partition: PartitionConfig, flags: Collection[str]) -> PartitionCon
 
 
 def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | None:
-    """Return the pending reason if account or QOS are not allowed.
-
-    With slurmctld's text.
-    """
+    """Return the pending reason if account or QOS are not allowed, in slurmctld's words."""
     rules = (
         ("AccountNotAllowed", "account", partition.allow_accounts, job.account),
         ("QOSNotAllowed", "QOS", partition.allow_qos, job.qos),
@@ -51,10 +48,7 @@ def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | Non
 
 
 def check_caller(partition: PartitionConfig, uid: int, groups: frozenset[str]) -> None:
-    """Raise SlurmError if the submitter may not use the partition.
-
-    root may use each partition.
-    """
+    """Raise SlurmError if the submitter may not use the partition. root may use each partition."""
     if uid == 0:
         return
     if partition.root_only:

@@ -52,10 +52,7 @@ def overlap(one: Reservation, other: Reservation) -> bool:
 
 
 def _occurrences(one: Reservation, since: float, until: float) -> Iterator[tuple[float, float]]:
-    """Yield a reservation's times that overlap a period.
-
-    The first time is as requested, on any day.
-    """
+    """Yield a reservation's times that overlap a period. The first time is as requested, on any day."""
     period, first = period_s(one), one.start
     missed = max(0, int((since - one.end) // period)) if period else 0
     one = replace(one, start=one.start + missed * period, end=one.end + missed * period)

@@ -116,10 +116,7 @@ def waits_for_growth(cluster: ClusterConfig, spec: JobSpec) -> str:
 
 
 def _check_names(cluster: ClusterConfig, spec: JobSpec) -> None:
-    """Validate names of nodes, features and devices.
-
-    An open cluster accepts any well-formed name.
-    """
+    """Validate names of nodes, features and devices. An open cluster accepts any well-formed name."""
     wanted, excluded = node_names(cluster, spec.nodelist or ""), node_names(cluster, spec.exclude or "")
     if set(wanted) & set(excluded):
         raise SlurmError(Errno.INVALID_NODE_NAME)
@@ -130,10 +127,7 @@ def _check_names(cluster: ClusterConfig, spec: JobSpec) -> None:
 
 
 def node_names(cluster: ClusterConfig, text: str) -> list[str]:
-    """Nodes of a --nodelist or --exclude text.
-
-    Raises SlurmError for malformed and unknown names.
-    """
+    """Nodes of a --nodelist or --exclude text. Raises SlurmError for malformed and unknown names."""
     try:
         names = hostlist.expand(text) if text else []
     except LanguageError as error:

@@ -95,10 +95,7 @@ def earliest(
 def harmless(
     job: Job, shares: Sequence[NodeShare], now: float, first: Blocked, partition: str, scheduler: Scheduler
 ) -> list[NodeUse] | None:
-    """Return the blocked job's nodes if this job starts now.
-
-    None: the blocked job's plan would fail.
-    """
+    """Return the blocked job's nodes if this job starts now. None: the blocked job's plan would fail."""
     limit = job.time_limit_min
     if limit is not None and limit != INFINITE and now + limit * 60 <= first.start:
         return first.nodes
@@ -122,10 +119,7 @@ def shortened(job: Job, now: float, until: float) -> int | None:
 
 
 def shown_start(start: float, now: float) -> float | None:
-    """Return a planned start for users.
-
-    None: only a job without a time limit delays it.
-    """
+    """Return a planned start for users. None: only a job without a time limit delays it."""
     return start if start < now + _YEAR_S - 86400 else None
 
 

@@ -21,10 +21,7 @@ _WAITING = frozenset(("Resources", "Priority"))
 
 
 def expected_starts(scheduler: Scheduler, now: float) -> dict[int, tuple[float, tuple[str, ...]]]:
-    """Start time and nodes of jobs that wait for resources only.
-
-    By job id; heterogeneous jobs are omitted.
-    """
+    """Start time and nodes, by job id, of jobs that wait for resources only; omits heterogeneous jobs."""
     job_table = scheduler.job_table
     waiting = defaultdict(list)
     for job_id in job_table.pending:
@@ -56,10 +53,7 @@ class _Timeline:
         self._added = 0
 
     def add(self, job: Job) -> tuple[float, tuple[str, ...]] | None:
-        """Return a job's start and nodes; None if it never fits.
-
-        The nodes stay in use until its time limit.
-        """
+        """Return a job's start and nodes; None if it never fits. The nodes stay in use until its time limit."""
         scheduler = self._scheduler
         if self._partition is None:
             return None

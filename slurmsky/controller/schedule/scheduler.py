@@ -35,10 +35,7 @@ class PassBudget(Protocol):
     over_budget: bool
 
     def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
-        """Return (reason, text) if a budget blocks the start, or None.
-
-        ``shares``: the job's shares of warm nodes.
-        """
+        """Return (reason, text) if a budget blocks the start, or None. ``shares``: the job's shares of warm nodes."""
 
     def plan(self, job: Job) -> None:
         """Count a job as running."""
@@ -132,10 +129,7 @@ class Scheduler:
         )
 
     def plan(self) -> Plan:
-        """Evaluate all pending jobs once.
-
-        The job table does not change; ``jobs.plan.apply`` applies the plan.
-        """
+        """Evaluate all pending jobs once. The job table does not change; ``jobs.plan.apply`` applies the plan."""
         return SchedulingPass(self, self.job_table.clock()).plan()
 
     @property
@@ -173,10 +167,7 @@ class Scheduler:
         return self._time_limit(job, partition)
 
     def never_starts(self, job: Job) -> str:
-        """Return why a job can never start, or "".
-
-        A change of the job or the cluster may change the answer.
-        """
+        """Return why a job can never start, or "". A change of the job or the cluster may change the answer."""
         if job.state is not JobState.PENDING or job.priority == 0:
             return ""
         if job.dependency:

@@ -3,9 +3,8 @@
 The first job of a partition with too few free nodes gets a planned start from the ends of the running jobs; a later job
 may start if this plan remains valid (EASY backfill, Slurm's sched/backfill with bf_max_job_test=1 per partition). Every
 other pending reason is the first in Slurm's order that applies to the job: held, dependency, begin time, array limit,
-partition, limits, licences, resources. A pass does not change the job table: a Trial holds the planned starts.
-
-The module exceeds 400 lines because starts and reasons share the state of one pass.
+partition, limits, licences, resources. A pass does not change the job table: a Trial holds the planned starts. The
+module exceeds 400 lines because starts and reasons share the state of one pass.
 """
 
 from __future__ import annotations
@@ -60,10 +59,7 @@ class _Elements:
 
 
 class SchedulingPass:
-    """State of one pass.
-
-    ``rules``: decisions that do not depend on the pass.
-    """
+    """State of one pass. ``rules``: decisions that do not depend on the pass."""
 
     def __init__(self, rules: Scheduler, now: float) -> None:
         self._rules = rules
@@ -138,10 +134,7 @@ class SchedulingPass:
     # --- a job, or an array's element
 
     def _plan_element(self, job: Job) -> Wait | None:
-        """Plan a start in the first possible partition.
-
-        Return the wait if there is none.
-        """
+        """Plan a start in the first possible partition. Return the wait if there is none."""
         wait = Wait(job, "Resources")
         planned: tuple[float | None, tuple[str, ...] | None] = None, None
         for name in job.partition.split(","):

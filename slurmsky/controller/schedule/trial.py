@@ -32,10 +32,7 @@ class Trial:
         self.starts: list[tuple[Start, list[NodeShare]]] = []
 
     def fork(self) -> Trial:
-        """Return a trial on top of this one.
-
-        ``merge`` adds its starts to this one.
-        """
+        """Return a trial on top of this one. ``merge`` adds its starts to this one."""
         return Trial(self._job_table, self._shared, self)
 
     def merge(self, fork: Trial) -> None:

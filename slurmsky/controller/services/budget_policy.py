@@ -108,10 +108,7 @@ class BudgetPolicy:
             self._request(job, partition)
 
     def recheck(self) -> None:
-        """Schedule a pass if jobs wait for a budget.
-
-        Called at intervals, because a month may have begun.
-        """
+        """Schedule a pass if jobs wait for a budget. Called at intervals, because a month may have begun."""
         if self._budget_blocks:
             self.schedule_soon()
 
@@ -283,10 +280,7 @@ def divided(components: Sequence[Job]) -> list[tuple[Job, float]]:
 
 
 def covers(budget: Budget, job: Job) -> bool:
-    """True if a budget pays for a job.
-
-    Each user, account or QOS of the budget must be the job's.
-    """
+    """True if a budget pays for a job. Each user, account or QOS of the budget must be the job's."""
     pairs = ((budget.account, job.account), (budget.user, job.user), (budget.qos, job.qos))
     return all(not wanted or wanted == value for wanted, value in pairs)
 
@@ -302,10 +296,7 @@ def _bounded(job: Job) -> bool:
 
 
 def estimate(job: Job, hourly: float) -> float:
-    """Largest cost of a job in dollars, until its time limit.
-
-    Infinite without a time limit.
-    """
+    """Largest cost of a job in dollars until its time limit; infinite without one."""
     if not hourly:
         return 0.0
     return hourly * (job.time_limit_min or 0) / 60 if _bounded(job) else float("inf")

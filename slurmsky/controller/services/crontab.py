@@ -27,10 +27,7 @@ _NOTE = "crontab"
 
 @dataclass(frozen=True)
 class CrontabEntry:
-    """An entry's job, and its lines in the table.
-
-    Lines count from 1; the first line is that of the entry's options.
-    """
+    """An entry's job, and its lines in the table. Lines count from 1; the first line is that of the entry's options."""
 
     job_id: int
     first_line: int
@@ -68,29 +65,20 @@ class Crontab:
                        for number, line in enumerate(lines, 1))  # fmt: skip
 
     def replace(self, text: str, entries: Sequence[CrontabEntry]) -> None:
-        """Replace the table, and cancel the waiting jobs of the old one.
-
-        Raises StoreError.
-        """
+        """Replace the table, and cancel the waiting jobs of the old one. Raises StoreError."""
         old = self.entries
         self.text, self.entries, self.disabled = text, tuple(entries), frozenset()
         self._keep()
         self._end(old)
 
     def remove(self) -> None:
-        """Delete the table. Raises StoreError.
-
-        Running jobs end and are not requeued, waiting jobs are cancelled.
-        """
+        """Delete the table. Raises StoreError. Running jobs end and are not requeued, waiting jobs are cancelled."""
         old, self.text, self.entries, self.disabled = self.entries, None, (), frozenset()
         self._keep()
         self._end(old)
 
     def next_start(self, job: Job) -> int | None:
-        """Epoch second of an entry's next time, or None.
-
-        In the controller's time zone.
-        """
+        """Epoch second of an entry's next time in the controller's time zone, or None."""
         due = cronspec.parse(f"{job.cron} x").after(datetime.fromtimestamp(self._clock()))
         return None if due is None else int(due.timestamp())
 

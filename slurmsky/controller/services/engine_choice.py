@@ -20,10 +20,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 
 
 class EngineChoice:
-    """The current choice.
-
-    ``ask`` queries SkyPilot with a time limit; ``decided`` is called after each change.
-    """
+    """The current choice. ``ask`` queries SkyPilot with a time limit; ``decided`` is called after each change."""
 
     def __init__(self) -> None:
         self.engine = "local"

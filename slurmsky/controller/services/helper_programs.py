@@ -10,10 +10,7 @@ from collections.abc import Sequence
 async def run_program(
     argv: Sequence[str], environment: dict[str, str], timeout_s: float = 60.0, stdin: bytes = b""
 ) -> str | None:
-    """Run a program until it exits; return the error, or None.
-
-    The program need not read its stdin.
-    """
+    """Run a program until it exits; return the error, or None. The program need not read its stdin."""
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,

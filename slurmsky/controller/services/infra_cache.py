@@ -32,10 +32,7 @@ class _Kept:
 
 
 class Infra:
-    """The inventory and the time of its last read.
-
-    ``on_sky``: returns True for a partition on SkyPilot.
-    """
+    """The inventory and the time of its last read. ``on_sky``: returns True for a partition on SkyPilot."""
 
     def __init__(self, job_table: JobTable, site: Site, account: CloudAccount, on_sky: Callable[[str], bool]) -> None:
         self.job_table = job_table
@@ -66,10 +63,7 @@ class Infra:
         return offers.Inventory(self.offers if age < STALE_S else (), self.unlisted)
 
     async def refresh(self) -> None:
-        """Read the inventory if a command needs it and it is old.
-
-        Raises EngineError, StoreError.
-        """
+        """Read the inventory if a command needs it and it is old. Raises EngineError, StoreError."""
         now = self.job_table.clock()
         if not self._wanted or now - self.read_at < FRESH_S:
             return

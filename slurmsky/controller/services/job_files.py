@@ -35,10 +35,7 @@ _ENVIRONMENT = "environment"
 
 
 class JobFiles:
-    """Folders of jobs below ``folder``.
-
-    ``keep_days``: days for which the folders of finished jobs are kept.
-    """
+    """Folders of jobs below ``folder``. ``keep_days``: days for which the folders of finished jobs are kept."""
 
     def __init__(
         self, job_table: JobTable, store: Store, folder: Path, keep_days: int, clock: Callable[[], float]
@@ -127,10 +124,7 @@ class JobFiles:
                     await asyncio.to_thread(shutil.rmtree, self._folder / str(number), ignore_errors=True)
 
     def _unchanged_since(self, horizon: float) -> list[int]:
-        """Folders that may belong to ended jobs.
-
-        The folder of an active job changes when a job arrives or ends.
-        """
+        """Folders that may belong to ended jobs. The folder of an active job changes when a job arrives or ends."""
         with os.scandir(self._folder) as entries:
             return [int(one.name) for one in entries if one.name.isdecimal() and one.stat().st_mtime <= horizon]
 

@@ -37,10 +37,7 @@ _REWRITE_S = 0.25  # shortest interval between two writes that shrink an entry
 
 @dataclass(frozen=True)
 class Held:
-    """Resources of the machine that are in use.
-
-    ``cpu_ids``: the CPUs, if known.
-    """
+    """Resources of the machine that are in use. ``cpu_ids``: the CPUs, if known."""
 
     cpus: int = 0
     memory_mib: int = 0
@@ -67,10 +64,7 @@ class Held:
 
     @classmethod
     def load(cls, data: bytes) -> Held:
-        """Parse an entry. Raises ValueError.
-
-        Any user may have written it.
-        """
+        """Parse an entry. Raises ValueError. Any user may have written it."""
         try:
             found = json.loads(data)
             ids = [frozenset(int(number) for number in found.get(name, ())) for name in ("gpus", "cpu_ids")]
@@ -90,10 +84,7 @@ def _parsed(data: bytes) -> Held:
 
 @dataclass
 class Ledger:
-    """Entries of all controllers on this machine.
-
-    ``home``: this controller's state folder.
-    """
+    """Entries of all controllers on this machine. ``home``: this controller's state folder."""
 
     home: str
     folder: str
@@ -113,10 +104,7 @@ class Ledger:
         return os.path.join(self.folder, f"{self.uid}-{hashlib.sha256(self.home.encode()).hexdigest()[:12]}")
 
     def open(self) -> None:
-        """Create and lock this controller's entry.
-
-        Raises OSError if the folder is not shared, or not writable.
-        """
+        """Create and lock this controller's entry. Raises OSError if the folder is not shared, or not writable."""
         try:
             os.mkdir(self.folder)
             os.chmod(self.folder, 0o1777)
@@ -171,10 +159,7 @@ class Ledger:
         self._files.clear()
 
     def enter(self) -> None:
-        """Lock all entries until leave().
-
-        Continue without the lock if its holder takes too long.
-        """
+        """Lock all entries until leave(). Continue without the lock if its holder takes too long."""
         end = time.monotonic() + _PATIENCE_S
         if self._unavailable_at and end < self._unavailable_at + _NO_WAIT_S:
             return
@@ -230,10 +215,7 @@ class Ledger:
         return theirs, ours
 
     def _entries(self) -> Iterator[tuple[str, Held]]:
-        """Yield the valid entries with resources.
-
-        The lock is checked last, because this check is the slowest.
-        """
+        """Yield the valid entries with resources. The lock is checked last, because this check is the slowest."""
         changed = os.stat(self.folder).st_mtime_ns
         if changed != self._listed[0]:
             own = os.path.basename(self.path)

@@ -80,10 +80,7 @@ class MachineShare:
         )
 
     def _whole(self) -> Held:
-        """All resources of this machine.
-
-        A job of a partition with ExclusiveUser shares them with no other user.
-        """
+        """All resources of this machine. A job of a partition with ExclusiveUser shares them with no other user."""
         counts = [sum(count for name, _, count in use.config.gres if name == "gpu") for use in self._nodes]
         memory = sum(use.config.memory_mib for use in self._nodes)
         gpus = range(max(self._physical_gpus, *counts))

@@ -25,10 +25,7 @@ _LONGEST_SLEEP_S = 86400.0
 
 
 class Mailer:
-    """Mails users their jobs' events by the site's mail program.
-
-    ``program`` "": "mail" on PATH.
-    """
+    """Mails users their jobs' events by the site's mail program. ``program`` "": "mail" on PATH."""
 
     def __init__(self, job_table: JobTable, program: str, environment: Mapping[str, str]) -> None:
         self._job_table = job_table
@@ -36,17 +33,11 @@ class Mailer:
         self._environment = dict(environment)
 
     def notify(self, event: str, job: Job) -> None:
-        """Send the mail of an event, if the job requests it.
-
-        Events: ``mail_events.EVENTS``.
-        """
+        """Send the mail of an event, if the job requests it. Events: ``mail_events.EVENTS``."""
         self._send(mail_for(event, job, self._job_table.clock()))
 
     def notify_end(self, job: Job) -> None:
-        """Send the mail of an ended job.
-
-        An array with a single mail sends it with its last element.
-        """
+        """Send the mail of an ended job. An array with a single mail sends it with its last element."""
         if not (requests_mail("END", job) or requests_mail("FAIL", job)):
             return
         now, job_table = self._job_table.clock(), self._job_table

@@ -100,10 +100,7 @@ class ManagedJobs:
         return job.managed_job_id if job is not None and job.engine == FOREIGN else None
 
     def wanted(self) -> None:
-        """Read again soon, after a command that shows the queue.
-
-        A recent read is not repeated.
-        """
+        """Read again soon, after a command that shows the queue. A recent read is not repeated."""
         self._shown_at = time.monotonic()
         self._requested.set()
 
@@ -131,10 +128,7 @@ class ManagedJobs:
             await wait_and_clear(self._requested, self._gap())
 
     async def _limit_requests(self, passed_s: float = 0.0) -> None:
-        """Delay the next request, so that idle nodes cause few requests.
-
-        Users may call squeue and sinfo often.
-        """
+        """Delay the next request, so that idle nodes cause few requests. Users may call squeue and sinfo often."""
         sent, self._requests_at_pause = self.account.requests - self._requests_at_pause, self.account.requests
         end = time.monotonic() + PACE_S * sent - passed_s
         while self.site.warm_nodes and not self._needs_read() and time.monotonic() < end:
@@ -147,10 +141,7 @@ class ManagedJobs:
         return max(0.0, self.site.sky.queue_poll_s - LEAST_GAP_S) if self._needs_read() else QUIET_GAP_S
 
     def _needs_read(self) -> bool:
-        """True if a job of ours needs the next read.
-
-        It is a managed job, or waits for a foreign job or a budget.
-        """
+        """True if a job of ours needs the next read. It is a managed job, or waits for a foreign job or a budget."""
         if any(not row.job_id and not row.cost_final for row in self.rows.values()):
             return True
         if self.site.budgets and self.job_table.pending:
@@ -162,10 +153,7 @@ class ManagedJobs:
         )
 
     async def read(self) -> None:
-        """Read the queue and the due costs once.
-
-        Raises EngineError, StoreError.
-        """
+        """Read the queue and the due costs once. Raises EngineError, StoreError."""
         await self._read_queue()
         await self._read_costs()
 
@@ -193,10 +181,7 @@ class ManagedJobs:
     # --- from managed jobs to records
 
     def _apply_sighting(self, sighting: ManagedJobInfo) -> Managed | None:
-        """Apply the values of one managed job.
-
-        Return its row if the row changed.
-        """
+        """Apply the values of one managed job. Return its row if the row changed."""
         number = sighting.managed_job_id
         row = self.rows.get(number)
         if row is not None and row.over:
@@ -217,10 +202,7 @@ class ManagedJobs:
         return row if row != before else None
 
     def _is_ours(self, sighting: ManagedJobInfo) -> bool:
-        """True if our own engine launched it.
-
-        Another user's slurmsky may have given the same name.
-        """
+        """True if our own engine launched it. Another user's slurmsky may have given the same name."""
         if sighting.name in self.cloud.names():
             return True
         named = _OURS.search(sighting.name)
@@ -361,10 +343,7 @@ class ManagedJobs:
         self.job_table.store.put_managed(self.server, changed)
 
     def _write_cost(self, row: Managed) -> None:
-        """Write the cost of a managed job to its jobs.
-
-        The elements of a pack share it by their time.
-        """
+        """Write the cost of a managed job to its jobs. The elements of a pack share it by their time."""
         if row.job_id:
             live = self.job_table.jobs.get(row.job_id)
             jobs = [live] if live else list(self.job_table.store.history(0, self.job_table.clock(), {row.job_id}))

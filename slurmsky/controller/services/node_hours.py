@@ -19,10 +19,7 @@ _KEPT_S = 400 * 86400.0
 
 @dataclass
 class Span:
-    """Time during which a node was up.
-
-    ``end`` 0.0: the node is still up.
-    """
+    """Time during which a node was up. ``end`` 0.0: the node is still up."""
 
     partition: str
     node: str
@@ -40,10 +37,7 @@ class NodeHours:
         self.spans = [Span(*row) for row in json.loads(job_table.store.note(_NOTE) or "[]")]
 
     def node_up(self, partition: str, node: str, price: float, since: float) -> None:
-        """Begin a span of a node.
-
-        ``since`` may be before the controller's start.
-        """
+        """Begin a span of a node. ``since`` may be before the controller's start."""
         if not any(span.node == node and not span.end for span in self.spans):
             self.spans.append(Span(partition, node, price, since))
             self._save()
@@ -62,10 +56,7 @@ class NodeHours:
         self._job_table.store.put_note(_NOTE, json.dumps([list(span.__dict__.values()) for span in self.spans]))
 
     def charge(self, job: Job) -> None:
-        """Write a job's cost so far into its record.
-
-        It is the job's share of its nodes' price since its start.
-        """
+        """Write a job's cost so far into its record. It is the job's share of its nodes' price since its start."""
         if not job.start_time or JobFlag.CONFIGURING in job.flags:
             return
         now = self._job_table.clock()
@@ -78,10 +69,7 @@ class NodeHours:
             self._on_cost(job)
 
     def last_price(self, partition: str) -> float:
-        """Price of a partition's latest node in dollars an hour.
-
-        0.0: unknown.
-        """
+        """Price of a partition's latest node in dollars an hour; 0.0: unknown."""
         return next((span.price for span in reversed(self.spans) if span.partition == partition and span.price), 0.0)
 
     def hourly(self, shares: Sequence[NodeShare], when: float, usual: float = 0.0) -> float:
@@ -102,10 +90,7 @@ class NodeHours:
         return next((span.price for span in spans), 0.0)
 
     def idle(self, charges: Sequence[Charge], start: float, end: float, now: float) -> Iterator[Charge]:
-        """Yield the cost of idle nodes by partition, between epoch seconds.
-
-        ``charges``: the costs of jobs.
-        """
+        """Yield the cost of idle nodes by partition, between epoch seconds. ``charges``: the costs of jobs."""
         for partition in dict.fromkeys(span.partition for span in self.spans):
             hours = dollars = 0.0
             for span in self.spans:

@@ -1,7 +1,4 @@
-"""Expected start and cost of jobs on warm nodes.
-
-For budgets, sbatch --test-only and slurmsky explain.
-"""
+"""Expected start and cost of jobs on warm nodes, for budgets, sbatch --test-only and slurmsky explain."""
 
 from __future__ import annotations
 
@@ -105,10 +102,7 @@ class NodeProspects:
         return f"Warm nodes {hostlist.compress(names)}: {what}{f'; ${hourly:.2f} an hour' if hourly else ''}"
 
     async def summary(self, partition: str) -> str:
-        """Describe a partition's warm nodes: number up, start time, price.
-
-        "" if there are no warm nodes.
-        """
+        """Describe a partition's warm nodes: number up, start time, price; "" if there are no warm nodes."""
         warm = self.warm_nodes.get(partition)
         if warm is None:
             return ""

@@ -310,7 +310,7 @@ class PowerSaving:
         return True
 
     def resume(self, name: str) -> bool:
-        """Treat a node that is powering down as off (RESUME). False for other nodes."""
+        """Treat a node that is powering down as off (RESUME); False for other nodes."""
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase != "leaving":
             return False

@@ -1,7 +1,4 @@
-"""Requests to power down or reboot a node once it is idle.
-
-The store keeps them over a restart of the controller.
-"""
+"""Requests to power down or reboot a node once it is idle. The store keeps them over a restart of the controller."""
 
 from __future__ import annotations
 
@@ -51,10 +48,7 @@ class PowerRequests:
         return name in self._of and self._of[name].flag == NodeFlag.REBOOT.name
 
     def add(self, name: str, flag: NodeFlag, drain: bool, down: bool = False) -> None:
-        """Record a request.
-
-        ``drain``: no job starts on the node before.
-        """
+        """Record a request. ``drain``: no job starts on the node before."""
         self.remove(name)
         drained = drain and not self._job_table.nodes[name].flags & NodeFlag.DRAIN
         self._of[name] = PowerRequest(str(flag.name), drained, down)

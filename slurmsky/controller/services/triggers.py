@@ -36,10 +36,7 @@ class TriggerRefused(Exception):
 
 @dataclass
 class Trigger:
-    """A trigger; it fires ``offset_s`` seconds after the event.
-
-    A negative offset is before the event.
-    """
+    """A trigger; it fires ``offset_s`` seconds after the event. A negative offset is before the event."""
 
     number: int
     resource: str  # "job" | "node" | "slurmctld" | "slurmdbd" | "database" | "other"

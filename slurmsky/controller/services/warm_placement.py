@@ -15,10 +15,7 @@ from ..rules.node_use import NodeUse
 
 
 class WarmPlacement:
-    """Places jobs on nodes that can connect to each other.
-
-    ``warm``: the warm nodes of each partition.
-    """
+    """Places jobs on nodes that can connect to each other. ``warm``: the warm nodes of each partition."""
 
     def __init__(self, job_table: JobTable, warm: Mapping[str, WarmNodes], engine: PoweredEngine) -> None:
         self.job_table = job_table

@@ -1,7 +1,4 @@
-"""Changes of accounts, QOS and users by sacctmgr.
-
-They override the site file.
-"""
+"""Changes of accounts, QOS and users by sacctmgr. They override the site file."""
 
 from __future__ import annotations
 

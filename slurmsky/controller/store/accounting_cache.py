@@ -58,10 +58,7 @@ class CachePage:
     def of(
         cls, runs: Sequence[tuple[int, int]], counts: Sequence[int], cells: Mapping[str, Sequence[Cell]]
     ) -> CachePage:
-        """Return the page with these cells.
-
-        ``counts``: the number of rows of each run.
-        """
+        """Return the page with these cells. ``counts``: the number of rows of each run."""
         return cls(runs, counts, {name: _packed(column) for name, column in cells.items()})
 
     @classmethod
@@ -113,10 +110,7 @@ class CachePage:
 
 
 def _packed(column: Sequence[Cell]) -> bytes:
-    """Pack cells behind a tag.
-
-    One cell for all, cells with separators, or JSON if a cell contains a separator.
-    """
+    """Pack cells behind a tag. One cell for all, cells with separators, or JSON if a cell contains a separator."""
     first = column[0] if column else None
     if all(cell == first for cell in column):
         return b"-" if first is None else b"=" + first.encode("utf-8", "surrogatepass")
@@ -142,10 +136,7 @@ def _unpacked(packed: bytes) -> Sequence[Cell] | SharedCell:
 
 
 class AccountingCache:
-    """Reads and writes cache pages in the store.
-
-    A page that cannot be written is dropped; no query fails for it.
-    """
+    """Reads and writes cache pages in the store. A page that cannot be written is dropped; no query fails for it."""
 
     def __init__(self, store: Store, cluster: object, room: int = MOST_BYTES) -> None:
         self._store = store
@@ -154,10 +145,7 @@ class AccountingCache:
         self._uncounted = _UNCOUNTED
 
     def words(self, *requested: object) -> bytes:
-        """Key of pages whose cells depend on these values.
-
-        It includes the cluster, the time zone and this program.
-        """
+        """Key of pages whose cells depend on these values. It includes the cluster, the time zone and this program."""
         return digest((requested, self._cluster, time.tzname, time.timezone, program()))
 
     def get(self, number: int, words: bytes) -> CachePage | None:
@@ -189,10 +177,7 @@ def digest(value: object) -> bytes:
 
 @cache
 def program() -> tuple[tuple[str, int, int], ...]:
-    """Files of this program, with sizes and times.
-
-    Another version may print the same jobs differently.
-    """
+    """Files of this program, with sizes and times. Another version may print the same jobs differently."""
     root = Path(__file__).resolve().parents[2]
     files: Iterable[Path] = (
         path
@@ -214,10 +199,7 @@ _PAUSE = 4
 
 
 class IdleTime:
-    """Runs background work in small pieces between commits.
-
-    The work takes at most a fifth of the time.
-    """
+    """Runs background work in small pieces between commits. The work takes at most a fifth of the time."""
 
     def __init__(self, store: Store, rest_s: float = _REST_S) -> None:
         self.work: Work | None = None

@@ -93,19 +93,13 @@ NOTHING = Where(("0",))
 
 
 def among(column: str, values: Iterable[object]) -> Where:
-    """Condition: a column has one of these values.
-
-    ANY without values.
-    """
+    """Condition: a column has one of these values. ANY without values."""
     found = tuple([_text(value) if isinstance(value, str) else value for value in values])
     return Where((f"{column} IN ({','.join('?' * len(found))})",), found) if found else ANY
 
 
 def shares_one(column: str, values: Iterable[str]) -> Where:
-    """Condition: a column's comma list shares an item with ``values``.
-
-    ANY without values.
-    """
+    """Condition: a column's comma list shares an item with ``values``. ANY without values."""
     wanted = ",".join(values)
     return Where((f"shares_one({column}, ?)",), (_text(wanted),)) if wanted else ANY
 
@@ -125,10 +119,7 @@ FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {"shares_one": _shares_one}
 
 
 def one_holds(texts: Iterable[str]) -> Where:
-    """Condition: at least one of these SQL conditions is met.
-
-    NOTHING without conditions.
-    """
+    """Condition: at least one of these SQL conditions is met. NOTHING without conditions."""
     return Where((f"({' OR '.join(texts) or '0'})",))
 
 
@@ -225,10 +216,7 @@ FROM sums GROUP BY account, user, qos, wckey, cpus ORDER BY min(job_id)
 
 
 def uses(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Use]:
-    """Resources used in a period, by owner and CPUs.
-
-    An owner is an account, user, QOS and wckey.
-    """
+    """Resources used in a period, by owner and CPUs. An owner is an account, user, QOS and wckey."""
     rows = _within(ask, _USES, start, end, now, where)
     return [Use._make([*map(_decoded_text, line[:4]), *line[4:]]) for line in rows]
 

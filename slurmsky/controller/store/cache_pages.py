@@ -1,7 +1,4 @@
-"""Table of cache pages: rendered sacct columns of ended jobs.
-
-Contents: ``accounting_cache.py``.
-"""
+"""Table of cache pages: rendered sacct columns of ended jobs. Contents: ``accounting_cache.py``."""
 
 from __future__ import annotations
 
@@ -33,10 +30,7 @@ class CachePages:
         self._editions: Counter[int] = Counter()
 
     def changed(self, job_ids: Iterable[int]) -> tuple[str, list[tuple[int]]]:
-        """Begin a new edition of these jobs' pages.
-
-        Return the statement and rows that delete the stored pages.
-        """
+        """Begin a new edition of these jobs' pages. Return the statement and rows that delete the stored pages."""
         numbers = {page_of(job_id) for job_id in job_ids}
         self._editions.update(numbers)
         return "DELETE FROM pages WHERE number=?", [(number,) for number in numbers]
@@ -61,10 +55,7 @@ class CachePages:
         return int(size)
 
     def trim(self, room: int, overhead: int) -> None:
-        """Delete the oldest pages beyond a total size in bytes.
-
-        Raises StoreError.
-        """
+        """Delete the oldest pages beyond a total size in bytes. Raises StoreError."""
         kept = ("SELECT rowid FROM (SELECT rowid, sum(length(packed)+?) OVER (ORDER BY rowid DESC) AS size FROM pages)"
                 " WHERE size>?")  # fmt: skip
         if self.size(overhead) > room:

@@ -1,7 +1,4 @@
-"""Moves unreadable records out of the tables.
-
-All other records stay usable.
-"""
+"""Moves unreadable records out of the tables. All other records stay usable."""
 
 from __future__ import annotations
 
@@ -101,10 +98,7 @@ class Damage:
 
 
 def _plain(text: str) -> str:
-    """Return the text; raise if its bytes are not UTF-8.
-
-    Raises ValueError or TypeError.
-    """
+    """Return the text; raise if its bytes are not UTF-8. Raises ValueError or TypeError."""
     if not text.isascii():
         text.encode()
     return text

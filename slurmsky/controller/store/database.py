@@ -28,10 +28,7 @@ _BATCH = 500
 
 
 class Run(NamedTuple):
-    """One run of a job, by its key.
-
-    ``finish`` is 0.0 until its end.
-    """
+    """One run of a job, by its key. ``finish`` is 0.0 until its end."""
 
     job_id: int
     restarts: int
@@ -72,10 +69,7 @@ class Store(DatabaseFile):
         superseded: Iterable[Job],
         counters: dict[str, int],
     ) -> None:
-        """Commit jobs and steps in one transaction.
-
-        ``superseded``: earlier runs of requeued jobs.
-        """
+        """Commit jobs and steps in one transaction. ``superseded``: earlier runs of requeued jobs."""
         jobs, steps, superseded = list(jobs), list(steps), list(superseded)
         self._keep_file()
         try:
@@ -260,10 +254,7 @@ class Store(DatabaseFile):
     def runs(
         self, since: float, until: float, duplicates: bool = False, where: accounting_index.Where = accounting_index.ANY
     ) -> list[Run]:
-        """Runs in a window that meet all conditions.
-
-        In sacct's order (``accounting_index.ORDER``).
-        """
+        """Runs in a window that meet all conditions, in sacct's order (``accounting_index.ORDER``)."""
         chosen = accounting_index.window(since, until, duplicates) & where
         rows = self._db.execute(
             f"SELECT job_id, restarts, finish, start FROM facts WHERE {chosen.text} ORDER BY {accounting_index.ORDER}",
@@ -280,10 +271,7 @@ class Store(DatabaseFile):
         yield from self._jobs(f"job_id BETWEEN ? AND ? AND (job_id, restarts) IN (VALUES {marks})", keys, with_steps)
 
     def add_series(self, jobs: Iterable[Job]) -> None:
-        """Add the usage series of these jobs' steps.
-
-        ``history`` omits them.
-        """
+        """Add the usage series of these jobs' steps. ``history`` omits them."""
         for job in jobs:
             for step_id, text in self._db.execute(
                 "SELECT step_id, series FROM series WHERE job_id=? AND restarts=?", (job.job_id, job.restarts)
@@ -299,10 +287,7 @@ class Store(DatabaseFile):
         yield from self._jobs("cost>0 AND (finish=0 OR finish>=?)", (since,))
 
     def charge(self, costs: Iterable[tuple[int, int, float]]) -> None:
-        """Commit (job id, restarts, dollars) of runs. Raises StoreError.
-
-        The runs may have left memory.
-        """
+        """Commit (job id, restarts, dollars) of runs. Raises StoreError. The runs may have left memory."""
         costs = list(costs)
         no_pages = self.pages.changed(job_id for job_id, _, _ in costs)
         self.commits += 1

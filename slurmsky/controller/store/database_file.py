@@ -19,10 +19,7 @@ from .id_reserve import IdReserve
 
 
 class StoreError(Exception):
-    """The database cannot be opened or written.
-
-    The text names the file and the cause.
-    """
+    """The database cannot be opened or written. The text names the file and the cause."""
 
 
 log = logging.getLogger("slurmsky.controller")
@@ -36,10 +33,7 @@ _FIRST_PRIORITY = 4294901760
 
 
 class DatabaseFile:
-    """Opens, migrates, repairs and commits the file.
-
-    It has counters and notes.
-    """
+    """Opens, migrates, repairs and commits the file. It has counters and notes."""
 
     def __init__(self, path: Path, ids: IdReserve | None = None) -> None:
         self.path = path
@@ -66,10 +60,7 @@ class DatabaseFile:
         self._continue_ids(fresh)
 
     def _recreate(self, problem: str) -> None:
-        """Replace a damaged database by a new one with all readable rows.
-
-        Raises StoreError.
-        """
+        """Replace a damaged database by a new one with all readable rows. Raises StoreError."""
         self._db.close()
         try:
             damaged = salvage.move_away(self.path)

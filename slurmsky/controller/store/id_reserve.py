@@ -15,10 +15,7 @@ _STEP = 1000
 
 
 class IdReserve:
-    """The file ``next_job_id`` next to the database.
-
-    ``bound``: the first id that was certainly never assigned.
-    """
+    """The file ``next_job_id`` next to the database. ``bound``: the first id that was certainly never assigned."""
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name("next_job_id")
@@ -32,10 +29,7 @@ class IdReserve:
             return 0
 
     def first(self, stored: int, known_bound: int) -> int:
-        """Return the next id for a database.
-
-        ``stored``: its next id; ``known_bound``: its last read bound.
-        """
+        """Return the next id for a database. ``stored``: its next id; ``known_bound``: its last read bound."""
         if self.bound <= known_bound:
             return stored
         return max(stored, self.bound)

@@ -36,10 +36,7 @@ def applied(store: Store, cluster: ClusterConfig) -> ClusterConfig:
 
 
 def with_partition(cluster: ClusterConfig, config: PartitionConfig) -> ClusterConfig:
-    """Return the cluster with a changed or added partition.
-
-    At most one partition is the default.
-    """
+    """Return the cluster with a changed or added partition. At most one partition is the default."""
     found = [replace(part, default=False) if config.default else part for part in cluster.partitions]
     place = next((at for at, part in enumerate(found) if part.name == config.name), None)
     if place is None:

@@ -13,10 +13,7 @@ from ...model.step_codec import step_to_dict as step_to_dict
 
 @dataclass
 class Managed:
-    """A SkyPilot managed job at the last read.
-
-    ``job_id`` 0: a job of slurmsky, whose job ids are in its name.
-    """
+    """A SkyPilot managed job at the last read. ``job_id`` 0: a job of slurmsky, whose job ids are in its name."""
 
     managed_job_id: int
     job_id: int = 0

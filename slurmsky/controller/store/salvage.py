@@ -28,18 +28,12 @@ _TABLES = {
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """True if an error means that the file's content is damaged.
-
-    A full disk or a lock is an OperationalError.
-    """
+    """True if an error means that the file's content is damaged. A full disk or a lock is an OperationalError."""
     return type(error) is sqlite3.DatabaseError
 
 
 def move_away(path: Path) -> Path:
-    """Rename a database and its write-ahead log; return the new path.
-
-    Raises OSError.
-    """
+    """Rename a database and its write-ahead log; return the new path. Raises OSError."""
     target = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)

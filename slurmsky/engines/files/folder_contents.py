@@ -1,7 +1,4 @@
-"""Walks, measures and archives submit folders.
-
-Private files and ignored paths are omitted.
-"""
+"""Walks, measures and archives submit folders. Private files and ignored paths are omitted."""
 
 from __future__ import annotations
 
@@ -26,10 +23,7 @@ def home_of(launch: Launch) -> Path:
 
 
 def fits(folder: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path) -> bool:
-    """True if a folder above the submit folder may be sent.
-
-    It must be small enough, not private, and not shared.
-    """
+    """True if a folder above the submit folder may be sent. It must be small enough, not private, and not shared."""
     guard = private.Private(private.homes(str(home)), [str(leave_out)])
     shared = folder.stat().st_mode & stat.S_ISVTX
     if (
@@ -113,10 +107,7 @@ def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -
 
 
 def _stat_of(path: Path, inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
-    """Metadata of a path in ``inside``; None: it is not sent.
-
-    Private files, sockets and pipes are not sent.
-    """
+    """Metadata of a path in ``inside``; None: it is not sent. Private files, sockets and pipes are not sent."""
     try:
         metadata = os.lstat(path)
     except OSError:

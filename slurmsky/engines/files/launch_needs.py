@@ -1,7 +1,4 @@
-"""Requirements of a job's script: folders, variables and links.
-
-Credentials are not sent.
-"""
+"""Requirements of a job's script: folders, variables and links. Credentials are not sent."""
 
 from __future__ import annotations
 
@@ -85,8 +82,5 @@ def _project(launch: Launch) -> Project:
 
 
 def links_of(launch: Launch) -> tuple[str, ...]:
-    """Paths by which the script names the submit folder.
-
-    Another machine had the folder there.
-    """
+    """Paths by which the script names the submit folder. Another machine had the folder there."""
     return needs_of(launch).links

@@ -33,10 +33,7 @@ class OutputRefused(Exception):
 
 @dataclass
 class Stream:
-    """An output file of the job.
-
-    ``base``: its local size before the job began, for a file that is appended to.
-    """
+    """An output file of the job. ``base``: its local size before the job began, for a file that is appended to."""
 
     path: str
     base: int = 0
@@ -55,10 +52,7 @@ class Incoming:
 
 
 class OutputSync:
-    """Writes the files of one job.
-
-    ``state``: the part of the job's record that is kept over a restart (JSON).
-    """
+    """Writes the files of one job. ``state``: the part of the job's record that is kept over a restart (JSON)."""
 
     def __init__(
         self,
@@ -93,10 +87,7 @@ class OutputSync:
     # --- output streams
 
     def open_stream(self, key: str, event: StreamOpened) -> None:
-        """Open the file of a new stream; ignore a known one.
-
-        A replay repeats streams.
-        """
+        """Open the file of a new stream; ignore a known one. A replay repeats streams."""
         if key in self.streams:
             return
         path = event.path
@@ -119,10 +110,7 @@ class OutputSync:
             os.close(descriptor)
 
     def _place(self, path: str) -> tuple[str, str]:
-        """Resolve a node's path to a folder and a name below it.
-
-        Name "": write nothing. Raises OutputRefused.
-        """
+        """Resolve a node's path to a folder and a name below it. Name "": write nothing. Raises OutputRefused."""
         target = self.outputs.get(path)
         if target is None:
             found = (matched(path, *pair) for pair in self.outputs.items() if "%N" in pair[0])

@@ -22,10 +22,7 @@ _NULL = os.makedev(1, 3)  # /dev/null
 
 
 def parts(path: str) -> tuple[str, ...]:
-    """Components of a relative path. Raises OSError.
-
-    For a path that is absolute, empty or above the folder.
-    """
+    """Components of a relative path. Raises OSError for one that is absolute, empty or above the folder."""
     found = PurePosixPath(path).parts
     if not found or path.startswith("/") or ".." in found or "\0" in path:
         raise OSError(errno.EXDEV, "leads out of its folder", path)
@@ -74,10 +71,7 @@ def _private(path: str) -> OSError:
 
 
 def open_to_write(root: str, path: str, umask: int, flags: int = 0, private: Private | None = None) -> int:
-    """Open the file ``path`` below ``root`` for writing.
-
-    A new file's mode follows from ``umask``. Raises OSError.
-    """
+    """Open the file ``path`` below ``root`` for writing. A new file's mode follows from ``umask``. Raises OSError."""
     wanted = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags
     with folder_of(root, path, private=private) as (folder, name):
         for _ in range(2):

@@ -71,10 +71,7 @@ class AgentLink(asyncio.Protocol):
 
     @property
     def outdated(self) -> bool:
-        """True for an agent of another version of slurmsky.
-
-        It accepts no launch of this version.
-        """
+        """True for an agent of another version of slurmsky. It accepts no launch of this version."""
         return self.greeted.done() and self._version != VERSION
 
     @property
@@ -83,10 +80,7 @@ class AgentLink(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, request: AgentRequest) -> None:
-        """Send one request.
-
-        Raises EngineError if the connection is closed.
-        """
+        """Send one request. Raises EngineError if the connection is closed."""
         if self._transport is None or self._transport.is_closing():
             raise EngineError(f"the agent of node {self.node} is gone")
         if not self._out:

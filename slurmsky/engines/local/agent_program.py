@@ -35,10 +35,7 @@ _copying = threading.Lock()  # agents of several nodes start at once
 
 
 def modules(cache: Path | None, home: Path) -> str:
-    """PYTHONPATH of an agent: the copy below ``home``.
-
-    The package itself if no copy can be created.
-    """
+    """PYTHONPATH of an agent: the copy below ``home``. The package itself if no copy can be created."""
     if cache is not None:
         with _copying:
             try:
@@ -52,10 +49,7 @@ def modules(cache: Path | None, home: Path) -> str:
 
 
 def current(cache: Path) -> Path:
-    """Return the folder of the copy below ``cache``, created if missing.
-
-    Raises OSError.
-    """
+    """Return the folder of the copy below ``cache``, created if missing. Raises OSError."""
     files = list(agent_files.entries())
     digest = _digest(files)
     target = cache / "agents" / digest
@@ -75,10 +69,7 @@ def current(cache: Path) -> Path:
 
 
 def linked(copy: Path, home: Path) -> Path:
-    """Return the folder below ``home`` with links to a copy.
-
-    The copy itself if links are impossible.
-    """
+    """Return the folder below ``home`` with links to a copy. The copy itself if links are impossible."""
     target = home / "agents" / copy.name
     try:
         if target.is_dir():
@@ -93,10 +84,7 @@ def linked(copy: Path, home: Path) -> Path:
 
 
 def _link(copy: str, folder: str) -> None:
-    """Create hard links. Raises OSError.
-
-    Compiled modules stay in the cache, because they can be recreated.
-    """
+    """Create hard links. Raises OSError. Compiled modules stay in the cache, because they can be recreated."""
     for place, folders, files in os.walk(copy):
         there = folder + place[len(copy) :]
         if "__pycache__" in folders:
@@ -109,10 +97,7 @@ def _link(copy: str, folder: str) -> None:
 
 
 def _make(target: Path, fill: Callable[[Path], object]) -> None:
-    """Create the folder atomically, and remove old copies next to it.
-
-    Raises OSError.
-    """
+    """Create the folder atomically, and remove old copies next to it. Raises OSError."""
     partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
     try:
         fill(partial)
@@ -125,10 +110,7 @@ def _make(target: Path, fill: Callable[[Path], object]) -> None:
 
 
 def _digest(files: list[tuple[str, Path]]) -> str:
-    """Return a name for these files, from their times and sizes.
-
-    By these Python detects changed modules, too.
-    """
+    """Return a name for these files, from their times and sizes, by which Python detects changed modules, too."""
     found = hashlib.sha256()
     for name, path in files:
         metadata = path.stat()
@@ -137,10 +119,7 @@ def _digest(files: list[tuple[str, Path]]) -> str:
 
 
 def _copy(files: list[tuple[str, Path]], folder: str) -> None:
-    """Copy the files with their times, and the compiled modules.
-
-    These are valid for the times.
-    """
+    """Copy the files with their times, and the compiled modules. These are valid for the times."""
     for name, path in files:
         target = Path(folder, name)
         if not target.parent.exists():
@@ -165,10 +144,7 @@ def _remove_old(folder: Path) -> None:
 
 
 def _in_use(copy: Path) -> bool:
-    """True if an agent runs from this copy. Raises OSError.
-
-    The agent holds a shared lock (``agent/__main__.py``).
-    """
+    """True if an agent runs from this copy. Raises OSError. The agent holds a shared lock (``agent/__main__.py``)."""
     descriptor = os.open(copy, os.O_RDONLY | os.O_DIRECTORY | paths.OPEN_FLAGS)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

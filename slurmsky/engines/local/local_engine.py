@@ -113,10 +113,7 @@ class LocalEngine(PlacedJobs):
             task.exception()  # all callers may have been cancelled
 
     async def _bring_up(self, node: str) -> AgentLink:
-        """Connect to the node's agent, or start one.
-
-        Raises NodeUnavailable after it has reported the node as down.
-        """
+        """Connect to the node's agent, or start one. Raises NodeUnavailable after it has reported the node as down."""
         try:
             link = await self._connect(node)
             if link.outdated:
@@ -240,10 +237,7 @@ class LocalEngine(PlacedJobs):
         background(self._relink(node))
 
     async def _relink(self, node: str) -> None:
-        """Start an agent that lists its node's jobs (``_listed``).
-
-        If no agent starts, the jobs have failed.
-        """
+        """Start an agent that lists its node's jobs (``_listed``). If no agent starts, the jobs have failed."""
         try:
             await self.link(node)
         except EngineError as error:

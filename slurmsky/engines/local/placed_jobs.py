@@ -75,10 +75,7 @@ class PlacedJobs(EngineDefaults):
         self._on_event(event)
 
     def _listed(self, node: str, here: set[tuple[int, int]]) -> None:
-        """Compare the agent's list of jobs with ours.
-
-        Jobs missing from it did not arrive.
-        """
+        """Compare the agent's list of jobs with ours. Jobs missing from it did not arrive."""
         link = self._links.get(node)
         for job_id, placed in list(self._placed.items()):
             key = (job_id, placed.run)
@@ -120,10 +117,7 @@ class PlacedJobs(EngineDefaults):
             link.send(DropFollowers())
 
     def _request(self, job_id: int, message: JobRequest) -> None:
-        """Send a message to a job's head agent, once it has the job.
-
-        Raises EngineError for a job without nodes.
-        """
+        """Send a message to a job's head agent, once it has the job. Raises EngineError for a job without nodes."""
         placed = self._placed.get(job_id)
         if placed is None:
             raise EngineError(f"job {job_id} has no agent")
@@ -169,10 +163,7 @@ class PlacedJobs(EngineDefaults):
         return False
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Acknowledge (job, run, number) to the sender of the events.
-
-        Ended jobs have no head agent.
-        """
+        """Acknowledge (job, run, number) to the sender of the events. Ended jobs have no head agent."""
         link = self._links.get(node)
         if link is not None and link.alive:
             link.send(Acknowledge(acks=tuple(acks)))

@@ -22,10 +22,7 @@ _ANSWERS: dict[type[Event], Callable[[Any], tuple[str, Any]]] = {
 
 
 class AgentRequests:
-    """Open requests, by node, kind and subject.
-
-    Equal requests share one answer.
-    """
+    """Open requests, by node, kind and subject. Equal requests share one answer."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str, str], asyncio.Future[Any]] = {}
@@ -39,10 +36,7 @@ class AgentRequests:
         return known
 
     async def ask(self, link: AgentLink, kind: str, about: str, message: AgentRequest) -> Any:
-        """Send a message and wait for its answer.
-
-        Raises ConnectionLost if the node does not answer.
-        """
+        """Send a message and wait for its answer. Raises ConnectionLost if the node does not answer."""
         answer = self.expect(link.node, kind, about)
         link.send(message)
         try:
@@ -51,10 +45,7 @@ class AgentRequests:
             raise ConnectionLost(f"node {link.node} does not answer") from None
 
     async def reaches(self, link: AgentLink, order: Order) -> bool:
-        """True if a node can connect to all nodes of another order.
-
-        Raises EngineError.
-        """
+        """True if a node can connect to all nodes of another order. Raises EngineError."""
         peers = {node: order.address(node) for node in order.nodes}
         answer = await self.ask(link, "reached", ",".join(sorted(peers)), ReachPeers(peers=peers))
         return set(answer) == set(peers)

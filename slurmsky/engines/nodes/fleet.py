@@ -1,7 +1,4 @@
-"""Power management of warm nodes, by orders.
-
-An order has the phases requested, up and leaving.
-"""
+"""Power management of warm nodes, by orders. An order has the phases requested, up and leaving."""
 
 from __future__ import annotations
 
@@ -97,10 +94,7 @@ class Fleet:
     # --- up
 
     async def up(self, nodes: Sequence[str], say: Callable[[str], None]) -> None:
-        """Wait until all these nodes are up. Raises EngineError.
-
-        One order powers up those that are off.
-        """
+        """Wait until all these nodes are up. Raises EngineError. One order powers up those that are off."""
         orders = [self.order(list(group)) for group in self._off(nodes)]
         orders += [self._of[node] for node in nodes if node in self._of]
         for order in {order.name: order for order in orders}.values():
@@ -205,19 +199,13 @@ class Fleet:
         self._begin_down(order, "")
 
     def forget(self, order: Order, why: str) -> None:
-        """Abandon an order whose nodes are lost or did not start.
-
-        Its remaining nodes are powered down.
-        """
+        """Abandon an order whose nodes are lost or did not start. Its remaining nodes are powered down."""
         order.phase = "leaving"
         order.save()
         self._begin_down(order, why)
 
     def release(self, order: Order) -> None:
-        """Treat an order's nodes as off while it is taken down.
-
-        Another order can power them up at once.
-        """
+        """Treat an order's nodes as off while it is taken down. Another order can power them up at once."""
         self._release(order, "off", "")
 
     def _begin_down(self, order: Order, why: str) -> None:
@@ -291,10 +279,7 @@ class Fleet:
         (self.folder / "history.json").write_text(json.dumps(data))
 
     def close(self) -> list[asyncio.Task[None]]:
-        """Close; return the cancelled tasks.
-
-        The nodes stay, and the next controller resumes the orders.
-        """
+        """Close; return the cancelled tasks. The nodes stay, and the next controller resumes the orders."""
         tasks = [*self._bring_ups.values(), *self._leaving]
         for task in tasks:
             task.cancel()

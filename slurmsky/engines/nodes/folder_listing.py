@@ -1,7 +1,4 @@
-"""Lists submit folders with file digests.
-
-Digests of unchanged files are kept on disk for later controllers.
-"""
+"""Lists submit folders with file digests. Digests of unchanged files are kept on disk for later controllers."""
 
 from __future__ import annotations
 
@@ -112,10 +109,7 @@ class FolderListing:
 
 
 def _row(path: str | Path, metadata: os.stat_result, known: list[Any] | None) -> list[Any] | None:
-    """Size, mtime, inode and digest of a file; None: unreadable.
-
-    The file was removed, or its owner may not read it.
-    """
+    """Size, mtime, inode and digest of a file; None: unreadable. The file was removed, or its owner may not read it."""
     key = [metadata.st_size, metadata.st_mtime_ns, metadata.st_ino]
     if known is not None and known[:3] == key and len(known) == 4:
         return known

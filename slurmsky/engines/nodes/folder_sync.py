@@ -57,10 +57,7 @@ _CLOSED = "the connection to the node was closed"
 
 @dataclass
 class OutputTail:
-    """An output file that grows on the node.
-
-    ``base``: its local size when the job began.
-    """
+    """An output file that grows on the node. ``base``: its local size when the job began."""
 
     path: str
     there: str
@@ -93,10 +90,7 @@ class OutputTail:
         self.start = start
 
     def create(self) -> int:
-        """Create or empty the local file; return its size. Raises OSError.
-
-        The node has not opened the file yet.
-        """
+        """Create or empty the local file; return its size. Raises OSError. The node has not opened the file yet."""
         os.close(self.open(0 if self.append else os.O_TRUNC))
         return os.stat(self.path).st_size if self.append else 0
 
@@ -196,10 +190,7 @@ class FolderSync:
         self._writer.write(wire.encode(kind, payload))
 
     async def _expect(self, kind: type[R]) -> R:
-        """Return the next report of this type.
-
-        Raises ConnectionLost, EngineError if the node reports a problem.
-        """
+        """Return the next report of this type. Raises ConnectionLost, EngineError if the node reports a problem."""
         while not isinstance(report := await self._reports.get(), kind):
             if isinstance(report, TransferClosed):
                 self._reports.put_nowait(report)  # for the next caller that waits for the lock
@@ -269,10 +260,7 @@ class FolderSync:
         return number
 
     async def finish(self, number: int) -> None:
-        """Wait until all output of a file has arrived.
-
-        Raises ConnectionLost if a part is missing.
-        """
+        """Wait until all output of a file has arrived. Raises ConnectionLost if a part is missing."""
         tail = self._tails.get(number)
         if tail is not None:
             self._send(FinishTail(id=number))

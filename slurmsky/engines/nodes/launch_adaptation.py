@@ -1,7 +1,4 @@
-"""Adapts a launch to a warm node: script, folder, environment.
-
-Pure, except for reading the script.
-"""
+"""Adapts a launch to a warm node: script, folder, environment. Pure, except for reading the script."""
 
 from __future__ import annotations
 
@@ -21,10 +18,7 @@ _SCRIPTS_KEPT = 256
 
 
 class Scripts:
-    """Cache of spooled scripts by path: digest and bytes.
-
-    A script is read once, because it may delete itself later.
-    """
+    """Cache of spooled scripts by path: digest and bytes. A script is read once, because it may delete itself later."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, bytes]] = {}
@@ -41,10 +35,7 @@ class Scripts:
 
 
 class Environments:
-    """Environments of jobs, adapted to a node.
-
-    Elements of an array share one.
-    """
+    """Environments of jobs, adapted to a node. Elements of an array share one."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bool, tuple[str, ...], int], tuple[dict[str, str], dict[str, str]]] = {}

@@ -1,7 +1,4 @@
-"""Groups of nodes with network connections to each other.
-
-Only nodes of one group may share a job.
-"""
+"""Groups of nodes with network connections to each other. Only nodes of one group may share a job."""
 
 from __future__ import annotations
 
@@ -45,10 +42,7 @@ class Neighbourhoods:
         self._numbers = {name: number for name, number in self._numbers.items() if name in self._fleet.orders}
 
     async def connect_peers(self, order: Order) -> None:
-        """Probe connections between an order and the partition's other nodes.
-
-        In both directions.
-        """
+        """Probe connections between an order and the partition's other nodes, in both directions."""
         for other in list(self._fleet.orders.values()):
             number = self._numbers.get(other.name)
             same = other is order or other.partition != order.partition or number == self._numbers.get(order.name)

@@ -1,7 +1,4 @@
-"""Connections to the agents of warm nodes.
-
-Mutual TLS, direct or through the provider's tunnel.
-"""
+"""Connections to the agents of warm nodes: mutual TLS, direct or through the provider's tunnel."""
 
 from __future__ import annotations
 
@@ -24,10 +21,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ConnectionLost(EngineError):
-    """A connection to a node broke.
-
-    The node may be well, and the next connection may succeed.
-    """
+    """A connection to a node broke. The node may be well, and the next connection may succeed."""
 
 
 class AgentUnreachable(ConnectionLost):
@@ -35,10 +29,7 @@ class AgentUnreachable(ConnectionLost):
 
 
 class NodeConnections:
-    """Opens connections; remembers the method for each order.
-
-    ``how``: auto, direct or ssh.
-    """
+    """Opens connections; remembers the method for each order. ``how``: auto, direct or ssh."""
 
     def __init__(self, provider: Provider, how: str) -> None:
         self._provider = provider
@@ -60,10 +51,7 @@ class NodeConnections:
         await self._open(order, node, straight, through)
 
     async def streams(self, order: Order, node: str, role: str = "") -> Streams:
-        """Open a connection as streams. Raises AgentUnreachable.
-
-        Sends a hello with ``role`` unless that is "".
-        """
+        """Open a connection as streams. Raises AgentUnreachable. Sends a hello with ``role`` unless that is ""."""
 
         async def straight(host: str, port: int, context: ssl.SSLContext) -> Streams:
             return await asyncio.open_connection(host, port, ssl=context, server_hostname=host)

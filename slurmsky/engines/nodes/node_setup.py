@@ -1,7 +1,4 @@
-"""Prepares warm nodes for a launch.
-
-Script, submit folder, names of the nodes, environment.
-"""
+"""Prepares warm nodes for a launch. Script, submit folder, names of the nodes, environment."""
 
 from __future__ import annotations
 
@@ -57,10 +54,7 @@ class NodeSetup:
             del self._same[key]
 
     async def prepared(self, launch: Launch, links: Sequence[AgentLink]) -> Launch:
-        """Adapt the launch to its first node, and send files to all nodes.
-
-        Raises EngineError, OSError.
-        """
+        """Adapt the launch to its first node, and send files to all nodes. Raises EngineError, OSError."""
         link = links[0]
         detected = self.detected[link.node]
         same = True

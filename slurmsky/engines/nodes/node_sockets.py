@@ -1,7 +1,4 @@
-"""Relays commands to and from warm nodes.
-
-By a socket and a parked connection per node.
-"""
+"""Relays commands to and from warm nodes, by a socket and a parked connection per node."""
 
 from __future__ import annotations
 
@@ -70,10 +67,7 @@ class NodeSockets:
         self._parked[node] = background(keep_parked(to_relay, self._controller, back))
 
     def drop(self, node: str) -> None:
-        """Close sockets and connections of a lost node.
-
-        Or of one that powers down.
-        """
+        """Close sockets and connections of a node that is lost or powers down."""
         parked = self._parked.pop(node, None)
         if parked is not None:
             parked.cancel()

@@ -1,7 +1,4 @@
-"""Engine of warm nodes, on agents that a provider starts.
-
-It places jobs as the local engine does.
-"""
+"""Engine of warm nodes, on agents that a provider starts. It places jobs as the local engine does."""
 
 from __future__ import annotations
 
@@ -69,10 +66,7 @@ class NodesEngine(WarmAgents):
         self._job_arrived(launch.job_id, placed)
 
     async def _prepared(self, launch: Launch, placed: PlacedJob) -> tuple[Launch, list[AgentLink]]:
-        """Adapt a launch to nodes that are up. Raises EngineError.
-
-        If a connection breaks, retry over the next one.
-        """
+        """Adapt a launch to nodes that are up. Raises EngineError. If a connection breaks, retry over the next one."""
         problem: Exception = EngineError("its connections broke repeatedly")
         for pause in (*RETRY_S, 0.0):
             links = [await self._linked(node) for node in placed.nodes]
@@ -154,10 +148,7 @@ class NodesEngine(WarmAgents):
         return f"node {placed.nodes[0]} {'powers up' if job_id in self._not_sent else 'does not answer now'}"
 
     def lingers(self) -> bool:
-        """True if nodes are up or ordered.
-
-        The controller keeps running to power them down.
-        """
+        """True if nodes are up or ordered. The controller keeps running to power them down."""
         return bool(self.fleet.orders) or any(one.keep_up or one.cluster for one in self.fleet.warm_nodes.values())
 
     async def close(self) -> None:

@@ -12,17 +12,11 @@ Say = Callable[[str], None]
 
 
 class TemporarilyUnavailable(EngineError):
-    """The provider does not answer now.
-
-    The same request may succeed later.
-    """
+    """The provider does not answer now. The same request may succeed later."""
 
 
 class BringUpFailed(EngineError):
-    """The nodes cannot be allocated.
-
-    The text gives the reason in one line.
-    """
+    """The nodes cannot be allocated. The text gives the reason in one line."""
 
 
 class Tunnel(Protocol):
@@ -36,10 +30,7 @@ class Tunnel(Protocol):
 
 
 class Provider(Protocol):
-    """Starts agents on nodes.
-
-    It is SkyPilot, or processes in tests.
-    """
+    """Starts agents on nodes. It is SkyPilot, or processes in tests."""
 
     async def up(self, order: Order, say: Say) -> None:
         """Start the order's nodes, and set ``info`` with agents' addresses.
@@ -50,16 +41,10 @@ class Provider(Protocol):
         """
 
     async def price(self, partition: str) -> float:
-        """Return the price of a node in dollars an hour; 0.0: unknown.
-
-        Raises EngineError.
-        """
+        """Return the price of a node in dollars an hour; 0.0: unknown. Raises EngineError."""
 
     async def alive(self, order: Order) -> bool:
-        """True if the nodes still exist.
-
-        Raises TemporarilyUnavailable if the state is unknown.
-        """
+        """True if the nodes still exist. Raises TemporarilyUnavailable if the state is unknown."""
 
     async def down(self, order: Order) -> None:
         """Take the nodes down, if any. Raises TemporarilyUnavailable."""

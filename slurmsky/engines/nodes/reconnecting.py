@@ -48,10 +48,7 @@ class Reconnecting:
             self._tasks[node] = background(self._run(node))
 
     def drop(self, node: str) -> None:
-        """Stop reconnecting to a lost node.
-
-        Or to one that powers down.
-        """
+        """Stop reconnecting to a node that is lost or powers down."""
         task = self._tasks.pop(node, None)
         if task is not None:
             task.cancel()

@@ -119,18 +119,12 @@ class RemoteFiles:
         return places
 
     def _written(self) -> set[str]:
-        """Output files of running jobs.
-
-        They grow on a node, so the local copy must not replace them.
-        """
+        """Output files of running jobs. They grow on a node, so the local copy must not replace them."""
         batch = {tail.path for job in self._jobs.values() for tail in job.tails}
         return batch | {path for job in self._jobs.values() for _, path in job.steps}
 
     async def follow(self, launch: Launch, there: Launch) -> None:
-        """Tail the job's output on its first node. Raises EngineError.
-
-        Called before the job is sent.
-        """
+        """Tail the job's output on its first node. Raises EngineError. Called before the job is sent."""
         job = self._jobs[launch.job_id, launch.restart_count]
         job.tails, job.followed = list(outputs(launch, there)), None  # a restored connection followed none of them
         try:
@@ -140,10 +134,7 @@ class RemoteFiles:
         self._save(job)
 
     async def _follow(self, job: RemoteJob) -> FolderSync:
-        """Tail a job's output over the current connection, and return it.
-
-        Raises EngineError, OSError.
-        """
+        """Tail a job's output over the current connection, and return it. Raises EngineError, OSError."""
         async with job.follow_lock:  # the job's end and a restored connection may call this at the same time
             sync = await self._sync(job.nodes[0])
             if job.followed is not sync:
@@ -186,10 +177,7 @@ class RemoteFiles:
             log.info("job %d: %s: %s", job.job_id, path, error)
 
     async def _finish_steps(self, job: RemoteJob) -> None:
-        """Stop tailing the steps' files.
-
-        They are received like all files: the job may have replaced them.
-        """
+        """Stop tailing the steps' files. They are received like all files: the job may have replaced them."""
         for sync, number in job.steps.values():
             if sync.alive:
                 await sync.finish(number)
@@ -286,10 +274,7 @@ class RemoteFiles:
             self._jobs[job_id, run] = job
 
     def drop(self, node: str) -> None:
-        """Close the connection to a lost node.
-
-        Or to one that powers down.
-        """
+        """Close the connection to a node that is lost or powers down."""
         sync = self._syncs.pop(node, None)
         if sync is not None:
             sync.close()

@@ -107,19 +107,13 @@ class WarmAgents(LocalEngine):
         self._on_event(Power(node=node, state=state))
 
     def _end_agent(self, node: str) -> None:
-        """Make the agent of a remaining node exit.
-
-        The next order then starts another agent.
-        """
+        """Make the agent of a remaining node exit. The next order then starts another agent."""
         link = self._links.get(node)
         if link is not None and link.alive:
             link.send(Exit())
 
     def _drop(self, node: str) -> None:
-        """Close the connection to a lost node.
-
-        Or to one that powers down.
-        """
+        """Close the connection to a node that is lost or powers down."""
         self._reconnecting.drop(node)
         self._sockets.drop(node)
         link = self._links.pop(node, None)
@@ -187,10 +181,7 @@ class WarmAgents(LocalEngine):
                 self._request(job_id, NodeLost(job_id=job_id, node=node))
 
     async def _bring_up(self, node: str) -> AgentLink:
-        """Connect to the node's agent.
-
-        Raises EngineError if it does not answer now.
-        """
+        """Connect to the node's agent. Raises EngineError if it does not answer now."""
         loop = asyncio.get_running_loop()
         try:
             link = await self._connect(node)
@@ -213,10 +204,7 @@ class WarmAgents(LocalEngine):
         return link
 
     async def _linked(self, node: str) -> AgentLink:
-        """Wait for the connection to a node's agent.
-
-        Raises EngineError once the node is lost.
-        """
+        """Wait for the connection to a node's agent. Raises EngineError once the node is lost."""
         while True:
             try:
                 return await self.link(node)
@@ -255,10 +243,7 @@ class WarmAgents(LocalEngine):
         return await self._streams(node, "")
 
     async def _ping(self) -> None:
-        """Detect agents that stop answering.
-
-        A machine that is switched off closes no connection.
-        """
+        """Detect agents that stop answering. A machine that is switched off closes no connection."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PING_S)
@@ -311,10 +296,7 @@ class WarmAgents(LocalEngine):
                 self._request(job_id, NodeEnds(job_id=job_id, left_s=left))
 
     def _lost(self, node: str) -> None:
-        """Reconnect to an agent after its connection broke.
-
-        The agent and its jobs may be well.
-        """
+        """Reconnect to an agent after its connection broke. The agent and its jobs may be well."""
         known = self._links.get(node)
         if self._closing or (known is not None and known.alive):
             return  # this was an earlier connection

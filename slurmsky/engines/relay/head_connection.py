@@ -55,10 +55,7 @@ async def open_line(address: str, certificates: Path, hello: dict[str, Any]) -> 
 
 
 def hang_up(line: Line) -> None:
-    """Abort an idle connection at once.
-
-    TLS's closing handshake may last longer than the event loop.
-    """
+    """Abort an idle connection at once. TLS's closing handshake may last longer than the event loop."""
     line[1].transport.abort()
 
 
@@ -77,10 +74,7 @@ async def exchange(line: Line, message: dict[str, Any]) -> dict[str, Any]:
 
 
 async def send(open_one: OpenLine, request: AgentRequest) -> None:
-    """Send one request and wait for its acknowledgement.
-
-    Raises HeadUnreachable.
-    """
+    """Send one request and wait for its acknowledgement. Raises HeadUnreachable."""
     line = await open_one({"role": "controller"})
     try:
         await exchange(line, request.encode())

@@ -117,10 +117,7 @@ class ProxySocket:
             writer.close()
 
     def _without_credentials(self, request: wire.CommandRequest) -> wire.CommandRequest:
-        """Remove this machine's credentials from a request.
-
-        Except those that --export or the site file names.
-        """
+        """Remove this machine's credentials from a request. Except those that --export or the site file names."""
         spec = JobSpec(export=export_of(request.args) or request.env.get("SLURM_EXPORT_ENV"))
         names = set(credentials.left_out(request.env, spec, self._allowed))
         kept = {name: value for name, value in request.env.items() if name not in names}

@@ -51,10 +51,7 @@ async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | No
 
 
 def _on_served(line: Line, task: asyncio.Task[None]) -> None:
-    """Abort the connection of a cancelled session.
-
-    It may be cancelled before its first step.
-    """
+    """Abort the connection of a cancelled session. It may be cancelled before its first step."""
     if task.cancelled():
         hang_up(line)
 
@@ -79,10 +76,7 @@ async def _serve(first: bytes, reader: asyncio.StreamReader, writer: asyncio.Str
 
 
 async def join(one: Line, other: Line) -> None:
-    """Copy bytes in both directions until either side closes.
-
-    Then close both.
-    """
+    """Copy bytes in both directions until either side closes; then close both."""
     pumps = [background(_pump(one[0], other[1])), background(_pump(other[0], one[1]))]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

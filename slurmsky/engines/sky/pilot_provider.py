@@ -52,10 +52,7 @@ DESCRIBE_S = 2.0
 
 
 def task_fields(warm: WarmNodes, order: Order, site: Site) -> dict[str, Any]:
-    """Return an order's task without its shipment.
-
-    Resources of the node type, at the partition's infras.
-    """
+    """Return an order's task without its shipment. Resources of the node type, at the partition's infras."""
     size = {"num_nodes": len(order.nodes)} if len(order.nodes) > 1 else {}
     if warm.cluster:  # an existing cluster: a task without resources runs on its nodes
         return {"name": f"slurmsky-{order.partition}-{order.folder.name[-6:]}", **size}  # unique on the cluster
@@ -102,10 +99,7 @@ class Pilots:
     # --- shipment
 
     def prepare(self, order: Order) -> None:
-        """Write the order's folder: certificates, settings and task.
-
-        Raises EngineError, OSError.
-        """
+        """Write the order's folder: certificates, settings and task. Raises EngineError, OSError."""
         warm = dict(self._site.warm_nodes)[order.partition]
         if self._program is None or not self._program.exists():
             self._program = node_program.build(self._folder / "programs")
@@ -234,10 +228,7 @@ class Pilots:
         return job_id
 
     async def _newest_job(self, order: Order) -> int:
-        """Return the id of the cluster's newest job, or 0.
-
-        On an existing cluster that of the order.
-        """
+        """Return the id of the cluster's newest job, on an existing cluster that of the order; 0: none."""
         jobs = await self._client.call("/queue", {"cluster_name": order.name, "skip_finished": False})
         if order.existing:
             name = task_fields(dict(self._site.warm_nodes)[order.partition], order, self._site)["name"]
@@ -245,10 +236,7 @@ class Pilots:
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
     async def _listen(self, order: Order, job_id: int) -> None:
-        """Read the job's log until every node has reported its address.
-
-        Raises SkyError, BringUpFailed.
-        """
+        """Read the job's log until every node has reported its address. Raises SkyError, BringUpFailed."""
         rest = b""
         logs = self._client.cluster_logs(order.name, job_id, follow=True)
         try:
@@ -275,10 +263,7 @@ class Pilots:
         raise Interrupted(f"the log of cluster {order.name} was cut off")
 
     async def _price(self, order: Order) -> None:
-        """Record a node's price if SkyPilot knows it.
-
-        Concurrently with the launch, which takes longer.
-        """
+        """Record a node's price if SkyPilot knows it. Runs during the launch, which takes longer."""
         try:
             order.price = await self.price(order.partition, len(order.nodes))
         except SkyError as error:

@@ -20,10 +20,7 @@ from .pilot_provider import task_fields
 
 
 class SkyService:
-    """The server of the user's SkyPilot commands.
-
-    Nothing is sent before the first request.
-    """
+    """The server of the user's SkyPilot commands. Nothing is sent before the first request."""
 
     def __init__(self, environment: Mapping[str, str], site: Site, user: str) -> None:
         self._client = api_server.connect(environment, site, user)
@@ -64,10 +61,7 @@ class SkyService:
         return ""
 
     def pack(self, launch: Launch, name: str, folder: Path, site: Site) -> Packed:
-        """Write a job's shipment below ``folder``.
-
-        Later shipments use the same program.
-        """
+        """Write a job's shipment below ``folder``. Later shipments use the same program."""
         shipped_folder, stays = folder_above(launch, site.sky.upload_mib << 20, folder.parent.parent)
         withheld = "; ".join(filter(None, (leave_credentials([launch], site), stays)))
         sky = site.sky

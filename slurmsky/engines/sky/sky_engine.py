@@ -135,10 +135,7 @@ class SkyEngine(SkyRuns):
             self._spawn(self._run_job(watch))
 
     def _begin_watches(self, runs: Sequence[tuple[Path, Sequence[Launch]]]) -> list[JobWatch]:
-        """Create the watches of new runs.
-
-        A file for each member names its run's folder.
-        """
+        """Create the watches of new runs. A file for each member names its run's folder."""
         watches = []
         for folder, members in runs:
             watches.append(JobWatch.load(folder, self._report))
@@ -149,10 +146,7 @@ class SkyEngine(SkyRuns):
         return watches
 
     def _pointer(self, job_id: int, restart: int) -> Path:
-        """Return the file with the folder of a job's run.
-
-        Or of the run of the job's pack.
-        """
+        """Return the file with the folder of a run of the job or its pack."""
         return self.folder / str(job_id) / f"where{restart}"
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
@@ -196,20 +190,14 @@ class SkyEngine(SkyRuns):
             return True
 
     def packs(self, spec: JobSpec, partition: str) -> bool:
-        """True if elements share nodes.
-
-        They then start together, and the nodes run them sequentially, %N at a time.
-        """
+        """True if elements share nodes. They then start together, and the nodes run them sequentially, %N at a time."""
         try:
             return array_packs.packs(spec, plan(spec, self.site, partition))
         except Refused:
             return False
 
     def acks(self, node: str, acks: list[tuple[int, int, int]]) -> None:
-        """Acknowledge events up to these numbers.
-
-        The controller has committed them.
-        """
+        """Acknowledge events up to these numbers. The controller has committed them."""
         for job_id, run, seq in acks:
             watch = self._watches.get(job_id)
             if watch is not None and watch.record.restart == run:
@@ -230,10 +218,7 @@ class SkyEngine(SkyRuns):
             self._watch_ended(await asyncio.to_thread(JobWatch.load, folder, self._report))
 
     def _stored_watches(self, jobs: Iterable[Job]) -> list[tuple[Job, JobWatch | None]]:
-        """Return the watch of each job's latest run.
-
-        One for all members of a pack; None: the run was not launched.
-        """
+        """Return the watch of each job's latest run. One for all members of a pack; None: the run was not launched."""
         watches: dict[str, JobWatch] = {}
         found: list[tuple[Job, JobWatch | None]] = []
         for job in jobs:
@@ -245,10 +230,7 @@ class SkyEngine(SkyRuns):
         return found
 
     def _repeat_end(self, member: Member) -> None:
-        """Report a member's end again.
-
-        The controller may have died before it committed the first report.
-        """
+        """Report a member's end again. The controller may have died before it committed the first report."""
         if member.end:
             self._on_event(Event.decode(member.end))
         else:
@@ -341,10 +323,7 @@ class SkyEngine(SkyRuns):
         return bool(self._ended)
 
     def nodes(self) -> list[Node]:
-        """Return no nodes: they exist only with their jobs.
-
-        The event ``started`` reports their names.
-        """
+        """Return no nodes: they exist only with their jobs. The event ``started`` reports their names."""
         return []
 
     def ready_in(self, nodes: Iterable[str]) -> float:

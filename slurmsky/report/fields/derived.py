@@ -46,10 +46,7 @@ def job_id_text(job: Job, bitstr_len: Optional[int] = None) -> str:
 
 
 def step_order(step_id: str) -> int:
-    """Slurm's sort number of a step.
-
-    Named steps follow the numbered ones (slurm.h SLURM_BATCH_SCRIPT...).
-    """
+    """Slurm's sort number of a step. Named steps follow the numbered ones (slurm.h SLURM_BATCH_SCRIPT...)."""
     return _NAMED_STEPS.get(step_id) or int(step_id)
 
 
@@ -67,7 +64,7 @@ def cause(job: Job) -> str:
 
 
 def began(job: Job) -> bool:
-    """Whether the script or a step of an ended job ran."""
+    """Return whether the script or a step of an ended job ran."""
     return not (cause(job) and job.blocked_reason == "JobLaunchFailure")
 
 
@@ -160,10 +157,7 @@ def min_cpus_per_node(spec: JobSpec) -> int:
 
 
 def min_memory(spec: JobSpec) -> tuple[str, int]:
-    """Type ("Node" or "CPU") and MiB of the memory request.
-
-    0 MiB: not given, or given per GPU.
-    """
+    """Type ("Node" or "CPU") and MiB of the memory request. 0 MiB: not given, or given per GPU."""
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0

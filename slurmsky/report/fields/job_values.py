@@ -1,7 +1,4 @@
-"""Registry of a job's values for squeue, sacct, JSON and scontrol.
-
-The rows are in ``data/job_fields.csv``.
-"""
+"""Registry of a job's values for squeue, sacct, JSON and scontrol. The rows are in ``data/job_fields.csv``."""
 
 from __future__ import annotations
 
@@ -37,10 +34,7 @@ def row_reader(
 
 
 def _allocation(job: Job) -> list[str]:
-    """JOB_GRES, and one line per run of similar nodes.
-
-    Similar nodes have equal CPUs, memory and devices.
-    """
+    """JOB_GRES, and one line per run of similar nodes. Similar nodes have equal CPUs, memory and devices."""
     if not job.shares:
         return []
     lines = ["JOB_GRES=" + tres_texts.total_gres(job.shares)]

@@ -91,10 +91,7 @@ def state_words(node: Node) -> tuple[str, str]:
 
 
 def matches(node: Node, word: str) -> bool:
-    """Whether a word of --states selects the node's state.
-
-    Raises KeyError for an unknown word.
-    """
+    """Return whether a word of --states selects the node's state. Raises KeyError for an unknown word."""
     flags = node.flags
     state = node_state_requested(word)
     if state == "DRAIN":

@@ -1,7 +1,4 @@
-"""Registry of a node's values for sinfo, JSON and scontrol.
-
-The rows are in ``data/node_fields.csv``.
-"""
+"""Registry of a node's values for sinfo, JSON and scontrol. The rows are in ``data/node_fields.csv``."""
 
 from __future__ import annotations
 

@@ -22,10 +22,7 @@ from .value_registry import FieldRow
 
 
 class SacctRow(NamedTuple):
-    """Row of sacct: a job or a step.
-
-    ``task_id`` is an element of an array's pending rest (--array).
-    """
+    """Row of sacct: a job or a step. ``task_id`` is an element of an array's pending rest (--array)."""
 
     job: Job
     step: Optional[Step] = None
@@ -56,10 +53,7 @@ def job_id(record: SacctRow) -> str:
 
 
 def started(job: Job) -> bool:
-    """Whether the job ever had nodes.
-
-    A planned start does not count.
-    """
+    """Return whether the job ever had nodes. A planned start does not count."""
     return bool(job.shares) and job.state is not JobState.PENDING
 
 

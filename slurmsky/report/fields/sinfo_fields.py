@@ -26,10 +26,7 @@ from .node_values import NODE_VALUES
 
 @dataclass
 class NodeRow:
-    """Line of sinfo: a partition and similar nodes.
-
-    The nodes have equal values in the shown fields.
-    """
+    """Line of sinfo: a partition and similar nodes. The nodes have equal values in the shown fields."""
 
     partition: PartitionConfig
     index: int  # position of the partition in the configuration
@@ -98,10 +95,7 @@ _COMBINED = {"cpusstate": ("cpus",), "socketcorethread": ("sockets", "cores", "t
 def split_keys(
     names: Iterable[str], exact: bool, context: ReportContext
 ) -> tuple[list[NodeKey], list[PartitionKey], bool]:
-    """Values of nodes and partitions that split a format's lines.
-
-    The flag is true if the format names partitions.
-    """
+    """Values of nodes and partitions that split a format's lines. The flag is true if the format names partitions."""
     shown = {name.lower() if len(name) > 1 else _by_letter().get(name, "") for name in names}
     shown.update(*(_COMBINED[name] for name in shown & _COMBINED.keys()))
     rows = [row for row in table("node_fields") if row["split"] == "always" or (exact and row["split"])]
@@ -150,10 +144,7 @@ def _starred(width: int) -> Value:
 
 
 def _range(value: Callable[[Node], float], form: Callable[[float], str], between: str = "") -> Value:
-    """Minimum and maximum of a value: ``8``, ``8+``.
-
-    With ``between``: ``0.36-0.40``.
-    """
+    """Minimum and maximum of a value: ``8``, ``8+``, or with ``between`` ``0.36-0.40``."""
 
     def text(row: NodeRow) -> str:
         values = [value(node) for node in row.nodes] or [0]

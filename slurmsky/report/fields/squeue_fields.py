@@ -115,10 +115,7 @@ def _rows(record: str) -> dict[str, dict[str, str]]:
 
 
 class _Fields(Mapping[str, Field[Row]]):
-    """Fields of one kind of record, created on demand.
-
-    Most formats name few fields.
-    """
+    """Fields of one kind of record, created on demand. Most formats name few fields."""
 
     def __init__(
         self,

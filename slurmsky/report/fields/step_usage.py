@@ -28,10 +28,7 @@ def shown_usage(step: Step) -> Any:
 
 
 class _Sizes(dict[float, str]):
-    """Cache of byte counts as text.
-
-    One maximum appears in four columns and often in many rows.
-    """
+    """Cache of byte counts as text. One maximum appears in four columns and often in many rows."""
 
     def __init__(self, scale: Scale) -> None:
         super().__init__()
@@ -43,10 +40,7 @@ class _Sizes(dict[float, str]):
 
 
 class _Forms:
-    """Texts of usage in one scale.
-
-    Texts of TRES are sorted by the names of their parts.
-    """
+    """Texts of usage in one scale. Texts of TRES are sorted by the names of their parts."""
 
     def __init__(self, scale: Scale, sacct: bool) -> None:
         self._scale = scale
@@ -89,10 +83,7 @@ def _nodes_of_max(cpu: str, read: str, rss: str, pages: str, vmem: str) -> str:
 
 
 def _text(reads: str, form: Callable[..., str], unmeasured: Optional[str] = None, kind: str = TEXT) -> PrintField[Any]:
-    """Field computed by ``form`` from attributes of ``usage``.
-
-    ``reads`` names the attributes.
-    """
+    """Field computed by ``form`` from attributes of ``usage``. ``reads`` names the attributes."""
     names = tuple(reads.split())
     read, several = attrgetter(*names), len(names) > 1
 

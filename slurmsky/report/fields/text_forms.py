@@ -24,10 +24,7 @@ Form = Callable[[Any], str]
 
 
 def text_forms(context: ReportContext) -> dict[str, Form]:
-    """Text forms by name.
-
-    A form prints "" for a value that scontrol omits. The form "raw" is the text itself.
-    """
+    """Text forms by name. A form prints "" for a value that scontrol omits. The form "raw" is the text itself."""
     clock, scale = context.clock, context.scale
     return {
         **_FORMS,

@@ -26,10 +26,7 @@ def tres(parts: Iterable[tuple[str, str]]) -> str:
 
 
 def requested(job: Job, context: ReportContext) -> list[tuple[str, str]]:
-    """ReqTRES in the order of TRES ids.
-
-    The order is cpu, mem, node, billing.
-    """
+    """ReqTRES in the order of TRES ids. The order is cpu, mem, node, billing."""
     spec = job.spec
     nodes = min_nodes_requested(spec)
     cpus = job.num_cpus if job.state is JobState.PENDING else requested_cpus(job)
@@ -77,10 +74,7 @@ def gpu_count(job: Job) -> int:
 
 
 def gres_number(item: str) -> int:
-    """Count at the end of ``gpu:h100:2``, ``h100:2`` or ``2``.
-
-    The default is 1.
-    """
+    """Count at the end of ``gpu:h100:2``, ``h100:2`` or ``2``. The default is 1."""
     last = item.rpartition(":")[2]
     return int(last) if last.isdecimal() else 1
 
@@ -92,10 +86,7 @@ def requested_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
 
 
 def allocated(job: Job, context: ReportContext) -> list[tuple[str, str]]:
-    """AllocTRES in the order of TRES ids; empty before the start.
-
-    Memory is included if it is consumable.
-    """
+    """AllocTRES in the order of TRES ids; empty before the start. Memory is included if it is consumable."""
     if not job.shares:
         return []
     memory = sum(share.memory_mib for share in job.shares)
@@ -123,10 +114,7 @@ def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
 
 
 def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
-    """TRES of a step.
-
-    Memory is 0 if it is not consumable.
-    """
+    """TRES of a step. Memory is 0 if it is not consumable."""
     if not step.cpus:
         return []
     memory = step.memory_mib if context.consumes_memory else 0
@@ -197,18 +185,12 @@ def total_gres(shares: Sequence[NodeShare]) -> str:
 
 
 def step_cpus_shown(step: Step) -> int:
-    """CPUs that squeue and scontrol show for a step.
-
-    Steps that the agent creates request none.
-    """
+    """CPUs that squeue and scontrol show for a step. Steps that the agent creates request none."""
     return 0 if step.step_id in _AGENT_STEPS else step.cpus
 
 
 def step_requested(step: Step) -> dict[str, str]:
-    """TRES that a step's srun requested, by scontrol's key.
-
-    Records without TRES give only the step's GPUs.
-    """
+    """TRES that a step's srun requested, by scontrol's key. Records without TRES give only the step's GPUs."""
     if not step.tres and step.gres and step.step_id not in _AGENT_STEPS:
         return {"TresPerStep": "cpu:%d" % step.cpus, "TresPerNode": _gres(step.gres)}
     return {key: value for key, _, value in (item.partition("=") for item in step.tres.split())}

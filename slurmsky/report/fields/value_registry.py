@@ -51,10 +51,7 @@ class Registry(Generic[Record]):
         self._name, self._of_record, self._in_context = name, of_record, in_context
 
     def fields_of(self, command: str) -> tuple[FieldRow, ...]:
-        """Fields of a command's column in the table, in row order.
-
-        Columns are "squeue", "json", "scontrol", ...
-        """
+        """Fields of a command's column in the table, in row order. Columns are "squeue", "json", "scontrol", ..."""
         return _fields(self._name, command)
 
     def reader(self, value: str, context: ReportContext) -> Callable[[Record], Any]:

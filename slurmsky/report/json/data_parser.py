@@ -1,12 +1,10 @@
 """Output forms of --json and --yaml.
 
-A form has a data parser version, its flags, and a text style.
+A form has a data parser version, its flags, and a text style. form = chosen("v0.0.42+complex", yaml=False) documents =
+form.records("job_info", records)
 
-    form = chosen("v0.0.42+complex", yaml=False)
-    documents = form.records("job_info", records)
-
-Records are built in the newest layout; for an older data parser, newer keys are removed.
-Source: src/interfaces/data_parser.c, serializer.c; src/plugins/data_parser/*/parsers.c, serializer/json.
+Records are built in the newest layout; for an older data parser, newer keys are removed. Source:
+src/interfaces/data_parser.c, serializer.c; src/plugins/data_parser/*/parsers.c, serializer/json.
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ class OutputForm:
 
     @property
     def usual(self) -> bool:
-        """Whether the form is JSON in the default layout and style."""
+        """Return whether the form is JSON in the default layout and style."""
         return not (self.yaml or self.complex or self.style) and self.version == NEWEST
 
     @property
@@ -103,10 +101,7 @@ def chosen(text: str, yaml: bool = False, style: str = "") -> OutputForm:
 
 
 def style(text: Optional[str]) -> str:
-    """Parse SLURM_JSON or SLURM_YAML: "compact", "pretty" or "".
-
-    Raises ValueError for an unknown word.
-    """
+    """Parse SLURM_JSON or SLURM_YAML: "compact", "pretty" or "". Raises ValueError for an unknown word."""
     words = [word.lower() for word in (text or "").split(",") if word]
     if any(word not in _STYLES for word in words):
         raise ValueError(text)
@@ -161,10 +156,7 @@ def _without(value: Any, path: list[str]) -> Any:
 
 
 def _job_41(record: Record) -> Record:
-    """JOB_INFO in the older layout.
-
-    It has ``minimum_switches``, and further keys derived from ``shared``.
-    """
+    """JOB_INFO in the older layout. It has ``minimum_switches``, and further keys derived from ``shared``."""
     return dict(_job_41_items(record))
 
 

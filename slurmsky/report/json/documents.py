@@ -1,9 +1,7 @@
 """Complete documents of --json and --yaml.
 
-The layout is that of Slurm 25.11's data parser v0.0.44.
-
-about = meta("squeue", ["--json"], "oracle")
-text = dump(jobs_document(jobs, about, now, cluster))
+The layout is that of Slurm 25.11's data parser v0.0.44. about = meta("squeue", ["--json"], "oracle") text =
+dump(jobs_document(jobs, about, now, cluster))
 """
 
 from __future__ import annotations
@@ -87,10 +85,7 @@ def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: Clust
 
 
 class _JobTexts:
-    """Encoder of jobs as JSON.
-
-    The shared part of a record class is encoded once.
-    """
+    """Encoder of jobs as JSON. The shared part of a record class is encoded once."""
 
     def __init__(self, context: ReportContext) -> None:
         self._records, self._classes = JobRecords(context), context.record_classes
@@ -151,10 +146,7 @@ def steps_document(steps: Iterable[tuple[Job, Step]], about: Record, now: float,
 
 
 def licenses_document(known: Iterable[tuple[str, int, int]], about: Record, now: float) -> Document:
-    """Document of scontrol show license --json.
-
-    ``known`` has tuples of name, total and used.
-    """
+    """Document of scontrol show license --json. ``known`` has tuples of name, total and used."""
     return answer("license", "licenses", (license_record(*one) for one in known), about, last_update=stamp(now))
 
 
@@ -173,10 +165,7 @@ _LAYOUTS = {"users": "user", "associations": "association"}
 
 
 def managed_document(name: str, records: Any, about: Record) -> Document:
-    """Document of sdiag, sshare, sacctmgr show, scontrol listjobs --json.
-
-    It has one record or several under a key.
-    """
+    """Document of sdiag, sshare, sacctmgr show, scontrol listjobs --json. It has one record or several under a key."""
     return answer(_LAYOUTS.get(name, name), name, records, about)
 
 
@@ -210,10 +199,7 @@ def json_record(record: Record) -> str:
 
 
 def dump(document: Document, form: OutputForm = USUAL) -> Iterator[str]:
-    """Encode a document in pieces.
-
-    The document of ten thousand jobs has fifty megabytes.
-    """
+    """Encode a document in pieces. The document of ten thousand jobs has fifty megabytes."""
     first, *others = document.items()
     records = document.written if document.written is not None and form.usual else first[1]
     if isinstance(records, Mapping):  # a single record instead of a list
@@ -227,10 +213,7 @@ def dump(document: Document, form: OutputForm = USUAL) -> Iterator[str]:
 
 
 def _styled(answer: Mapping[str, Any], style: str) -> Iterator[str]:
-    """Encode in the style of SLURM_JSON.
-
-    The document is on one line, or each value has a line.
-    """
+    """Encode in the style of SLURM_JSON. The document is on one line, or each value has a line."""
     whole = {key: value if isinstance(value, (str, Mapping)) else list(value) for key, value in answer.items()}
     encoder = json.JSONEncoder(separators=(",", ":")) if style == "compact" else json.JSONEncoder(indent=2)
     yield from _joined(encoder.iterencode(whole), 2000)
@@ -243,10 +226,7 @@ def json_text(answer: Mapping[str, Any]) -> str:
 
 
 def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Encode a document as JSON, one record per line.
-
-    Indenting ten thousand jobs would take seconds.
-    """
+    """Encode a document as JSON, one record per line. Indenting ten thousand jobs would take seconds."""
     start = "{\n"
     for key, value in answer.items():
         head = "%s  %s: " % (start, json.dumps(key))
@@ -272,10 +252,7 @@ def _joined(pieces: Iterator[str], count: int = 50) -> Iterator[str]:
 
 
 class _SimilarRecords:
-    """Encoder of similar records in sequence.
-
-    A value equal to the previous record's reuses its text.
-    """
+    """Encoder of similar records in sequence. A value equal to the previous record's reuses its text."""
 
     def __init__(
         self, entry: Callable[[str, Any], str], start: str, between: str, end: str, other: Callable[[Any], str]

@@ -1,7 +1,4 @@
-"""JSON records of sdiag, sshare and sacctmgr.
-
-The layout is that of the data parser v0.0.44.
-"""
+"""JSON records of sdiag, sshare and sacctmgr. The layout is that of the data parser v0.0.44."""
 
 from __future__ import annotations
 
@@ -21,10 +18,7 @@ _IDS = {(kind, name): number for kind, name, number in TRES}
 
 
 def nested(paths: Mapping[str, Any]) -> Record:
-    """Build nested objects from paths.
-
-    ``{"max/jobs": 1}`` becomes ``{"max": {"jobs": 1}}``.
-    """
+    """Build nested objects from paths. ``{"max/jobs": 1}`` becomes ``{"max": {"jobs": 1}}``."""
     found: Record = {}
     for path, value in paths.items():
         *outer, name = path.split("/")

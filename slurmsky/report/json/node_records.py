@@ -1,7 +1,4 @@
-"""JSON records of nodes, partitions and lines of sinfo.
-
-The parsers are NODE, PARTITION_INFO and SINFO_DATA.
-"""
+"""JSON records of nodes, partitions and lines of sinfo. The parsers are NODE, PARTITION_INFO and SINFO_DATA."""
 
 from __future__ import annotations
 

@@ -134,10 +134,7 @@ def state_records(jobs: Iterable[Job]) -> Iterable[Record]:
 
 
 def running_records(rows: Iterable[tuple[str, str]]) -> dict[str, list[Record]]:
-    """LISTJOBS_INFO and LISTSTEPS_INFO by key.
-
-    They have the jobs and steps that run on this machine.
-    """
+    """LISTJOBS_INFO and LISTSTEPS_INFO by key. They have the jobs and steps that run on this machine."""
     known = list(rows)
     return {
         "jobs": [{"job_id": int(job)} for job in dict.fromkeys(job for job, _ in known)],
@@ -146,10 +143,7 @@ def running_records(rows: Iterable[tuple[str, str]]) -> dict[str, list[Record]]:
 
 
 def process_record(pid: int, job: str, step: str, local: str, task: str) -> Record:
-    """LISTPIDS_INFO: a process of a job.
-
-    The process may belong to no task.
-    """
+    """LISTPIDS_INFO: a process of a job. The process may belong to no task."""
 
     def which(text: str) -> Record:
         return number(int(text) if text.isdecimal() else None)

@@ -1,10 +1,8 @@
 """Columns of squeue and sinfo.
 
-A format is compiled once; each row then costs one call per column.
-
-Width rules (print.c _print_str): without a width there is no padding; left-justified text is always cut to the width;
-right-justified text is cut unless its field is never cut (node lists, times); a negative width adds one blank. Widths
-count bytes, as in printf.
+A format is compiled once; each row then costs one call per column. Width rules (print.c _print_str): without a width
+there is no padding; left-justified text is always cut to the width; right-justified text is cut unless its field is
+never cut (node lists, times); a negative width adds one blank. Widths count bytes, as in printf.
 """
 
 from __future__ import annotations
@@ -40,10 +38,9 @@ class FormatItem(NamedTuple):
 class Field(Generic[Row]):
     """Field of a table: header, and reader of its value.
 
-    ``cut`` and ``cut_header`` say whether right-justified text is cut to the width. ``sized`` replaces ``value`` if
-    the value depends on the width of its column. ``shared`` is not 0 if rows of one record class have the same value;
-    it is the cost of computing the value, relative to a simple field. ``left_header``: the header is always
-    left-justified.
+    ``cut`` and ``cut_header`` say whether right-justified text is cut to the width. ``sized`` replaces ``value`` if the
+    value depends on the width of its column. ``shared`` is not 0 if rows of one record class have the same value; it is
+    the cost of computing the value, relative to a simple field. ``left_header``: the header is always left-justified.
     """
 
     header: str
@@ -93,10 +90,7 @@ class Layout(Generic[Row]):
             yield line
 
     def similar_lines(self, probes: Sequence[Row], rows: Iterable[Row]) -> Iterator[str]:
-        """Format rows that differ in few columns.
-
-        A column that is equal in all probes is computed once.
-        """
+        """Format rows that differ in few columns. A column that is equal in all probes is computed once."""
         cells = [[value(row) for value in self.values] for row in probes]
         different = [len({line[at] for line in cells}) > 1 for at in range(len(self.values))]
         if not all(cell.isascii() for line in cells for cell in line) or not self.template.isascii():
@@ -211,10 +205,7 @@ def compile_layout(items: Iterable[FormatItem], fields: Mapping[str, Field[Row]]
 
 
 def items_of_letters(text: str) -> list[FormatItem]:
-    """Parse a ``-o`` text such as ``%.18i|%8j``.
-
-    A ``%`` without a letter is the unknown field ``\0``.
-    """
+    """Parse a ``-o`` text such as ``%.18i|%8j``. A ``%`` without a letter is the unknown field ``\0``."""
     return list(_items_of_letters(text))
 
 
@@ -229,10 +220,7 @@ def _items_of_letters(text: str) -> tuple[FormatItem, ...]:
 
 
 def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> str:
-    """Format of ``%all``: every letter that is a field.
-
-    sinfo adds a blank after each capital (its opts.c).
-    """
+    """Format of ``%all``: every letter that is a field. sinfo adds a blank after each capital (its opts.c)."""
     letters = (chr(code) for code in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1)))
     return "|".join(
         "%" + letter + (after_capital if letter.isupper() else "") for letter in letters if letter in fields
@@ -252,10 +240,7 @@ def layout_of(
 def items_of(
     fields: Mapping[str, Field[Row]], letters: Optional[str], names: str, after_capital: str = ""
 ) -> list[FormatItem]:
-    """Items of a ``-o`` text, or of a ``-O`` text.
-
-    ``letters`` is the -o text; None means the -O text ``names``.
-    """
+    """Items of a ``-o`` text, or of a ``-O`` text. ``letters`` is the -o text; None means the -O text ``names``."""
     if letters is None:
         named = items_of_names(names)
         if not after_capital:
@@ -267,10 +252,7 @@ def items_of(
 
 
 def items_of_names(text: str) -> list[FormatItem]:
-    """Parse a ``-O`` text such as ``jobid:.18 ,name:8|``.
-
-    The default width is 20 columns.
-    """
+    """Parse a ``-O`` text such as ``jobid:.18 ,name:8|``. The default width is 20 columns."""
     return list(_items_of_names(text))
 
 

@@ -58,10 +58,7 @@ class Counters:
     threads: int = 0  # calls in progress
 
     def job_ended(self, state: JobState) -> None:
-        """Count an ended job as slurmctld does.
-
-        A job with a failed script counts as completed.
-        """
+        """Count an ended job as slurmctld does. A job with a failed script counts as completed."""
         if state is JobState.CANCELLED:
             self.cancelled += 1
         elif state in (JobState.NODE_FAIL, JobState.BOOT_FAIL):
@@ -78,10 +75,7 @@ class Counters:
 
 def sdiag_text(counters: Counters, clock: Clock, pending: int, running: int, user: tuple[str, int],
                latency_us: int, order: str = "count") -> str:  # fmt: skip
-    """Text of sdiag.
-
-    ``order`` of the messages is "count", "id" (by name), "time" or "average".
-    """
+    """Text of sdiag. ``order`` of the messages is "count", "id" (by name), "time" or "average"."""
     now, since = clock.now, counters.since
     cycles = counters.cycles
     minutes = max(1, int(now - since) // 60)

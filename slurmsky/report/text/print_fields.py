@@ -60,10 +60,7 @@ class Column(Generic[Row]):
 
 @dataclass(frozen=True)
 class TableStyle:
-    """Style of a table.
-
-    ``parsable`` is 0 for columns, 1 for -p (a delimiter ends the line), 2 for -P.
-    """
+    """Style of a table. ``parsable`` is 0 for columns, 1 for -p (a delimiter ends the line), 2 for -P."""
 
     parsable: int = 0
     delimiter: str = "|"
@@ -171,10 +168,7 @@ def _lines(
     rows: Iterable[Row],
     shared_key: Optional[SharedKey[Row]],
 ) -> Iterator[str]:
-    """Join the cells of each row.
-
-    Adjacent shared columns are joined once per key.
-    """
+    """Join the cells of each row. Adjacent shared columns are joined once per key."""
     if sum(column.field.shared for column in columns) < _WORTHWHILE:
         shared_key = None
     places: list[Place[Row]] = []

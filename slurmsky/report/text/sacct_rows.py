@@ -1,9 +1,8 @@
 """sacct: rows of jobs and their steps, and text.
 
-    columns = sacct_columns("jobid,state", context)
-    text = "".join(sacct_pieces(jobs, columns, context, TableStyle(parsable=2)))
-
-The values of the fields are in ``fields/sacct_fields.py``. Source: sacct.c and print.c of sacct.
+columns = sacct_columns("jobid,state", context) text = "".join(sacct_pieces(jobs, columns, context,
+TableStyle(parsable=2))) The values of the fields are in ``fields/sacct_fields.py``. Source: sacct.c and print.c of
+sacct.
 """
 
 from __future__ import annotations
@@ -25,10 +24,7 @@ LONG = default_format("sacct_fields", "long")
 
 
 def accounting_order(jobs: Iterable[Job]) -> list[Job]:
-    """Sort jobs as sacct does: by submit time.
-
-    Within a second arrays are last, with elements by index.
-    """
+    """Sort jobs as sacct does: by submit time. Within a second arrays are last, with elements by index."""
     return sorted(
         jobs,
         key=lambda job: (

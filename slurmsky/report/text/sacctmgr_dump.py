@@ -55,10 +55,7 @@ _OF_QOS = (
 
 
 def entries(records: Records) -> Iterator[str]:
-    """Entries of the file after the header.
-
-    The QOS of the cluster precede the cluster's own line.
-    """
+    """Entries of the file after the header. The QOS of the cluster precede the cluster's own line."""
     cluster = records.cluster
     root = next((one for one in cluster.accounts if one.name == "root"), AccountConfig("root"))
     root_text = _association(root.limits, root.fair_share, root.qos or (NORMAL.name,), root.default_qos)

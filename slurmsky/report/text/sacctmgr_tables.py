@@ -33,10 +33,7 @@ FIRST_OTHER_TRES = 1001
 
 @dataclass(frozen=True)
 class Association:
-    """Association of an account, or of a user in it.
-
-    ``user`` is "" for an account.
-    """
+    """Association of an account, or of a user in it. ``user`` is "" for an account."""
 
     number: int
     cluster: str
@@ -45,15 +42,12 @@ class Association:
 
     @property
     def root(self) -> bool:
-        """Whether this is the root account, which every cluster has."""
+        """Return whether this is the root account, which every cluster has."""
         return self.account == "root"
 
 
 def associations(cluster: str, accounts: Iterable[str], user: str) -> list[Association]:
-    """The root account, then the user's accounts.
-
-    The user's association follows each account.
-    """
+    """The root account, then the user's accounts. The user's association follows each account."""
     found = [Association(1, cluster, "root")]
     if user == "root":
         found.append(Association(2, cluster, "root", "root"))
@@ -145,10 +139,7 @@ class Records:
     unused_accounts: tuple[AccountConfig, ...] = ()  # accounts without any association
 
     def rows(self, wanted: Entity, with_associations: bool) -> list[Cells]:
-        """All rows of an entity, as cells by header.
-
-        An entity that this cluster lacks has no rows.
-        """
+        """All rows of an entity, as cells by header. An entity that this cluster lacks has no rows."""
         make = {
             "Accounts": self._accounts, "Associations": self._associations, "Clusters": self._clusters,
             "Events": self._events, "QOS": self._qos, "TRES": self._tres, "Users": self._users,
@@ -162,10 +153,7 @@ class Records:
                 if all(row.get(key, cells[key]) == cells[key] for key in ("Account", "User"))]  # fmt: skip
 
     def associations(self) -> list[Association]:
-        """All associations.
-
-        The user's are first; after each account follow those of other users.
-        """
+        """All associations. The user's are first; after each account follow those of other users."""
         own = associations(self.cluster.name, self.accounts, self.user)
         others = [(account, user) for user, accounts in self.users.items() for account in accounts]
         more = [Association(len(own) + number, self.cluster.name, account, user)
@@ -241,17 +229,11 @@ class _Conditions:
     faults: list[str] = field(default_factory=list)
 
     def accept(self, header: str, names: str) -> None:
-        """Accept cells of a column.
-
-        Several conditions on one column add to one list.
-        """
+        """Accept cells of a column. Several conditions on one column add to one list."""
         self.tests.setdefault(header, set()).update(names.lower().split(","))
 
     def fault(self, line: str, hint: bool = False) -> None:
-        """Record an invalid word.
-
-        With ``hint``, sacctmgr's advice for some entities follows.
-        """
+        """Record an invalid word. With ``hint``, sacctmgr's advice for some entities follows."""
         self.faults += [line, f" Use keyword 'set' to modify {self.hint}"] if hint and self.hint else [line]
 
 
@@ -321,19 +303,13 @@ _WCKEY_FIELDS = (("WCKeys", 1, "Name"), ("Names", 1, "Name"), ("Clusters", 1, "C
 
 
 def selected(records: Records, wanted: Entity, words: Sequence[str]) -> list[bool]:
-    """Whether the words select each row of an entity.
-
-    Raises BadRequest for an invalid word.
-    """
+    """Return whether the words select each row of an entity. Raises BadRequest for an invalid word."""
     tests = _requested(wanted, words).tests
     return [_passes(row, tests) for row in records.rows(wanted, False)]
 
 
 def show(records: Records, wanted: Entity, words: Sequence[str], style: TableStyle) -> str:
-    """Table of an entity.
-
-    Raises BadRequest for an invalid word.
-    """
+    """Table of an entity. Raises BadRequest for an invalid word."""
     requested = _requested(wanted, words)
     text = requested.format.strip(",") or ",".join(
         part for part in (wanted.format, wanted.with_associations if requested.with_associations else "") if part

@@ -25,10 +25,7 @@ _KEYS = ("accounts", "flags", "qos", "users")
 
 
 class BadWord(ValueError):
-    """Error for a word that selects nothing.
-
-    Its text is scontrol's error message, ``code`` its exit code.
-    """
+    """Error for a word that selects nothing. Its text is scontrol's error message, ``code`` its exit code."""
 
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
@@ -103,10 +100,7 @@ def show(
     jobs: Iterable[Job] = (),
     spent: Spent = lambda kind, name: Counter(),
 ) -> str:
-    """Text of the selected records.
-
-    ``jobs`` are the active jobs, ``spent`` the minutes used by kind and name.
-    """
+    """Text of the selected records. ``jobs`` are the active jobs, ``spent`` the minutes used by kind and name."""
     # Without limits no usage is counted.
     known_jobs = list(jobs) if cluster.qos or cluster.accounts or cluster.associations else []
     gap, first = ("", " ") if oneliner else ("\n", "\n    ")
@@ -152,10 +146,7 @@ def _text(number: Optional[int]) -> str:
 
 
 def _over_time(limits: Limits, spent: Mapping[str, int]) -> str:
-    """GrpTRESMins with usage.
-
-    Under priority/basic slurmctld sums no usage; slurmsky sums it if a limit needs it.
-    """
+    """GrpTRESMins with usage. Under priority/basic slurmctld sums no usage; slurmsky sums it if a limit needs it."""
     known = spent if limits.grp_tres_mins else {}
     return _tres(limits.grp_tres_mins, lambda name: known.get(name, 0))
 

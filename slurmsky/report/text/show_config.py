@@ -48,10 +48,7 @@ def _of_cluster(context: ReportContext) -> dict[str, str]:
 
 
 def show_config(context: ReportContext, values: Optional[Mapping[str, str]] = None, host: str = "") -> str:
-    """Text of ``scontrol show config``.
-
-    The last line reports ``host`` as up.
-    """
+    """Text of ``scontrol show config``. The last line reports ``host`` as up."""
     lines = ["Configuration data as of " + context.clock.text(context.now)]
     lines += ["%-23s = %s" % pair for pair in config_pairs(context, values).items()]
     return "\n".join([*lines, "", "Slurmctld(primary) at %s is UP" % host, ""])

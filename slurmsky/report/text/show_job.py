@@ -26,20 +26,14 @@ def record_text(lines: list[str], oneliner: bool) -> str:
 
 
 def show_job(job: Job, context: ReportContext, detail: bool = False, oneliner: bool = False) -> str:
-    """``scontrol show job`` for one record.
-
-    ``detail`` is -d, ``oneliner`` is -o.
-    """
+    """``scontrol show job`` for one record. ``detail`` is -d, ``oneliner`` is -o."""
     return next(show_jobs([job], context, detail, oneliner))
 
 
 def show_jobs(
     jobs: Iterable[Job], context: ReportContext, detail: bool = False, oneliner: bool = False
 ) -> Iterator[str]:
-    """``scontrol show job`` for each record.
-
-    Values shared by a record class are formatted once.
-    """
+    """``scontrol show job`` for each record. Values shared by a record class are formatted once."""
     separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
     lines = list(_lines(context, detail))
     known: dict[Hashable, tuple[str, list[_Hole]]] = {}

@@ -50,10 +50,7 @@ CurrentWatts=0 AveWatts=0
 
 
 def node_text(context: ReportContext, detail: bool = False, oneliner: bool = False) -> Callable[[Node], str]:
-    """Printer of ``scontrol show node``.
-
-    ``detail`` is -d.
-    """
+    """Printer of ``scontrol show node``. ``detail`` is -d."""
     separator, end = (" ", "\n") if oneliner else ("\n   ", "\n\n")
     forms = {**text_forms(context), **_FORMS, "lines": separator.join}
     fields = {field.name: field for field in NODE_VALUES.fields_of("scontrol")}

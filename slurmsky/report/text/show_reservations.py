@@ -57,10 +57,7 @@ def show_reservation(one: Reservation, context: ReportContext, oneliner: bool = 
 
 
 def core_ids(one: Reservation, context: ReportContext) -> list[tuple[str, str]]:
-    """Node and core ids of an active reservation of cores.
-
-    slurmctld reports no cores before the reservation starts.
-    """
+    """Node and core ids of an active reservation of cores. slurmctld reports no cores before the reservation starts."""
     threads = {node.name: node.threads for node in context.cluster.nodes}
     return [(name, index_list(sorted({cpu // threads.get(name, 1) for cpu in cpus})))
             for name, cpus in one.parts if one.active(context.now)]  # fmt: skip

@@ -114,10 +114,7 @@ def node_rows(
     options: Options,
     context: ReportContext,
 ) -> list[NodeRow]:
-    """Unsorted lines of sinfo.
-
-    A format that names partitions includes partitions without nodes.
-    """
+    """Unsorted lines of sinfo. A format that names partitions includes partitions without nodes."""
     node_key, part_key, by_partition = split_keys((item.name for item in items), options.exact, context)
     by_name = {node.config.name: node for node in nodes if not options.reasons or options.states or _unfit(node)}
     lines = _Lines(options, node_key, part_key)
@@ -183,10 +180,7 @@ _SORTS = {"least": _least, "first": _first}
 
 
 def sort_nodes(rows: Iterable[NodeRow], context: ReportContext, spec: str = SORT) -> list[NodeRow]:
-    """Sort lines as sinfo does.
-
-    ``#P`` is the order of the configuration. Unknown keys are ignored.
-    """
+    """Sort lines as sinfo does. ``#P`` is the order of the configuration. Unknown keys are ignored."""
     ordered = list(rows)
     keys = _sort_keys(context)
     for letter, descending in _with_order(spec):
@@ -223,10 +217,7 @@ def sinfo_text(
 
 
 def _widened(items: list[FormatItem], rows: list[NodeRow], options: Options) -> list[FormatItem]:
-    """Widen PARTITION, and with -N NODELIST, to their contents.
-
-    sinfo does so in its default formats only.
-    """
+    """Widen PARTITION, and with -N NODELIST, to their contents. sinfo does so in its default formats only."""
     if options.reasons and not options.by_node and not options.summarize:
         return items
     widths = {"partition": max([FIELD_WIDTH, *(len(row.partition.name) + row.partition.default for row in rows)])}

@@ -16,10 +16,7 @@ from .units import Clock
 
 
 def dollars(amount: float) -> str:
-    """Dollars with four decimals.
-
-    Minutes of a CPU cost less than a cent.
-    """
+    """Dollars with four decimals. Minutes of a CPU cost less than a cent."""
     return "%.4f" % amount
 
 
@@ -63,10 +60,7 @@ def months(start: float, end: float, clock: Clock) -> list[tuple[str, float, flo
 
 
 class Charge(NamedTuple):
-    """Cost in a period, summed over similar job runs.
-
-    The runs have equal account, user, QOS and partition.
-    """
+    """Cost in a period, summed over similar job runs. The runs have equal account, user, QOS and partition."""
 
     account: str
     user: str

@@ -1,8 +1,7 @@
 """squeue: rows from job records, their order, and the text.
 
-rows = job_rows(jobs, context)
-layout, unknown = job_layout(context, names=DEFAULT)
-text = squeue_text(rows, layout, context)
+rows = job_rows(jobs, context) layout, unknown = job_layout(context, names=DEFAULT) text = squeue_text(rows, layout,
+context)
 """
 
 from __future__ import annotations
@@ -36,10 +35,7 @@ STEP_SORT = "P,i"
 
 
 class InvalidSort(ValueError):
-    """Error for an unknown sort key.
-
-    The text is squeue's message below the header; the exit code is 1.
-    """
+    """Error for an unknown sort key. The text is squeue's message below the header; the exit code is 1."""
 
     def __init__(self, letter: str) -> None:
         super().__init__("Invalid sort specification: " + letter)
@@ -155,10 +151,7 @@ def _id_key(row: JobRow) -> tuple[int, int]:
 
 
 def host_key(names: Sequence[str]) -> tuple[str, int, str]:
-    """Sort key that orders n2 before n10.
-
-    Rows without a node come first.
-    """
+    """Sort key that orders n2 before n10. Rows without a node come first."""
     if not names:
         return "", -1, ""
     first = names[0]
@@ -278,10 +271,7 @@ def _by_nodes(rows: list[JobRow], descending: bool) -> list[JobRow]:
 
 
 def sort_jobs(rows: Iterable[JobRow], context: ReportContext, spec: str = JOB_SORT) -> list[JobRow]:
-    """Sort rows as squeue does.
-
-    ``spec`` is -S or SQUEUE_SORT. Raises InvalidSort.
-    """
+    """Sort rows as squeue does. ``spec`` is -S or SQUEUE_SORT. Raises InvalidSort."""
     ordered = _by_start(list(rows), context.now, True)
     keys = _job_keys(context)
     for letter, descending in sort_keys(spec):
@@ -360,10 +350,7 @@ def squeue_lines(
     sort: str = JOB_SORT,
     each: bool = False,
 ) -> Iterator[str]:
-    """Yield the lines of ``squeue_text`` without newlines.
-
-    An array may have 10^6 elements. Raises InvalidSort.
-    """
+    """Yield the lines of ``squeue_text`` without newlines. An array may have 10^6 elements. Raises InvalidSort."""
     ordered = sort_jobs(rows, context, sort)
     return _lines(ordered, layout, context, header, date_line, each)
 

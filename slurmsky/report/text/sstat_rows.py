@@ -17,10 +17,7 @@ PIDS = default_format("sstat_fields", "pid")
 
 
 class RunningStep(NamedTuple):
-    """Row of sstat.
-
-    ``pids`` are those of one node, because --pidformat prints a row per node.
-    """
+    """Row of sstat. ``pids`` are those of one node, because --pidformat prints a row per node."""
 
     job: Job
     step: Step
@@ -34,10 +31,7 @@ class RunningStep(NamedTuple):
 
 
 def sstat_columns(text: str, context: ReportContext) -> list[Column[RunningStep]]:
-    """Columns of a --format text.
-
-    DEFAULT and PIDS are the formats of no option and of -i. Raises InvalidField.
-    """
+    """Columns of a --format text. DEFAULT and PIDS are the formats of no option and of -i. Raises InvalidField."""
     return columns_of(text, "sstat_fields", sstat_fields(context))
 
 

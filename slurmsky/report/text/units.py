@@ -46,10 +46,7 @@ class Clock:
         self._seen: dict[int, str] = {}
 
     def text(self, time: float) -> str:
-        """Time as ``2026-11-21T08:21:12``.
-
-        "Unknown" for 0 and INFINITE, "None" for NO_VAL.
-        """
+        """Time as ``2026-11-21T08:21:12``; "Unknown" for 0 and INFINITE, "None" for NO_VAL."""
         second = int(time)
         known = self._seen.get(second)
         if known is None:
@@ -61,10 +58,7 @@ class Clock:
         return self.text(time) if time else "N/A"
 
     def date_line(self, moment: Optional[float] = None) -> str:
-        """First line of squeue -l: ``Sat Nov 21 08:21:57 2026``.
-
-        ``moment`` replaces the current time.
-        """
+        """First line of squeue -l: ``Sat Nov 21 08:21:57 2026``. ``moment`` replaces the current time."""
         when = self.now if moment is None else moment
         return datetime.fromtimestamp(when, self.zone).strftime("%a %b %d %H:%M:%S %Y")
 
@@ -148,10 +142,7 @@ def cpu_duration(seconds: float) -> str:
 
 
 class Scale(NamedTuple):
-    """Scaling of sizes.
-
-    ``unit`` is --units, KILO and so on; ``convert`` False is --noconvert.
-    """
+    """Scaling of sizes. ``unit`` is --units, KILO and so on; ``convert`` False is --noconvert."""
 
     unit: Optional[int] = None
     convert: bool = True
@@ -188,10 +179,7 @@ def mebibytes(size: int) -> str:
 
 
 def exit_pair(code: int, signal: int) -> str:
-    """Exit code as ``CODE:SIGNAL``.
-
-    With a signal the code is 0, because a wait status has only one of them.
-    """
+    """Exit code as ``CODE:SIGNAL``. With a signal the code is 0, because a wait status has only one of them."""
     return "0:%d" % signal if signal else "%d:0" % code
 
 

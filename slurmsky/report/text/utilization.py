@@ -39,7 +39,7 @@ class TimeFormat:
 
     @property
     def wide(self) -> bool:
-        """Whether a cell has number and percentage, in a wider column."""
+        """Return whether a cell has number and percentage, in a wider column."""
         return self.percent and bool(self.divisor)
 
     def text(self, seconds: float, total: float) -> str:
@@ -62,10 +62,7 @@ def time_format(word: str) -> Optional[TimeFormat]:
 
 @dataclass(frozen=True)
 class UsageQuery:
-    """Parameters of a report.
-
-    ``kind`` is cluster, job, user or reservation, ``name`` a name in REPORTS[kind].
-    """
+    """Parameters of a report. ``kind`` is cluster, job, user or reservation, ``name`` a name in REPORTS[kind]."""
 
     kind: str
     name: str
@@ -209,10 +206,7 @@ def _cluster(
 
 
 def _utilization(query: UsageQuery, cluster: ClusterConfig, uses: Sequence[Use], clock: Clock) -> list[Cells]:
-    """One row per TRES.
-
-    All time since the first known job counts as reported.
-    """
+    """One row per TRES. All time since the first known job counts as reported."""
     began = min((use.submitted for use in uses), default=clock.now)
     seconds = max(0.0, min(query.end, clock.now) - max(query.start, began))
     if not seconds:
@@ -269,10 +263,7 @@ def _by_association(query: UsageQuery, cluster: ClusterConfig, uses: Sequence[Us
 
 
 def _groups(query: UsageQuery) -> list[str]:
-    """Headers of the size groups.
-
-    For CPUs: 0-49 CPUs, 50-249 CPUs, ..., >= 1000 CPUs.
-    """
+    """Headers of the size groups, such as 0-49 CPUs, 50-249 CPUs, ..., >= 1000 CPUs."""
     last, found = 0, []
     what = "TRES" if query.tres_given and query.tres != ("cpu",) else "CPUs"
     if query.individual:
@@ -344,10 +335,7 @@ def _reservations(
 
 
 def known_tres(words: Iterable[str]) -> tuple[str, ...]:
-    """Known TRES among those of -T.
-
-    ``ALL`` means all TRES that every cluster counts.
-    """
+    """Known TRES among those of -T. ``ALL`` means all TRES that every cluster counts."""
     every = ("cpu", "mem", "energy", "node", "billing", "fs/disk", "vmem", "pages")
     found: list[str] = []
     for word in words:

@@ -78,10 +78,7 @@ def reasons() -> dict[str, dict[str, str]]:
 
 
 def help_of(job: Job, reason: str) -> tuple[str, tuple[str, ...]]:
-    """Meaning of a reason for this job, and advice.
-
-    ("", ()) for a reason without a row.
-    """
+    """Meaning of a reason for this job, and advice; ("", ()) for a reason without a row."""
     name, _, more = reason.partition(", ")
     row = reasons().get(more) or reasons().get(name)
     if row is None:
@@ -265,10 +262,7 @@ def _ended(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
 
 
 def _cause_advice(job: Job, cause: str) -> tuple[str, ...]:
-    """Commands that remove the cause, from ``data/cause_help.csv``.
-
-    () for a cause without a row.
-    """
+    """Commands that remove the cause, from ``data/cause_help.csv``; () for a cause without a row."""
     for row in table("cause_help") if cause else ():
         found = re.search(row["pattern"], cause)
         if found:

@@ -118,7 +118,7 @@ class Body:
 
     @cached_property
     def _only_python(self) -> bool:
-        """Whether the script starts only Python and programs without GPU."""
+        """Return whether the script starts only Python and programs without GPU."""
         for command in self.view.script.commands:
             found = launched(command, self.view.scope.containers)
             if not found.words or found.inside or found.name in self.view.scope.functions:
@@ -130,7 +130,7 @@ class Body:
 
     @cached_property
     def _may_need_modules(self) -> bool:
-        """Whether a module may provide a program of the script."""
+        """Return whether a module may provide a program of the script."""
         started = False
         for command in self.view.script.commands:
             found = launched(command, self.view.scope.containers)
@@ -233,7 +233,7 @@ class Body:
         return self._installed(finding, name, source)
 
     def _is_built_here(self, name: str) -> bool:
-        """Whether a program's user builds it in the submit folder."""
+        """Return whether a program's user builds it in the submit folder."""
         if name.endswith((".x", ".exe")) or re.search(rf"-o\s+{re.escape(name)}\b", self.view.source):
             return True
         lookup = self.view.lookup
@@ -381,19 +381,19 @@ class Body:
 
 
 def _may_provide_programs(module: Module) -> bool:
-    """Whether a shipped module, but no Python package, may provide programs."""
+    """Return whether a shipped module, but no Python package, may provide programs."""
     return bool(module.image or module.setup) and not module.setup.startswith("pip install")
 
 
 def _is_build(name: str) -> bool:
-    """Whether a program is a site's build, such as lmp_intel_cpu."""
+    """Return whether a program is a site's build, such as lmp_intel_cpu."""
     stem = re.match(r"[A-Za-z0-9]+(?=[_.-])", name)
     source = find_program(stem[0]) if stem else None
     return source is not None and source.kind in ("conda", "pip")
 
 
 def gives(module: Module, program: str) -> bool:
-    """Whether the shipped module map names a program of a module."""
+    """Return whether the shipped module map names a program of a module."""
     if program in module.gives:
         return True
     bare = re.sub(r"[^a-z]", "", module.name.lower().partition("/")[0])

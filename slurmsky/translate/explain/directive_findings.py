@@ -121,20 +121,14 @@ class Directives:
 
     @property
     def _no_gpu_here(self) -> bool:
-        """Whether the local engine has no GPU.
-
-        nvidia-smi is then missing.
-        """
+        """Return whether the local engine has no GPU. nvidia-smi is then missing."""
         return self.view.lookup is not None and not self.view.lookup.program("nvidia-smi")
 
     def _is_gpu(self, name: str) -> bool:
         return name in _GPU_OPTIONS and "accelerators" in self.view.fields
 
     def _decision(self, name: str, value: str) -> tuple[str, str] | tuple[str, str, str] | None:
-        """Effect, reason and site-file lines of a site-dependent option.
-
-        Options may also depend on the machine.
-        """
+        """Effect, reason and site-file lines of a site-dependent option. Options may also depend on the machine."""
         view, site = self.view, self.view.site
         if name == "partition":
             return self._partition(value)
@@ -178,10 +172,7 @@ class Directives:
         return None
 
     def _chdir(self, value: str) -> tuple[str, str, str] | tuple[str, str] | None:
-        """Effect of a --chdir to a folder of the old cluster.
-
-        If the folder is missing, the job runs in /tmp.
-        """
+        """Effect of a --chdir to a folder of the old cluster. If the folder is missing, the job runs in /tmp."""
         view, project = self.view, self.view.project
         if not view.sky:
             known = view.lookup is None or view.lookup.path(value)
@@ -202,10 +193,7 @@ class Directives:
         )
 
     def _log(self, value: str) -> tuple[str, str, str] | tuple[str, str] | None:
-        """Effect of an --output in a folder.
-
-        The folder must exist where the job is submitted.
-        """
+        """Effect of an --output in a folder. The folder must exist where the job is submitted."""
         folder = re.split(r"/[^/]*%", value, maxsplit=1)[0] if "%" in value else value.rpartition("/")[0]
         if not value.startswith("/"):
             missing = not self.view.sky and self.view.lookup is not None and not self.view.lookup.path(folder)

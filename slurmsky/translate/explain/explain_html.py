@@ -24,10 +24,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 
 @cache
 def _style() -> str:
-    """Style sheet of reports, read as data.
-
-    This module must not import slurmsky.page.
-    """
+    """Style sheet of reports, read as data. This module must not import slurmsky.page."""
     data = pkgutil.get_data("slurmsky.page", "style.css")
     if data is None:
         raise FileNotFoundError("slurmsky/page/style.css")
@@ -78,10 +75,7 @@ def page_html(
     prices: Sequence[Sequence[str]],
     reasons: Sequence[tuple[str, int, int]] = (),
 ) -> str:
-    """Page of one script, or of several with a summary.
-
-    ``reasons`` is the result of ``to_resolve``.
-    """
+    """Page of one script, or of several with a summary. ``reasons`` is the result of ``to_resolve``."""
     one = pages[0] if len(pages) == 1 else None
     title = one.file if one else f"{len(pages)} scripts"
     pill = _verdict(verdicts[0], pages[0]) if one else ""

@@ -65,7 +65,7 @@ class Page:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the script runs unchanged, without the user's decision."""
+        """Return whether the script runs unchanged, without the user's decision."""
         return not self.refusal and not any(found.effect in (REFUSED, DECISION) for found in self.findings)
 
     @property

@@ -14,10 +14,7 @@ KINDS = ("form", "directive", "module", "command", "step", "variable", "environm
 
 @dataclass(frozen=True)
 class Finding:
-    """Finding about one part of the script.
-
-    ``suggestion``: suggested lines for the site file.
-    """
+    """Finding about one part of the script. ``suggestion``: suggested lines for the site file."""
 
     line: int
     kind: str  # one of KINDS

@@ -43,10 +43,7 @@ def cheapest(page: Page, spot: bool = False) -> Mapping[str, str] | None:
 
 
 def _dollars(page: Page, row: Mapping[str, str] | None) -> tuple[float, bool]:
-    """Dollars of all elements of a script.
-
-    The flag is true for the whole time limit, false for an hour.
-    """
+    """Dollars of all elements of a script. The flag is true for the whole time limit, false for an hour."""
     limited = page.time_limit_min not in (None, 0, INFINITE)
     hours = int(page.time_limit_min or 0) / 60 if limited else 1.0
     return float(row["cost"]) * hours * page.elements if row else 0.0, limited
@@ -65,10 +62,7 @@ def cells(page: Page) -> tuple[str, str, str]:
 
 
 def summary(pages: Sequence[Page]) -> list[str]:
-    """Sentences about the prices of all scripts.
-
-    Empty if no script has a price or a note.
-    """
+    """Sentences about the prices of all scripts; empty if no script has a price or a note."""
     queried = [page for page in pages if page.engine == "sky" and (page.prices or page.prices_note)]
     priced = [page for page in queried if cheapest(page) or cheapest(page, spot=True)]
     lines = []

@@ -14,10 +14,7 @@ def toml(text: str, limit: int = 60) -> str:
 
 
 def merged(pieces: Iterable[str]) -> tuple[str, ...]:
-    """Merge pieces of a site file.
-
-    TOML allows each table heading only once.
-    """
+    """Merge pieces of a site file. TOML allows each table heading only once."""
     tables: dict[str, dict[str, None]] = {}
     for piece in pieces:
         heading = ""

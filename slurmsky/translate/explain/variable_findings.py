@@ -58,10 +58,7 @@ class Variables:
             yield Finding(line, "variable", name, *self._of_slurm(name))
 
     def _own_place(self) -> Iterator[Finding]:
-        """Findings for the script's own path, used to find files.
-
-        The path is that of the job's copy.
-        """
+        """Findings for the script's own path, used to find files. The path is that of the job's copy."""
         for line, text in self._matches(_OWN_PLACE):
             name = "BASH_SOURCE" if "BASH" in text else "$0"
             yield Finding(line, "variable", name, KEPT, self.view.sentence("variable", "BASH_SOURCE"))
@@ -79,10 +76,7 @@ class Variables:
             yield Finding(line, "variable", name, effect, reason)
 
     def _cards(self) -> Iterator[Finding]:
-        """Options that name a network card: ``dask-mpi --interface ib0``.
-
-        SkyPilot's nodes lack these cards.
-        """
+        """Options that name a network card: ``dask-mpi --interface ib0``. SkyPilot's nodes lack these cards."""
         for command in self.view.script.commands if self.view.sky else ():
             for word, following in pairwise([*command.words, *command.words[-1:]]):
                 option, _, value = self.view.scope.expand(word).partition("=")
@@ -111,10 +105,7 @@ class Variables:
             yield self._missing(line, name)
 
     def _setter(self, name: str) -> str:
-        """Loaded module that sets a variable, or "".
-
-        The module's folder is known.
-        """
+        """Loaded module that sets a variable, or "". The module's folder is known."""
         site = self.view.site
         loaded = self.view.wants.modules if site.shipped_modules or not self.view.sky else ()
         found = ((one, find(site, one)) for one in loaded)

@@ -8,10 +8,7 @@ from ..script.conversion_tables import one_line
 
 
 def launches(array: str, indices: Sequence[int], file: str) -> list[str]:
-    """Comment lines for ``--array``.
-
-    They show the launch of each element, and the limit of running ones.
-    """
+    """Comment lines for ``--array``. They show the launch of each element, and the limit of running ones."""
     lines = [
         "",
         f"The array --array={one_line(array)} is one launch an element:",

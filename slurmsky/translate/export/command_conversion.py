@@ -122,7 +122,7 @@ class Lines(Base):
         return False
 
     def _own_port(self, text: str) -> bool:
-        """Whether a port is computed from the job's id, or random."""
+        """Return whether a port is computed from the job's id, or random."""
         random = self.directives.nodes > 1 and re.search(r"RANDOM|\bshuf\b", text)
         return bool(random or re.search(r"SLURM_JOB_?ID|\bcomm\b", text))
 
@@ -179,7 +179,7 @@ class Lines(Base):
         return True
 
     def _is_foreign(self, name: str, value: Word) -> bool:
-        """Whether a search path has only folders of the old cluster."""
+        """Return whether a search path has only folders of the old cluster."""
         entries = [plain(text) for text in self.scope.expand(value).split(":")]
         named = [text for text in entries if text and text not in (f"${name}", f"${{{name}}}")]
         mounted = [path.path for path in self.site.paths]
@@ -258,7 +258,7 @@ class Lines(Base):
             self._leave_environment(command, self.script.text(command))
 
     def _makes(self, command: Command) -> bool:
-        """Whether the script makes the virtual environment of a command."""
+        """Return whether the script makes the virtual environment of a command."""
         folder = self.scope.expand(command.words[1]).removesuffix("/bin/activate")
         return any(
             folder in (self.scope.expand(word).rstrip("/") for word in other.words)
@@ -267,7 +267,7 @@ class Lines(Base):
         )
 
     def _creates(self, command: Command, name: str) -> bool:
-        """Whether the script creates a conda environment before its use."""
+        """Return whether the script creates a conda environment before its use."""
         return any(
             other.name in ("conda", "mamba", "micromamba")
             and other.words[0].start < command.words[0].start
@@ -305,7 +305,7 @@ class Lines(Base):
             )
 
     def _fills(self, name: str) -> bool:
-        """Whether the script installs a conda environment's packages."""
+        """Return whether the script installs a conda environment's packages."""
         installs = [other for other in self.script.commands if self._installs(other) and "install" in other.texts[1:4]]
         return sum(name in other.texts for other in installs) > 0 or len(installs) > 2
 
@@ -361,10 +361,7 @@ class Lines(Base):
                 self.found.drop(command.line, "pip install --no-index", "the wheels of the old cluster are not there")
 
     def _to_setup(self, statement: Statement, command: Command) -> bool:
-        """Move downloads and installations to setup.
-
-        They stay if they use files that exist only in run.
-        """
+        """Move downloads and installations to setup. They stay if they use files that exist only in run."""
         if self.folders and command.name not in ("pip", "pip3", "conda", "mamba", "apt-get", "apt", "sudo"):
             return False  # target folder that run creates
         if self.worked or command.before in ("&&", "||") or command.after in ("&&", "||"):

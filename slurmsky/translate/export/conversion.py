@@ -82,7 +82,7 @@ class _Reader(Steps):
             )
 
     def _is_query(self, statement: Statement) -> bool:
-        """Whether a statement is one query with unused output."""
+        """Return whether a statement is one query with unused output."""
         if statement.blocks or not statement.commands:
             return False
         first, *rest = statement.commands
@@ -132,7 +132,7 @@ class _Reader(Steps):
                 self._command(statement, command)
 
     def _works(self, statement: Statement) -> bool:
-        """Whether a statement runs a program other than preparations."""
+        """Return whether a statement runs a program other than preparations."""
         inner = [command for command in self._commands(statement) if command.words and not command.depth]
         if any(block.kind == "function" for block in statement.blocks):
             return False
@@ -292,7 +292,7 @@ class _Reader(Steps):
         return True
 
     def _is_followed(self, statement: Statement) -> bool:
-        """Whether another program runs before the script's next wait."""
+        """Return whether another program runs before the script's next wait."""
         for later in self.script.statements:
             if later.start > statement.start and any(command.name == "wait" for command in later.commands):
                 return False

@@ -25,7 +25,7 @@ HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
 
 
 def expands(name: str, text: str) -> bool:
-    """Whether a shell text reads a variable."""
+    """Return whether a shell text reads a variable."""
     return bool(re.search(rf"\$\{{?[#!]?{re.escape(name)}\b|\(\([^)]*\b{re.escape(name)}\b", text))
 
 
@@ -75,7 +75,7 @@ class Base:
         return any(start <= statement.start and statement.end <= end for start, end in self.removed)
 
     def _is_read(self, name: str) -> bool:
-        """Whether a variable occurs in the remaining or new text."""
+        """Return whether a variable occurs in the remaining or new text."""
         return len(re.findall(r"\b%s\b" % re.escape(name), self._rest())) > 1
 
     def _rest(self) -> str:

@@ -33,7 +33,7 @@ def inlined(source: str) -> str:
 
 
 def only_shown(script: Script, name: str) -> bool:
-    """Whether a script only prints a variable."""
+    """Return whether a script only prints a variable."""
     shown = [script.text(command) for command in script.commands if command.name in _SPEAKERS]
     used = re.compile(rf"\$\{{?{re.escape(name)}\b")
     return sum(len(used.findall(text)) for text in shown) == len(used.findall(script.source))

@@ -8,10 +8,7 @@ from ..shell.shell_elements import Command
 
 
 def called(command: Command, program: str, verb: str) -> bool:
-    """Whether the command calls ``program verb``.
-
-    The call is direct or through srun, ssh or env.
-    """
+    """Return whether the command calls ``program verb``. The call is direct or through srun, ssh or env."""
     texts = command.texts
     for index, text in enumerate(texts[:-1]):
         if text.rpartition("/")[2] == program and texts[index + 1] == verb:
@@ -22,10 +19,7 @@ def called(command: Command, program: str, verb: str) -> bool:
 
 
 def ray_chore(command: Command, mine: list[Command]) -> bool:
-    """Whether a command only served the Ray cluster's start.
-
-    Examples are sleep and pkill ray.
-    """
+    """Return whether a command only served the Ray cluster's start. Examples are sleep and pkill ray."""
     texts = command.texts
     if command.name in ("sleep", "wait"):
         return True
@@ -35,7 +29,7 @@ def ray_chore(command: Command, mine: list[Command]) -> bool:
 
 
 def on_all_nodes(command: Command) -> bool:
-    """Whether a command is a launcher to start on every node."""
+    """Return whether a command is a launcher to start on every node."""
     texts = command.texts
     joined = " ".join(texts)
     return (

@@ -73,10 +73,7 @@ _FRAMEWORKS = words("pytorch torch tensorflow tensorflow-gpu keras jax horovod t
 
 
 def module_versions(modules: Sequence[Module]) -> list[Dropped]:
-    """Modules with another version than in the script.
-
-    Without a version in the script the YAML has the newest.
-    """
+    """Modules with another version than in the script. Without a version in the script the YAML has the newest."""
     other = ", ".join(dict.fromkeys(one_line(module.name) for module in modules if module.unpinned))
     newest = [module.name for module in modules if module.name.lower() in _FRAMEWORKS and module.source == "shipped"]
     why = "setup installs a current version, not this one"
@@ -110,10 +107,7 @@ _INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\uf
 
 
 def invisible(source: str) -> list[Dropped]:
-    """Invisible characters in commands.
-
-    A shell reads them as part of a word.
-    """
+    """Invisible characters in commands. A shell reads them as part of a word."""
     lines = enumerate(source.split("\n"), 1)
     found = [
         (number, match[0]) for number, line in lines if (match := _INVISIBLE.search(re.sub(r"(^|\s)#.*", "", line)))
@@ -123,10 +117,7 @@ def invisible(source: str) -> list[Dropped]:
 
 
 def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:
-    """Options of the job that the YAML omits.
-
-    ``recorded``: options that the plan could not translate.
-    """
+    """Options of the job that the YAML omits. ``recorded``: options that the plan could not translate."""
     found: list[tuple[str, str]] = []
     if spec.time_limit_min not in (None, 0, INFINITE):
         minutes = int(spec.time_limit_min or 0)

@@ -1,7 +1,4 @@
-"""Converts the start of a program's ranks.
-
-Ranks are started by mpirun and similar, or by srun for MPI and PyTorch.
-"""
+"""Converts the start of a program's ranks. Ranks are started by mpirun and similar, or by srun for MPI and PyTorch."""
 
 from __future__ import annotations
 
@@ -38,10 +35,7 @@ class Ranks(Lines):
     """Rules for commands that start several processes of one program."""
 
     def _known(self, word: Word) -> str:
-        """Word with its known variables replaced.
-
-        The values are those of the directives and of the script.
-        """
+        """Word with its known variables replaced. The values are those of the directives and of the script."""
         found = variable_conversion.value(word, self.directives, self.values)
         expanded = self.scope.expand(word) if found is None else found
         return word.shown if "$" in expanded.replace("$PWD", "") else expanded
@@ -57,10 +51,7 @@ class Ranks(Lines):
         return "" if "$" in name else name
 
     def _torchrun(self, statement: Statement, command: Command, program: Word, tasks: int, nodes: int) -> bool:
-        """Replace ``srun python TRAIN.py`` by torchrun for PyTorch.
-
-        The step has one task for each GPU.
-        """
+        """Replace ``srun python TRAIN.py`` by torchrun for PyTorch. The step has one task for each GPU."""
         words = list(command.words[command.words.index(program) :])
         source, each = self.script.source, -(-tasks // nodes)
         while len(words) > 2 and re.fullmatch(r"-[uBOEsS]+", words[1].raw):
@@ -85,32 +76,26 @@ class Ranks(Lines):
         return True
 
     def _starts_workers(self, command: Command, tasks: int) -> bool:
-        """Whether torchrun starts several workers.
-
-        With one worker per torchrun, srun's tasks are meant as written.
-        """
+        """Whether torchrun starts several workers. With one worker per torchrun, srun's tasks are meant as written."""
         text = " ".join(self._known(word) for word in command.words)
         workers = re.search(r"--nproc[_-]per[_-]node[= ](\S+)", text)
         nodes = re.search(r"--nnodes[= ](\S+)", text)
         return bool(workers and workers[1] != "1" and not (nodes and nodes[1] == str(tasks)))
 
     def _is_mpi(self, name: str) -> bool:
-        """Whether a program on each node is probably one MPI program."""
+        """Return whether a program on each node is probably one MPI program."""
         if name and not EACH_NODE.match(name):
             return not name.endswith((".sh", ".bash"))
         return name.startswith("python") and self._mpi_python()
 
     def _mpi_python(self) -> bool:
-        """Whether the script, or a Python file that it starts, uses MPI."""
+        """Return whether the script, or a Python file that it starts, uses MPI."""
         folder = self.directives.folder
         files = own_files(self.script.source, Path(folder)) if folder else []
         return any(_MPI_PYTHON.search(text) for text in (self.script.source, *(read_small(one) or "" for one in files)))
 
     def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
-        """Whether mpirun can start a step's tasks.
-
-        The MPI program is on all nodes and reads nothing of Slurm's.
-        """
+        """Whether mpirun can start a step's tasks. The MPI program is on all nodes and reads nothing of Slurm's."""
         if re.search(r"SLURM_(PROCID|LOCALID|NODEID)", self.script.text(command)):
             return False
         if nodes > 1 and any(other.name in _BUILDERS for other in self.script.commands):
@@ -243,10 +228,7 @@ class Ranks(Lines):
         return int(given) if given.isdecimal() and len(given) < 7 else 0
 
     def _is_hydra(self, texts: list[str]) -> bool:
-        """Whether mpirun is Intel MPI's or MPICH's.
-
-        Their options differ from Open MPI's.
-        """
+        """Return whether mpirun is Intel MPI's or MPICH's. Their options differ from Open MPI's."""
         named = any(re.search(r"impi|intel-?mpi|mpich|mvapich", module.name.lower()) for module in self.found.modules)
         modules = self.found.modules
         image = any("hpckit" in one.image for one in modules) and not any("openmpi" in one.setup for one in modules)

@@ -1,7 +1,4 @@
-"""Comments in ``run`` about remaining traces of the old cluster.
-
-They name SkyPilot's way.
-"""
+"""Comments in ``run`` about remaining traces of the old cluster. They name SkyPilot's way."""
 
 from __future__ import annotations
 
@@ -32,10 +29,7 @@ def _published(file: str) -> str:
 
 
 def hints(script: Script, unchanged: Container[str] = ()) -> list[str]:
-    """Comments for ``run`` on workflow managers and other shell scripts.
-
-    Scripts in ``unchanged`` need no comment.
-    """
+    """Comments for ``run`` on workflow managers and other shell scripts. Scripts in ``unchanged`` need no comment."""
     found: list[str] = []
     hidden: list[str] = []
     scope = Scope.of(script)

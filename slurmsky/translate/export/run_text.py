@@ -32,10 +32,7 @@ def interpreter(source: str) -> tuple[str, str]:
 
 
 def until_exit(script: Script) -> str:
-    """Text of a script up to its unconditional ``exit``.
-
-    The rest is data, or text of another program.
-    """
+    """Text of a script up to its unconditional ``exit``. The rest is data, or text of another program."""
     for statement in script.statements:
         commands = statement.commands
         alone = len(commands) == 1 and not statement.blocks and commands[0].before not in ("&&", "||", "|")

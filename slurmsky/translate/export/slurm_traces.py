@@ -1,7 +1,4 @@
-"""Finds uses of Slurm that no idiom rewrites.
-
-They are in texts that run later, or in programs that submit jobs.
-"""
+"""Finds uses of Slurm that no idiom rewrites. They are in texts that run later, or in programs that submit jobs."""
 
 from __future__ import annotations
 
@@ -24,10 +21,7 @@ _CALLS = re.compile(
 
 
 def commands_in_texts(script: Script, reading: Reading) -> None:
-    """Slurm's commands in variables and here-documents.
-
-    RUN="srun -n 4": the idioms do not rewrite it.
-    """
+    """Slurm's commands in variables and here-documents. RUN="srun -n 4": the idioms do not rewrite it."""
     shown = [
         (word.start, word.end, "")
         for command in script.commands
@@ -64,10 +58,7 @@ _ENGINES = ("snakemake", "nextflow")
 
 
 def slurm_use(command: Command, folder: str) -> str:
-    """Reason for which a program needs Slurm, or "".
-
-    ``folder``: the submit folder, if known.
-    """
+    """Reason for which a program needs Slurm, or "". ``folder``: the submit folder, if known."""
     found = launched(command)
     texts = [word.text or "" for word in found.arguments]
     pairs = [text.partition("=")[::2] for text in texts]

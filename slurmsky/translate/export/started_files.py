@@ -1,7 +1,4 @@
-"""Finds uses of Slurm in the files that a script starts.
-
-They use its variables, its commands, or its module system.
-"""
+"""Finds uses of Slurm in the files that a script starts. They use its variables, its commands, or its module system."""
 
 from __future__ import annotations
 
@@ -44,10 +41,7 @@ class StartedFiles:
     reading: Reading
 
     def read(self) -> set[str]:
-        """Provide what the files use of Slurm.
-
-        Returns the names of shell scripts that need no change.
-        """
+        """Provide what the files use of Slurm. Returns the names of shell scripts that need no change."""
         scope = Scope.of(self.script)
         plain: set[str] = set()
         above = os.path.normpath(os.path.join(self.folder, "..", ".."))  # for scripts that change into these

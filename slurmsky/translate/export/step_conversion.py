@@ -1,7 +1,4 @@
-"""Converts commands that start programs or query Slurm's queue.
-
-They are srun, mpirun, squeue and similar.
-"""
+"""Converts commands that start programs or query Slurm's queue. They are srun, mpirun, squeue and similar."""
 
 from __future__ import annotations
 
@@ -103,10 +100,7 @@ class Steps(Workflows):
         return pipe
 
     def _check_for_srun(self, statement: Statement, command: Command) -> None:
-        """Replace ``which srun`` by true.
-
-        The script also runs without Slurm; its branch with Slurm is converted.
-        """
+        """Replace ``which srun`` by true. The script also runs without Slurm; its branch with Slurm is converted."""
         if {*CLIENTS, "srun", "scontrol"} & set(command.texts[1:]):
             self.found.edit(command.words[0].start, command.words[-1].end, "true")
             self.removed.append((command.words[0].start, command.words[-1].end))
@@ -209,10 +203,7 @@ class Steps(Workflows):
         self._pyxis(command, options)
 
     def _options_in(self, word: Word) -> list[str]:
-        """Word of srun, or the options in a variable.
-
-        SRUN_ARGS="--wait=60 --kill-on-bad-exit=1".
-        """
+        """Word of srun, or the options in a variable (SRUN_ARGS="--wait=60 --kill-on-bad-exit=1")."""
         text = self.scope.expand(word).replace("\\\n", " ") if word.variable() else ""
         options = text.split()
         several = len(options) > 1 and options[0].startswith("-") and "$" not in text
@@ -227,10 +218,7 @@ class Steps(Workflows):
         nodes: int,
         options: dict[str, str | None],
     ) -> None:
-        """Start several tasks on a node by torchrun or mpirun.
-
-        For other steps the agent runs the script.
-        """
+        """Start several tasks on a node by torchrun or mpirun. For other steps the agent runs the script."""
         waits = command.after != "&"
         if waits and tasks > nodes and self._torchrun(statement, command, program, tasks, nodes):
             self._pyxis(command, options)
@@ -275,10 +263,7 @@ class Steps(Workflows):
         self.found.edit(inner.statements[0].end, word.end, "")
 
     def _expands_later(self, name: str) -> bool:
-        r"""Whether only another shell expands variables in a variable's text.
-
-        CMD="a.py --rank \$RANK".
-        """
+        r"""Return whether only another shell expands variables in a variable's text (CMD="a.py --rank \$RANK")."""
         given = [one.value.raw for command in self.script.commands for one in command.assignments if one.name == name]
         given += [
             word.raw for command in self.script.commands for word in command.words if word.raw.startswith(f"{name}=")

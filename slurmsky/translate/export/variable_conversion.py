@@ -38,10 +38,7 @@ class DirectiveValues:
 
     @property
     def whole_node(self) -> bool:
-        """Whether the job has a whole node and no task count.
-
-        mpirun then starts one task on each CPU.
-        """
+        """Return whether the job has a whole node and no task count. mpirun then starts one task on each CPU."""
         return self.spec.exclusive is not None and self.spec.ntasks is None and self.spec.ntasks_per_node is None
 
     @property
@@ -146,15 +143,12 @@ def _sum(part: Part, raw: str, directives: DirectiveValues, values: Mapping[str,
 
 
 def harmless(word: Word) -> bool:
-    """Whether assigning this value has no side effect."""
+    """Return whether assigning this value has no side effect."""
     return "$(" not in word.raw and "`" not in word.raw
 
 
 def replacement(name: str, directives: DirectiveValues) -> str | None:
-    """Replacement for a variable, or None.
-
-    It is "$NAME", an expression, or a value.
-    """
+    """Replacement for a variable, or None. It is "$NAME", an expression, or a value."""
     if name == "SLURM_PROCID" and directives.tasks_per_node > 1:
         return None
     if name in ("SLURM_LOCALID",) and directives.tasks_per_node > 1:
@@ -168,10 +162,7 @@ def replacement(name: str, directives: DirectiveValues) -> str | None:
 
 
 def rename(script: Script, directives: DirectiveValues, found: Reading, removed: Iterable[tuple[int, int]]) -> None:
-    """Replace every variable of Slurm in the script.
-
-    Variables without a replacement are added to ``needs``.
-    """
+    """Replace every variable of Slurm in the script. Variables without a replacement are added to ``needs``."""
     gone = [*removed, *((at, at + len(text)) for at, text in script.comments)]
     seen: set[int] = set()
     own = {given.name for command in script.commands for given in command.assignments}
@@ -213,7 +204,7 @@ _ARRAY_ID = "SLURM_ARRAY_TASK_ID"
 
 
 def _only_printed(script: Script, name: str) -> bool:
-    """Whether a variable only occurs in the script's messages."""
+    """Return whether a variable only occurs in the script's messages."""
     printed = [
         script.text(command) for command in script.commands if command.name in ("echo", "printf") and not command.depth
     ]

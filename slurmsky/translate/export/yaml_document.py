@@ -1,7 +1,4 @@
-"""Writes YAML with comments, field by field.
-
-Users edit it. A comment can never become YAML.
-"""
+"""Writes YAML with comments, field by field. Users edit it. A comment can never become YAML."""
 
 from __future__ import annotations
 
@@ -56,10 +53,7 @@ class YamlDocument:
 
 
 def _entry(key: str, item: Any) -> list[str]:
-    """Lines of a key with its value.
-
-    PyYAML writes long keys as ``? KEY``, which is hard to read.
-    """
+    """Lines of a key with its value. PyYAML writes long keys as ``? KEY``, which is hard to read."""
     first, *rest = dump({key: item}).splitlines()
     if not first.startswith("? "):
         return [first, *rest]

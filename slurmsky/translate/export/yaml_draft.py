@@ -146,10 +146,7 @@ class Draft(StorageDraft):
                 document.comment(f"  {text}")
 
     def _has_own_image(self) -> bool:
-        """Whether the user chose the task's image.
-
-        Such an image has the script's programs.
-        """
+        """Return whether the user chose the task's image. Such an image has the script's programs."""
         image = self._image()
         return (image is not None and not image[1].startswith("module")) or bool(self.reading.images)
 
@@ -157,7 +154,7 @@ class Draft(StorageDraft):
         return f"{self.task.name}.yaml"
 
     def _needs_workdir(self) -> bool:
-        """Whether the script needs the files in its folder."""
+        """Return whether the script needs the files in its folder."""
         program, _ = interpreter(self.source)
         if program not in BASH and program:
             return True

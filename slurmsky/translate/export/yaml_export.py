@@ -68,10 +68,7 @@ _GPU_OPTIONS = frozenset(("gres", "gpus", "gpus_per_node", "gpus_per_task", "gpu
 
 @dataclass(frozen=True)
 class ExportedYaml:
-    """An exported YAML.
-
-    ``needs``: why slurmsky must be on the nodes; empty for plain SkyPilot.
-    """
+    """An exported YAML. ``needs``: why slurmsky must be on the nodes; empty for plain SkyPilot."""
 
     yaml: str
     name: str
@@ -253,10 +250,7 @@ def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
 
 
 def _upper_workdir(draft: Draft, folder: str) -> None:
-    """Place the workdir above the submit folder as far as needed.
-
-    The script reads files in the folders above.
-    """
+    """Place the workdir above the submit folder as far as needed. The script reads files in the folders above."""
     levels, path = levels_above(draft.script, Scope.of(draft.script))
     parts = folder.strip("/").split("/")
     if not levels:

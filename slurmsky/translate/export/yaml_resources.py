@@ -33,17 +33,14 @@ _LEARNS = re.compile(r"(?m)^[^#\n]*\b(python[\d.]*|torchrun|accelerate|deepspeed
 
 
 def _is_spelt(word: str, gpu: str) -> bool:
-    """Whether a site's word names this GPU, not a similar one."""
+    """Return whether a site's word names this GPU, not a similar one."""
     plain, name = (re.sub(r"[^a-z0-9]", "", text.lower()) for text in (word, gpu))
     return bool({*re.findall(r"\d+", word)} & {*re.findall(r"\d+", gpu)}) or name in plain or plain in name
 
 
 @dataclass
 class NodeDraft:
-    """Nodes of one script's YAML, with the conversion's results.
-
-    ``begins``: the submit folder below the workdir.
-    """
+    """Nodes of one script's YAML, with the conversion's results. ``begins``: the submit folder below the workdir."""
 
     source: str
     script: Script
@@ -168,10 +165,7 @@ class NodeDraft:
         return self.reading.devices or each
 
     def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
-        """Choose a size for --exclusive without CPUs.
-
-        The user must check it.
-        """
+        """Choose a size for --exclusive without CPUs. The user must check it."""
         if "accelerators" not in wanted and "instance_type" not in wanted:
             wanted["cpus"] = "16+"
             notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"

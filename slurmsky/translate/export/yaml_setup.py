@@ -1,7 +1,4 @@
-"""Completes the setup of a script's YAML.
-
-It adds programs, Python, and TODO lines for the user.
-"""
+"""Completes the setup of a script's YAML. It adds programs, Python, and TODO lines for the user."""
 
 from __future__ import annotations
 
@@ -66,10 +63,7 @@ def name_programs(asked: Needs, source: str, reading: Reading) -> None:
 
 
 def set_variables(source: str, reading: Reading) -> None:
-    """Set variables of the old cluster's modules.
-
-    The module map has their values on a node.
-    """
+    """Set variables of the old cluster's modules. The module map has their values on a node."""
     sets = {name: places.split()[0] for module in reading.modules for name, places in module.sets}
     for name in sorted(set(re.findall(r"\$\{?(\w+)", source)) & sets.keys()):
         if not re.search(rf"\b{name}=", source):
@@ -103,17 +97,14 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
 
 
 def _starts_ranks(script: Script) -> bool:
-    """Whether a command starts mpirun, also below another program.
-
-    ``valgrind mpirun ...``.
-    """
+    """Return whether a command starts mpirun, also below another program (``valgrind mpirun ...``)."""
     held = [given.value.raw.strip("\"' ") for command in script.commands for given in command.assignments]
     words = (word.text for command in script.commands for word in command.words)
     return any(word in LAUNCHERS for word in words) or any(text.split(" ")[0] in LAUNCHERS for text in held)
 
 
 def is_framework(module: Module) -> bool:
-    """Whether a module's image is used for its framework, not CUDA."""
+    """Return whether a module's image is used for its framework, not CUDA."""
     return bool(_FRAMEWORK.search(module.image)) and "nvcc" not in module.gives
 
 

@@ -1,7 +1,4 @@
-"""``file_mounts`` and ``volumes`` of a script's YAML.
-
-Comments name the paths that the user must provide.
-"""
+"""``file_mounts`` and ``volumes`` of a script's YAML. Comments name the paths that the user must provide."""
 
 from __future__ import annotations
 
@@ -76,10 +73,7 @@ class StorageDraft(NodeDraft):
             document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
 
     def _bucket(self, place: str) -> str:
-        """Name of a bucket, made unique by the script's text.
-
-        Bucket names are globally unique.
-        """
+        """Name of a bucket, made unique by the script's text. Bucket names are globally unique."""
         unique = hashlib.sha256(self.source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         return f"{self.task.name[:20].rstrip('-')}-{place}-{unique}"[:63]
 

@@ -97,10 +97,7 @@ class Dropped:
 
 @dataclass
 class Reading:
-    """Result of a conversion.
-
-    ``edits`` are (start, end, new text); ``needs`` lists why slurmsky is required.
-    """
+    """Result of a conversion. ``edits`` are (start, end, new text); ``needs`` lists why slurmsky is required."""
 
     edits: list[tuple[int, int, str]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)

@@ -1,7 +1,4 @@
-"""Determines a job's SkyPilot GPU.
-
-Sources are gres type, constraint, partition and script text.
-"""
+"""Determines a job's SkyPilot GPU. Sources are gres type, constraint, partition and script text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Determines packages of Julia and R files, as setup lines.
-
-Reads files of one folder, and runs none.
-"""
+"""Determines packages of Julia and R files, as setup lines. Reads files of one folder, and runs none."""
 
 from __future__ import annotations
 
@@ -32,10 +29,7 @@ _CRAN = 'repos = "https://cloud.r-project.org"'
 
 
 def language_setup(script: Script, folder: str) -> list[str]:
-    """Setup lines for the packages of Julia and R.
-
-    ``folder``: the submit folder, if known.
-    """
+    """Setup lines for the packages of Julia and R. ``folder``: the submit folder, if known."""
     return [*dict.fromkeys((*_of_julia(script, folder), *_of_r(script, folder)))]
 
 

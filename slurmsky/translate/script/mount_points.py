@@ -1,7 +1,4 @@
-"""Determines the folder to mount for a path.
-
-Some paths exist on every node.
-"""
+"""Determines the folder to mount for a path. Some paths exist on every node."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ _SCRATCH = re.compile(r"/(local[-_]?scratch|scratch[-_]?local|lscratch|local|ssd
 
 
 def on_every_node(path: str) -> bool:
-    """Whether every node has this path, with any image."""
+    """Return whether every node has this path, with any image."""
     if path.startswith("~"):
         return path in ("~", "~/") or bool(_HOME.match(path))
     parts = path.strip("/").split("/")
@@ -50,15 +47,12 @@ def on_every_node(path: str) -> bool:
 
 
 def is_scratch(path: str) -> bool:
-    """Whether the path's name means a node's local disk."""
+    """Return whether the path's name means a node's local disk."""
     return bool(_SCRATCH.match(path))
 
 
 def is_mounted(path: str, folders: Iterable[str]) -> bool:
-    """Whether one of the site's paths contains ``path``.
-
-    ``/*`` and ``~/*`` contain each folder that a script names.
-    """
+    """Whether one of the site's paths contains ``path``. ``/*`` and ``~/*`` contain each folder that a script names."""
     for folder in folders:
         if folder in ("/*", "~/*"):
             if path.startswith(folder[0]) and not on_every_node(path):
@@ -69,10 +63,7 @@ def is_mounted(path: str, folders: Iterable[str]) -> bool:
 
 
 def _known(path: str) -> str:
-    """Path up to its first unknown component.
-
-    Such a component is a variable, or GNU parallel's ``{1}``.
-    """
+    """Path up to its first unknown component. Such a component is a variable, or GNU parallel's ``{1}``."""
     known = re.split(r"\$|\{", path, maxsplit=1)[0]
     return known if known == path or known.endswith("/") else known.rpartition("/")[0]
 

@@ -348,7 +348,7 @@ def _roles(name: str, arguments: Sequence[Word]) -> list[str]:
 
 
 def is_output_option(option: str) -> bool:
-    """Whether an option's value is an output of the program."""
+    """Return whether an option's value is an output of the program."""
     return bool(option and _OUTPUT_OPTION.search(option) and not _LOAD.search(option))
 
 

@@ -1,7 +1,4 @@
-"""Finds relative names above the submit folder.
-
-SkyPilot's nodes do not have these folders.
-"""
+"""Finds relative names above the submit folder. SkyPilot's nodes do not have these folders."""
 
 from __future__ import annotations
 

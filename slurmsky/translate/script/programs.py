@@ -1,7 +1,4 @@
-"""Determines the source of a script's programs.
-
-The source is the node, a package, an image, or none.
-"""
+"""Determines the source of a script's programs. The source is the node, a package, an image, or none."""
 
 from __future__ import annotations
 
@@ -76,10 +73,7 @@ _GCC = re.compile(r"(gcc|g\+\+|gfortran|clang)-(\d+)")
 
 
 def find(name: str) -> Source | None:
-    """Source of a program, also for a name with a version.
-
-    None: not in the table.
-    """
+    """Source of a program, also for a name with a version. None: not in the table."""
     python, gcc = _PYTHON.fullmatch(name), _GCC.fullmatch(name)
     if python:
         folder = f"$(conda info --base)/envs/python{python[1]}/bin/python{python[1]}"

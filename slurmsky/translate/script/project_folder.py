@@ -48,15 +48,12 @@ class Project:
         return path.replace("$USER", self.user) if self.user else path
 
     def holds(self, path: str) -> bool:
-        """Whether a path is in the submit folder."""
+        """Return whether a path is in the submit folder."""
         whole = self._whole(path)
         return bool(self.folder.strip("/")) and (whole == self.folder or whole.startswith(self.folder + "/"))
 
     def text_of(self, name: str) -> str:
-        """Text of a script in the submit folder, or "".
-
-        ``name`` is relative to the working directory.
-        """
+        """Text of a script in the submit folder, or "". ``name`` is relative to the working directory."""
         path = os.path.normpath(os.path.join(self.folder, self.work_dir, name))
         if not self.holds(path):
             return ""
@@ -86,7 +83,7 @@ class Project:
         return up if own and not f"{home}/".startswith(os.path.realpath(up) + "/") else ""
 
     def elsewhere(self, path: str) -> bool:
-        """Whether this machine has the path, outside the submit folder."""
+        """Return whether this machine has the path, outside the submit folder."""
         return "$" not in path and not self.holds(path) and os.path.lexists(self._whole(path))
 
     def _whole(self, path: str) -> str:
@@ -157,8 +154,5 @@ class Project:
 
 
 def _spelling(name: str) -> str:
-    """Normalised name of a folder and its copies.
-
-    model-main and Model are both ``model``.
-    """
+    """Normalised name of a folder and its copies. model-main and Model are both ``model``."""
     return re.sub(r"[-_](?:master|main)$", "", name).lower().replace("-", "_")

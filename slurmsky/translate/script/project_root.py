@@ -44,9 +44,8 @@ class Origin(NamedTuple):
 def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ()) -> Origin:
     """Submit folder of a script.
 
-    It is the nearest folder, from ``folder`` upwards, with most of the files that the script names.
-
-    ``paths``: those that the script names outside of it. Reads names of files only.
+    It is the nearest folder, from ``folder`` upwards, with most of the files that the script names. ``paths``: those
+    that the script names outside of it. Reads names of files only.
     """
     if not (folder and os.path.isdir(folder)):
         return Origin(0)
@@ -69,10 +68,7 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ())
 
 
 def _candidates(folder: str) -> Iterator[str]:
-    """A folder and its parents, up to the repository.
-
-    A home folder and its parents are excluded.
-    """
+    """A folder and its parents, up to the repository. A home folder and its parents are excluded."""
     home = f"{os.path.realpath(os.path.expanduser('~'))}/"
     base = os.path.realpath(folder)
     for _ in range(LEVELS + 1):
@@ -100,10 +96,7 @@ def _is_file(base: str, path: str) -> bool:
 
 
 def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
-    """Files that a script names, relative to its start folder.
-
-    ``A|B`` means that either file suffices.
-    """
+    """Files that a script names, relative to its start folder. ``A|B`` means that either file suffices."""
     here = ""
     made: set[str] = set()
     for command in script.commands:

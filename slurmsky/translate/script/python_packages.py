@@ -89,9 +89,7 @@ _OF_IMAGES = re.compile(r"(torch(vision|audio)?|tensorflow|jax|keras|numpy)\b")
 def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = False) -> str:
     """Setup line for a script without a named environment, or "".
 
-    The script starts Python files.
-
-    ``framework``: the task's image has one.
+    The script starts Python files. ``framework``: the task's image has one.
     """
     source = re.sub(r"(?m)^\s*#(?!!).*$", "", source)
     files = started(source) or list(_own_modules(source))
@@ -115,10 +113,7 @@ def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = Fa
 
 
 def _own_modules(source: str) -> Iterator[str]:
-    """Inline Python of a script that needs further packages.
-
-    These are ``python -m MODULE`` and ``python -c``.
-    """
+    """Inline Python of a script that needs further packages. These are ``python -m MODULE`` and ``python -c``."""
     script = parse(source)
     scope = Scope.of(script)
     standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
@@ -139,10 +134,7 @@ def _own_modules(source: str) -> Iterator[str]:
 
 
 def read_small(path: Path) -> str | None:
-    """Text of a small regular file, else None.
-
-    The limit is MAX_BYTES.
-    """
+    """Text of a small regular file, else None. The limit is MAX_BYTES."""
     try:
         small = path.is_file() and path.stat().st_size <= MAX_BYTES
         return path.read_text(encoding="utf-8", errors="replace") if small else None
@@ -151,10 +143,7 @@ def read_small(path: Path) -> str | None:
 
 
 def _listed(path: Path) -> Iterator[str]:
-    """Names in requirements.txt or environment.yml.
-
-    Other lines are ignored.
-    """
+    """Names in requirements.txt or environment.yml. Other lines are ignored."""
     text = read_small(path) or ""
     if path.suffix == ".txt":
         for line in text.splitlines():

@@ -29,20 +29,14 @@ _AFTER = re.compile(r"afterok(?::(?:\$\w+|\$\{\w+[^:,}?]*\}))+")
 
 @dataclass(frozen=True)
 class Stage:
-    """One submission.
-
-    ``words``: sbatch's options, script and arguments, without the dependency.
-    """
+    """One submission. ``words``: sbatch's options, script and arguments, without the dependency."""
 
     line: int
     words: tuple[str, ...]
 
 
 def stages(script: Script) -> list[Stage]:
-    """Submissions of a chain in order, or [].
-
-    A chain has at least two submissions.
-    """
+    """Submissions of a chain in order, or []. A chain has at least two submissions."""
     scope, table = Scope.of(script), load("sbatch")
     submissions = [command for command in script.commands if command.name == "sbatch"]
     others = [command for command in script.commands if command.words and command not in submissions]
@@ -77,16 +71,13 @@ def _text(word: Word, scope: Scope) -> str:
 
 
 def _after(text: str, ids: set[str]) -> bool:
-    """Whether a dependency is afterok on this script's submissions."""
+    """Return whether a dependency is afterok on this script's submissions."""
     parts = text.split(",")
     return all(map(_AFTER.fullmatch, parts)) and set(re.findall(r"\$\{?(\w+)", text)) <= ids
 
 
 def _names(script: Script, submission: Command, ids: set[str]) -> set[str]:
-    """Variables with the id of a submission.
-
-    Some are derived from others.
-    """
+    """Variables with the id of a submission. Some are derived from others."""
     names: set[str] = set()
     for command in script.commands:
         for given in command.assignments:

@@ -35,10 +35,7 @@ _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these
 
 
 def names_files_beside(script: Script) -> bool:
-    """Whether the script names files in its folder.
-
-    Tools that read the folder count, too.
-    """
+    """Return whether the script names files in its folder. Tools that read the folder count, too."""
     loops = {block for command in script.commands for block in command.blocks if block.kind == "for"}
     listed = [word for loop in loops for word in loop.words]
     listed += [word for command in script.commands if command.name in _READERS for word in command.arguments]
@@ -56,10 +53,7 @@ _OPENS = re.compile(r"\bchdir\(|\bopen\(|\bread_\w+\(|\blistdir\(|\bglob\(")
 
 
 def runs_own_programs(script: Script) -> bool:
-    """Whether the script starts programs that need its working directory.
-
-    They are the user's own, or read files.
-    """
+    """Whether the script starts programs that need its working directory. They are the user's own, or read files."""
     scope = Scope.of(script)
     for command in script.commands:
         found = launched(command, scope.containers)
@@ -81,7 +75,7 @@ def runs_own_programs(script: Script) -> bool:
 
 
 def _is_own(arguments: list[str]) -> bool:
-    """Whether Python's arguments are the user's files or module."""
+    """Return whether Python's arguments are the user's files or module."""
     while arguments and re.fullmatch(r"-[uBOEsSIqbx]+|-[WX]\S+", arguments[0]):
         del arguments[0]
     if arguments[:1] and arguments[0] in ("-W", "-X"):
@@ -95,15 +89,12 @@ def _is_own(arguments: list[str]) -> bool:
 
 
 def reads_files_beside(commands: Iterable[Command]) -> bool:
-    """Whether these commands name or read files of their folder."""
+    """Return whether these commands name or read files of their folder."""
     return any(True for _ in files_beside(commands))
 
 
 def files_beside(commands: Iterable[Command]) -> Iterator[str]:
-    """Files of the working directory that these commands name.
-
-    "" if a program reads any file of the folder.
-    """
+    """Files of the working directory that these commands name; "" if a program reads any file of the folder."""
     made: set[str] = set()
     for command in commands:
         found = launched(command)
@@ -173,10 +164,7 @@ def server_of(script: Script) -> Server | None:
 
 
 def arguments_read(script: Script) -> set[str]:
-    """Positional parameters ($1, $@, ...) that the script reads.
-
-    Those in its functions do not count.
-    """
+    """Positional parameters ($1, $@, ...) that the script reads. Those in its functions do not count."""
     own = [command for command in script.commands if not any(block.kind == "function" for block in command.blocks)]
     read = {"@"} if any(command.name == "getopts" and len(command.words) == 3 for command in own) else set()
     return read | {
@@ -205,10 +193,7 @@ def results(script: Script) -> list[str]:
 
 
 def argument_variables(script: Script) -> list[str]:
-    """Variables for a script's arguments.
-
-    They are $ARG1, $ARG2, or $ARGS for all.
-    """
+    """Variables for a script's arguments. They are $ARG1, $ARG2, or $ARGS for all."""
     read = arguments_read(script)
     given = [command for command in script.commands if command.name == "set" and "--" in command.texts[1:-1]]
     if given and not any(word.raw.strip('"') in ("$@", "$*") for command in given for word in command.words):

@@ -48,7 +48,7 @@ def unused(script: Script, modules: list[Module], ranks: bool) -> Iterator[tuple
 
 
 def runs_own_program(script: Script) -> bool:
-    """Whether the script runs a program that the user built."""
+    """Return whether the script runs a program that the user built."""
     return _started(script)[1]
 
 

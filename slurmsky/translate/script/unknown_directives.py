@@ -1,7 +1,4 @@
-"""Directives with options unknown to sbatch.
-
-They belong to plug-ins or older releases.
-"""
+"""Directives with options unknown to sbatch. They belong to plug-ins or older releases."""
 
 from __future__ import annotations
 

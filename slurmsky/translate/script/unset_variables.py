@@ -93,10 +93,7 @@ def values_read(script: Script, scope: Scope, names: Iterable[str]) -> set[str]:
 
 
 def _used(command: Command) -> Iterator[Word]:
-    """Words with relevant variables.
-
-    Words that are only printed or tested do not count.
-    """
+    """Words with relevant variables. Words that are only printed or tested do not count."""
     for given in command.assignments:
         if not _LISTS.match(given.name):
             yield given.value

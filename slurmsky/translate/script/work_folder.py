@@ -27,8 +27,7 @@ def work_folder(script: Script, scope: Scope) -> tuple[str, tuple[str, ...]]:
     """Only outside folder that the script enters, and its files.
 
     The files are those that the script reads there. Without such a folder: "" and the files of the start folder.
-    Folders that the script creates, folders of every node, and paths that are unknown before the job runs do not
-    count.
+    Folders that the script creates, folders of every node, and paths that are unknown before the job runs do not count.
     """
     found, start = entered(script, scope)
     files = tuple(files_beside(script.commands[start:]))
@@ -55,10 +54,7 @@ def code_folder(script: Script, scope: Scope) -> str:
 
 
 def below(folder: str, text: str) -> list[tuple[int, int, str]]:
-    """Edits that make paths below a folder relative to it.
-
-    An edit is (start, end, new text).
-    """
+    """Edits that make paths below a folder relative to it. An edit is (start, end, new text)."""
     spelt = re.escape(folder) if folder[0] == "/" else r"(?:~|\$HOME|\$\{HOME\})" + re.escape(folder[1:])
     paths = re.finditer(rf"(?<![\w./~}}-]){spelt}(?:/+(?=[\w.$*{{-])|/?(?![\w.-]))", text)
     named = re.compile(r"[\w.$*{-]")
@@ -66,7 +62,7 @@ def below(folder: str, text: str) -> list[tuple[int, int, str]]:
 
 
 def _is_code(command: Command) -> bool:
-    """Whether a command runs or builds a program of its folder."""
+    """Return whether a command runs or builds a program of its folder."""
     texts = [word.text or "" for word in command.words]
     return command.name in _BUILDERS or any(
         not text.startswith(("/", "~")) and (_CODE.search(text) or (index == 0 and text.startswith("./")))
@@ -75,10 +71,7 @@ def _is_code(command: Command) -> bool:
 
 
 def entered(script: Script, scope: Scope) -> tuple[str, int]:
-    """Only outside folder that the script enters.
-
-    Also returns the index of the next command.
-    """
+    """The only outside folder that the script enters, and the index of the next command."""
     found, start = "", 0
     made: list[str] = []
     commands = script.commands
@@ -107,10 +100,7 @@ def plain(path: str) -> str:
 
 
 def _is_folder(path: str) -> bool:
-    """Whether a path may be a project's folder.
-
-    It is known, in a home folder or at least two folders deep.
-    """
+    """Return whether a path may be a project's folder. It is known, in a home folder or at least two folders deep."""
     shape = re.fullmatch(r"~(/[\w.+@-]+)+|(/(?:[\w.+@-]+|\$USER)){2,}", path)
     return (
         bool(shape)
@@ -126,10 +116,7 @@ def _below(path: str, folder: str) -> bool:
 
 
 def move_to_workdir(found: Reading, source: str, folder: str) -> None:
-    """Make a folder of the old cluster the workdir.
-
-    The script's paths below it become relative.
-    """
+    """Make a folder of the old cluster the workdir. The script's paths below it become relative."""
     found.workdir, found.former = True, found.former or folder
     for start, end, text in below(folder, source):
         found.edit(start, end, text)

@@ -14,10 +14,7 @@ _UNTIL = {
 
 
 def balanced(source: str, at: int, closer: str) -> int:
-    """Offset after the matching ``closer``.
-
-    The end of the source if it is missing.
-    """
+    """Offset after the matching ``closer``. The end of the source if it is missing."""
     stack = [closer]
     end = len(source)
     while stack:

@@ -1,7 +1,4 @@
-"""Finds the program that a command starts.
-
-It follows wrappers such as srun, mpirun and env, and containers.
-"""
+"""Finds the program that a command starts. It follows wrappers such as srun, mpirun and env, and containers."""
 
 from __future__ import annotations
 
@@ -108,10 +105,7 @@ def own_words(command: Command) -> tuple[Word, ...]:
 
 
 def in_containers(commands: Sequence[Command], containers: Container[str] = ()) -> list[tuple[int, int]]:
-    """Positions of commands in containers.
-
-    Commands in their words (bash -c) count, too.
-    """
+    """Positions of commands in containers. Commands in their words (bash -c) count, too."""
     return [(one.start, one.end) for one in commands if launched(one, containers).inside]
 
 
@@ -131,10 +125,7 @@ def _after_options(words: tuple[Word, ...], name: str) -> tuple[Word, ...]:
 
 
 def _is_setting(name: str, at: int, raw: str) -> bool:
-    """Whether a word belongs to the wrapper.
-
-    A variable of env, a time of timeout, a count of aprun.
-    """
+    """Return whether a word is the wrapper's. Examples: variable of env, time of timeout, count of aprun."""
     if name in ("env", "sudo", "command"):
         return bool(re.match(r"[A-Za-z_]\w*=", raw))
     if name == "timeout":

@@ -1,7 +1,4 @@
-"""Recognizes absolute paths and paths in the home folder.
-
-It also expands their patterns and lists.
-"""
+"""Recognizes absolute paths and paths in the home folder. It also expands their patterns and lists."""
 
 from __future__ import annotations
 
@@ -16,10 +13,7 @@ _MOST_ALTERNATIVES = 8
 
 
 def is_path(text: str) -> bool:
-    """Whether a text is a path other than the root folder.
-
-    Patterns of sed and awk are not paths.
-    """
+    """Return whether a text is a path other than the root folder. Patterns of sed and awk are not paths."""
     return bool(SHAPE.match(text)) and not _PATTERN.search(text) and len(text) > 1
 
 

@@ -43,10 +43,7 @@ class Script:
 
     @cached_property
     def commands(self) -> tuple[Command, ...]:
-        """All commands, in order.
-
-        Commands in ``$( )`` and ``bash -c`` follow the command that contains them.
-        """
+        """All commands, in order. Commands in ``$( )`` and ``bash -c`` follow the command that contains them."""
         found: list[Command] = []
         for statement in self.statements:
             for block in statement.blocks:
@@ -92,10 +89,7 @@ def descend(command: Command) -> Iterator[Command]:
 
 
 def inner_scripts(command: Command) -> Iterator[Script]:
-    """Scripts in a command's words.
-
-    They are in ``$( )``, in backquotes, or after ``bash -c``.
-    """
+    """Scripts in a command's words. They are in ``$( )``, in backquotes, or after ``bash -c``."""
     for word in (*command.words, *(given.value for given in command.assignments)):
         yield from _substituted(word, command.depth + 1)
     program = inline_program(command)
@@ -110,10 +104,7 @@ def _substituted(word: Word, depth: int) -> Iterator[Script]:
 
 
 def inline_program(command: Command) -> Script | None:
-    """Script in ``[srun options] bash -c '...'``, or None.
-
-    It has its position in the whole script.
-    """
+    """Script in ``[srun options] bash -c '...'``, or None. It has its position in the whole script."""
     word = program_word(command)
     return None if word is None else script_in(word, command.depth + 1)
 
@@ -132,10 +123,7 @@ def program_word(command: Command) -> Word | None:
 
 
 def script_in(word: Word, depth: int) -> Script | None:
-    """Script in a quoted word.
-
-    None if the word is not one pair of quotes.
-    """
+    """Script in a quoted word; None if the word is not one pair of quotes."""
     raw = word.raw
     if len(raw) < 2 or depth > MAX_DEPTH:
         return None

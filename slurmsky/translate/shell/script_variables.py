@@ -27,10 +27,7 @@ _MAX = 4096
 
 @dataclass
 class Scope:
-    """Variables of one script.
-
-    Unknown parts of an expanded word stay as ``$NAME`` or ``$()``.
-    """
+    """Variables of one script. Unknown parts of an expanded word stay as ``$NAME`` or ``$()``."""
 
     values: dict[str, str] = field(default_factory=dict)
     given: set[str] = field(default_factory=set)
@@ -136,5 +133,5 @@ class Scope:
 
 
 def _sets(source: str, name: str) -> bool:
-    """Whether a script assigns a variable anywhere, including defaults."""
+    """Return whether a script assigns a variable anywhere, including defaults."""
     return bool(re.search(r"\b%s(\+?=|:?[-=])" % name, source)) or bool(re.search(r"\bread\b.*\b%s\b" % name, source))

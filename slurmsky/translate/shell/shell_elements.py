@@ -14,10 +14,7 @@ FILLER = "\ue000"
 
 @dataclass(frozen=True)
 class Word:
-    """A word as written.
-
-    ``start`` is its offset in the whole script, ``line`` counts from 1.
-    """
+    """A word as written. ``start`` is its offset in the whole script, ``line`` counts from 1."""
 
     raw: str
     start: int
@@ -93,10 +90,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A simple command.
-
-    ``before`` and ``after`` are the adjacent operators ("", "|", "&&", ";", "&" ...).
-    """
+    """A simple command. ``before`` and ``after`` are the adjacent operators ("", "|", "&&", ";", "&" ...)."""
 
     words: tuple[Word, ...]
     assignments: tuple[Assignment, ...]
@@ -127,10 +121,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Statement:
-    """Commands up to a newline, ``;`` or ``&`` outside blocks.
-
-    It has the here-documents of its commands.
-    """
+    """Commands up to a newline, ``;`` or ``&`` outside blocks. It has the here-documents of its commands."""
 
     start: int
     end: int

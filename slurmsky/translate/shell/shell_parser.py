@@ -47,10 +47,7 @@ class _Draft:
 
 
 class Parser:
-    """One parse of one text.
-
-    The text starts at ``base`` and on ``first_line`` of the whole script.
-    """
+    """One parse of one text. The text starts at ``base`` and on ``first_line`` of the whole script."""
 
     def __init__(self, source: str, base: int, first_line: int, depth: int) -> None:
         self.source = source
@@ -214,10 +211,7 @@ class Parser:
         return True
 
     def _head(self, word: Word, end: int) -> bool:
-        """Parse ``for NAME in WORDS`` and ``case WORD in``.
-
-        The head ends at the line's end, ``;`` or ``in``.
-        """
+        """Parse ``for NAME in WORDS`` and ``case WORD in``. The head ends at the line's end, ``;`` or ``in``."""
         loop = self.loop
         assert loop is not None
         self._mark(end)

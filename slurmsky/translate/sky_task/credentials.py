@@ -34,7 +34,7 @@ _SHOWN = 12  # maximum number of names in one line
 
 
 def is_credential(name: str, value: str) -> bool:
-    """Whether a variable holds a credential or its file's path."""
+    """Return whether a variable holds a credential or its file's path."""
     if value.lower() in _SWITCHES:
         return False
     return _NAMES.fullmatch(name) is not None or _PASSWORD.search(value) is not None
@@ -50,10 +50,7 @@ def redacted(text: str) -> str:
 
 
 def left_out(environment: Mapping[str, str], spec: JobSpec, allowed: Iterable[str]) -> list[str]:
-    """Names of the variables that are not sent.
-
-    ``allowed``: patterns of the site file.
-    """
+    """Names of the variables that are not sent. ``allowed``: patterns of the site file."""
     found = [name for name, value in environment.items() if is_credential(name, value)]
     if not found or spec.export_file:
         return []  # such a file names each variable, and the user wrote it for the job

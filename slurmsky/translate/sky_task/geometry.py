@@ -22,10 +22,7 @@ MOST_GPUS = 16  # maximum of any node (A100:16 in SkyPilot's catalogs)
 
 @dataclass(frozen=True)
 class Geometry:
-    """Size of a job.
-
-    ``cpus`` and ``memory_mib`` are per node, and None if the job does not specify them.
-    """
+    """Size of a job. ``cpus`` and ``memory_mib`` are per node, and None if the job does not specify them."""
 
     nodes: int
     ntasks: int
@@ -67,10 +64,7 @@ def gres_items(text: str | None) -> list[tuple[str, str, int]]:
 
 
 def typed_count(text: str | None, option: str) -> tuple[str, int]:
-    """Parse ``[type:]count`` of --gpus options to (type, count).
-
-    Several types cannot share a SkyPilot node.
-    """
+    """Parse ``[type:]count`` of --gpus options to (type, count). Several types cannot share a SkyPilot node."""
     kinds = [
         (kind if kind else name, kind, count)
         for name, kind, count in gres_items(
@@ -86,10 +80,7 @@ def typed_count(text: str | None, option: str) -> tuple[str, int]:
 
 
 def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometry:
-    """Compute the size of a job.
-
-    Raises Refused if no number of nodes can hold it.
-    """
+    """Compute the size of a job. Raises Refused if no number of nodes can hold it."""
     gpus = _Gpus.of(spec)
     try:
         numbers = device_counts.resolved(spec).numbers

@@ -33,10 +33,7 @@ PMIX = (
 
 
 def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[str], list[Note]]:
-    """Return image, setup lines and notes.
-
-    ``image``: the partition's image, if set.
-    """
+    """Return image, setup lines and notes. ``image``: the partition's image, if set."""
     setup: list[str] = []
     notes: list[Note] = []
     chosen = ""
@@ -75,10 +72,7 @@ def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[st
 
 
 def one_environment(lines: Iterable[str]) -> list[str]:
-    """Make several modules share one environment.
-
-    A second ``conda create`` would replace it.
-    """
+    """Make several modules share one environment. A second ``conda create`` would replace it."""
     made: set[str] = set()
     kept: list[str] = []
     for line in dict.fromkeys(lines):
@@ -93,18 +87,12 @@ def one_environment(lines: Iterable[str]) -> list[str]:
 
 
 def _contains(image: str, than: str) -> bool:
-    """Whether an image contains another one.
-
-    A framework's image has CUDA, but not vice versa.
-    """
+    """Return whether an image contains another one. A framework's image has CUDA, but not vice versa."""
     return not than or ("nvidia/cuda" in than and "nvidia/cuda" not in image)
 
 
 def environment_packages(site: Site, name: str, wants: Needs) -> str | None:
-    """Packages of an environment; None if unknown.
-
-    The site file or the script's files name them.
-    """
+    """Packages of an environment; None if unknown. The site file or the script's files name them."""
     spelt = (name, name.removeprefix("./"), name.rstrip("/").rpartition("/")[2])
     declared = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
     unknown = any(not program.endswith(_OWN_ENDINGS) for program in wants.unknown)
@@ -143,10 +131,7 @@ def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
 
 
 def folders_setup(site: Site, wants: Needs) -> Iterator[str]:
-    """Commands that create output folders and start files' stubs.
-
-    The start files are those of the old cluster.
-    """
+    """Commands that create output folders and start files' stubs. The start files are those of the old cluster."""
     mounted = [path.path for path in site.paths]
     made = (*wants.folders, *(folder for _, folder in wants.stores))
     folders = [folder for folder in dict.fromkeys(made) if not is_mounted(folder, mounted)]

@@ -139,10 +139,7 @@ def _other_config(task: SkyTask) -> dict[str, Any]:
 
 
 def _longest(parts: Sequence[SkyTask]) -> dict[str, Any]:
-    """Config with the longest time limit of all components.
-
-    It applies to a Slurm infra's allocation.
-    """
+    """Config with the longest time limit of all components. It applies to a Slurm infra's allocation."""
     config = parts[0].fields.get("config")
     if config is None or not _options(parts[0]):
         return {"config": config} if config else {}

@@ -13,10 +13,7 @@ from ...model.states import JobFlag, JobState
 
 @dataclass(frozen=True)
 class MappedStatus:
-    """A status in Slurm's terms.
-
-    ``exit_code`` is the user program's, if SkyPilot reports it.
-    """
+    """A status in Slurm's terms. ``exit_code`` is the user program's, if SkyPilot reports it."""
 
     state: JobState
     flags: JobFlag = JobFlag.NONE

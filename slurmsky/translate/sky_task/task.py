@@ -40,10 +40,7 @@ class SkyTask:
     arrays: str = "packed"
 
     def yaml(self, **more: Any) -> str:
-        """The task as YAML for users.
-
-        ``more`` are further fields.
-        """
+        """The task as YAML for users. ``more`` are further fields."""
         from .yaml_text import dump  # PyYAML takes the controller 20 ms to import
 
         return dump({**self.fields, **more})
@@ -261,10 +258,7 @@ _DISKS = words(
 
 
 def _other_gres(draft: _Draft) -> None:
-    """Convert a second gres.
-
-    A local disk becomes disk_size; any other is ignored with a note.
-    """
+    """Convert a second gres. A local disk becomes disk_size; any other is ignored with a note."""
     names = []
     for name, kind, count in gres_items(draft.spec.gres):
         if name == "gpu":

@@ -23,10 +23,7 @@ class Note:
 
 
 class Refused(Exception):
-    """Error: SkyPilot cannot run the job.
-
-    ``str()`` is Slurm's text; ``hint`` explains it in SkyPilot's terms.
-    """
+    """Error: SkyPilot cannot run the job. ``str()`` is Slurm's text; ``hint`` explains it in SkyPilot's terms."""
 
     def __init__(self, text: str, option: str, hint: str) -> None:
         super().__init__(text)

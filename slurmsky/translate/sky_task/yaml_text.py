@@ -55,15 +55,12 @@ _Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
 def dump(value: Mapping[str, Any]) -> str:
-    """Dump YAML in block style, with long texts as ``|`` blocks.
-
-    Keys keep their order.
-    """
+    """Dump YAML in block style, with long texts as ``|`` blocks. Keys keep their order."""
     return yaml.dump(
         dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=False
     )
 
 
 def blockable(text: str) -> bool:
-    """Whether a YAML block can hold the text unchanged."""
+    """Return whether a YAML block can hold the text unchanged."""
     return not text.startswith((" ", "\n")) and not text.endswith("\n\n") and not _NO_BLOCK.search(text)

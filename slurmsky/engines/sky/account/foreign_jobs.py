@@ -22,10 +22,7 @@ HISTORY = 1000  # records of the first read, and so the history of foreign jobs 
 
 
 def managed_job_infos(records: Iterable[QueueRow]) -> list[ManagedJobInfo]:
-    """Return managed jobs from the queue's records, by id.
-
-    The queue has one record per task.
-    """
+    """Return managed jobs from the queue's records, by id. The queue has one record per task."""
     by_id: dict[int, list[QueueRow]] = {}
     for record in records:
         if record.job_id:
@@ -64,10 +61,7 @@ def _info(job_id: int, records: list[QueueRow]) -> ManagedJobInfo:
 
 
 def _decisive(records: list[QueueRow]) -> QueueRow:
-    """Return the task whose status is the job's.
-
-    The most active task, or of an ended job the first that failed.
-    """
+    """Return the task whose status is the job's. The most active task, or of an ended job the first that failed."""
     alive = [record for record in records if not record.ended]
     if alive:
         order = {word: place for place, word in enumerate(_BY_ACTIVITY)}

@@ -19,10 +19,7 @@ _GIB = 1024
 
 
 async def read(client: Client) -> Inventory:
-    """Read all nodes of all enabled infras. Raises SkyError.
-
-    Also the infras without nodes.
-    """
+    """Read all nodes of all enabled infras, and the infras without nodes. Raises SkyError."""
     infras = [str(name) for name in await client.call("/enabled_clouds?expand=true", {}, method="GET") or ()]
     clouds, found = [], []
     for infra in dict.fromkeys(name.lower() if "/" not in name else name for name in infras):
@@ -50,10 +47,7 @@ async def read(client: Client) -> Inventory:
 
 
 def slurm_offers(rows: Any) -> list[Offer]:
-    """Convert /slurm_node_info to offers.
-
-    One row per node; a node in two partitions may have one row with both.
-    """
+    """Convert /slurm_node_info to offers. One row per node; a node in two partitions may have one row with both."""
     found: dict[tuple[str, str], Offer] = {}
     for row in _rows(rows):
         name, cluster = str(row.get("node_name") or ""), str(row.get("slurm_cluster_name") or "")

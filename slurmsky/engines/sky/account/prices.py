@@ -63,10 +63,7 @@ def bills(report: Iterable[Mapping[str, Any]]) -> dict[str, Bill]:
 
 
 async def read_bills(client: Client, clusters: Sequence[str]) -> dict[str, Bill]:
-    """Read the bills of these clusters. Raises SkyError.
-
-    A cluster that did not start has none.
-    """
+    """Read the bills of these clusters. Raises SkyError. A cluster that did not start has none."""
     found: dict[str, Bill] = {}
     for start in range(0, len(clusters), CLUSTERS_AT_ONCE):
         names = list(clusters[start : start + CLUSTERS_AT_ONCE])

@@ -1,7 +1,4 @@
-"""A user's account at SkyPilot, as engines.cloud.CloudAccount.
-
-Offers, jobs and bills.
-"""
+"""A user's account at SkyPilot, as engines.cloud.CloudAccount. Offers, jobs and bills."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Address and credentials for SkyPilot's API server.
-
-They are found as by SkyPilot's client.
-"""
+"""Address and credentials for SkyPilot's API server. They are found as by SkyPilot's client."""
 
 from __future__ import annotations
 

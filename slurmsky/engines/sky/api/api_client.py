@@ -71,10 +71,7 @@ class Client:
     # -- calls
 
     async def health(self, fresh: bool = False) -> dict[str, Any]:
-        """Return the server's description of itself. Raises WrongVersion.
-
-        Requested once, and again after an outage.
-        """
+        """Return the server's description of itself. Raises WrongVersion. Requested once, and again after an outage."""
         if not self._health or fresh:
             answer = await self._send("GET", "/api/health", head_s=15)
             health = self._json(answer)
@@ -122,10 +119,7 @@ class Client:
         return _ids(await self.call("/jobs/launch", body))
 
     async def queue(self, job_ids: Sequence[int] | None = None, **more: Any) -> list[QueueRow]:
-        """Return records of managed jobs, one per SkyPilot task.
-
-        Expensive: starts a process on the jobs controller.
-        """
+        """Return records of managed jobs, one per SkyPilot task. Expensive: starts a process on the jobs controller."""
         body = {"refresh": False, "skip_finished": False, "all_users": False, **more}
         if job_ids is not None:
             body["job_ids"] = list(job_ids)
@@ -173,7 +167,7 @@ class Client:
         return ""
 
     async def events(self, managed_job_id: int, limit: int = 10) -> list[StatusChange]:
-        """Return the latest status changes of a job, newest first. A cheap request."""
+        """Return the latest status changes of a job, newest first, by a cheap request."""
         value = await self.call("/jobs/events", {"job_id": managed_job_id, "limit": limit})
         return [status_change(event) for event in value or () if isinstance(event, dict)]
 
@@ -381,7 +375,7 @@ def _ids(value: Any) -> list[int]:
 
 
 def _detail(body: bytes) -> tuple[str, str]:
-    """Name and message of the exception in an error's body. In any of the four shapes that the server uses."""
+    """Name and message of the exception in an error's body, in any of the server's four shapes."""
     try:
         data = json.loads(body)
     except ValueError:

@@ -1,13 +1,10 @@
 """Errors of requests to SkyPilot's API server.
 
-SkyError
-├── Unreachable        no server answers there; try again later
-├── Busy               503: restarting or overloaded; try again later
-├── LoginExpired       401, 403, a redirection or a login page
-├── WrongVersion       the server does not support our version; it may be upgraded
-├── BadConfig          the user's own SkyPilot configuration cannot be read
-├── Interrupted        the request was lost in a restart of the server: send it again
-└── Rejected           the server understood and refused; .kind is SkyPilot's exception
+SkyError ├── Unreachable        no server answers there; try again later ├── Busy               503: restarting or
+overloaded; try again later ├── LoginExpired       401, 403, a redirection or a login page ├── WrongVersion       the
+server does not support our version; it may be upgraded ├── BadConfig          the user's own SkyPilot configuration
+cannot be read ├── Interrupted        the request was lost in a restart of the server: send it again └── Rejected
+the server understood and refused; .kind is SkyPilot's exception
 """
 
 from __future__ import annotations
@@ -19,10 +16,7 @@ from ...cloud import LoginRequired, RequestRefused
 
 
 class SkyError(EngineError):
-    """SkyPilot did not complete a request.
-
-    The text gives the reason in one line, without passwords of URLs.
-    """
+    """SkyPilot did not complete a request. The text gives the reason in one line, without passwords of URLs."""
 
     def __init__(self, text: str = "") -> None:
         super().__init__(redacted(text))
@@ -53,20 +47,14 @@ class LoginExpired(SkyError, LoginRequired):
 
 
 class WrongVersion(SkyError):
-    """Server and client do not support each other's version.
-
-    An upgrade of either may mend it.
-    """
+    """Server and client do not support each other's version. An upgrade of either may mend it."""
 
     passing = True
     waits_for = "SkyPilot server has another version"
 
 
 class BadConfig(SkyError):
-    """The user's SkyPilot configuration is unreadable.
-
-    A correction of the file mends it.
-    """
+    """The user's SkyPilot configuration is unreadable. A correction of the file mends it."""
 
     passing = True
     waits_for = "SkyPilot configuration cannot be read"
@@ -79,10 +67,7 @@ class Interrupted(SkyError):
 
 
 class Rejected(SkyError, RequestRefused):
-    """The server refused.
-
-    ``kind``: the name of SkyPilot's exception.
-    """
+    """The server refused. ``kind``: the name of SkyPilot's exception."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(" ".join(without_colours(message).split()) or kind)

@@ -45,10 +45,7 @@ def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
 
 
 def is_set_up(environment: Mapping[str, str], site: Site) -> bool:
-    """True if this user has used SkyPilot or configured a server.
-
-    Only then is a server queried.
-    """
+    """True if this user has used SkyPilot or configured a server. Only then is a server queried."""
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
     return bool(environment.get(ENDPOINT) or site.sky.endpoint or (home / ".sky").is_dir())
 
@@ -87,10 +84,7 @@ async def choose(
 
 
 async def start_server(client: Client, environment: Mapping[str, str]) -> None:
-    """Start a local API server (``sky api start``) and wait for it.
-
-    Raises Unreachable if the server does not start.
-    """
+    """Start a local API server (``sky api start``) and wait for it. Raises Unreachable if the server does not start."""
     program = shutil.which("sky", path=environment.get("PATH"))
     if not client.access.local or program is None:
         raise Unreachable(f"no SkyPilot API server at {client.access.endpoint}")
@@ -129,10 +123,7 @@ class LocalServer:
         client.absent = self.wake
 
     def wake(self) -> str:
-        """Start the server in the background; return the start's state.
-
-        At most once in AGAIN_S seconds.
-        """
+        """Start the server in the background, at most once in AGAIN_S seconds; return the start's state."""
         access = self._client.access
         usual = urlsplit(access.endpoint).port == urlsplit(DEFAULT_ENDPOINT).port
         if not (usual and access.local and shutil.which("sky", path=self._environment.get("PATH", ""))):

@@ -33,10 +33,7 @@ def preload() -> None:
 
 
 class TransportError(Exception):
-    """There is no valid HTTP answer, for the cause in the text.
-
-    ``refused``: no server listens at the address.
-    """
+    """There is no valid HTTP answer, for the cause in the text. ``refused``: no server listens at the address."""
 
     def __init__(self, text: str, refused: bool = False) -> None:
         super().__init__(text)
@@ -61,10 +58,7 @@ class StreamedAnswer:
     _response: httpx.Response = field(repr=False)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield pieces of the body.
-
-        Raises TransportError if the connection closes before the body is complete.
-        """
+        """Yield pieces of the body. Raises TransportError if the connection closes before the body is complete."""
         import httpx
 
         try:
@@ -152,10 +146,7 @@ class Transport:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the innermost cause of an httpx error.
-
-    It is the operating system's error if there is one.
-    """
+    """Return the innermost cause of an httpx error. It is the operating system's error if there is one."""
     found = error
     while True:
         inner = found.__cause__ or found.__context__

@@ -18,10 +18,7 @@ TERMINAL = frozenset(
 
 @dataclass(frozen=True)
 class QueueRow:
-    """A task of a managed job.
-
-    Times are epoch seconds, 0: not yet.
-    """
+    """A task of a managed job. Times are epoch seconds, 0: not yet."""
 
     job_id: int = 0
     task_id: int = 0
@@ -55,10 +52,7 @@ class QueueRow:
 
 @dataclass(frozen=True)
 class StatusChange:
-    """A change of a managed job's status.
-
-    ``timestamp``: the server's text, which sorts by time.
-    """
+    """A change of a managed job's status. ``timestamp``: the server's text, which sorts by time."""
 
     new_status: str = ""
     reason: str = ""

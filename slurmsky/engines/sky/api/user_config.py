@@ -30,10 +30,7 @@ _HASH_LENGTH = 8
 
 
 class ConfigError(Exception):
-    """A required configuration file is unreadable.
-
-    The text names the file and the reason.
-    """
+    """A required configuration file is unreadable. The text names the file and the reason."""
 
 
 class UserConfig:
@@ -53,10 +50,7 @@ class UserConfig:
         return self._file(PROJECT, folder / PROJECT_FILE)
 
     def sent(self, folder: Path | None = None, workspace: str = "") -> dict[str, Any]:
-        """Return the configuration for a request. Raises ConfigError.
-
-        ``folder``: the folder of the submit.
-        """
+        """Return the configuration for a request. Raises ConfigError. ``folder``: the folder of the submit."""
         merged = copy.deepcopy(self.user())
         if folder is not None:
             overlay(merged, self.project(folder))
@@ -100,10 +94,7 @@ def _parse(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def overlay(base: dict[str, Any], over: Mapping[str, Any], objects: bool = False) -> None:
-    """Merge one configuration into another.
-
-    ``objects``: they are parts of Kubernetes objects.
-    """
+    """Merge one configuration into another. ``objects``: they are parts of Kubernetes objects."""
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), dict):
             overlay(base[key], value, objects or key in _OBJECTS)

@@ -23,10 +23,7 @@ _KEY_USAGES = (
 
 
 def make(folder: Path, name: str, now: datetime | None = None) -> None:
-    """Write ca.crt, node.crt and node.key (0600) into ``folder``.
-
-    The authority's key is not stored.
-    """
+    """Write ca.crt, node.crt and node.key (0600) into ``folder``. The authority's key is not stored."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     start = (now or datetime.now(timezone.utc)) - timedelta(hours=12)  # a node's clock may be slow
     authority_key, node_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

@@ -1,7 +1,4 @@
-"""Session between a job's first node and the controller.
-
-Requests are sent in both directions.
-"""
+"""Session between a job's first node and the controller. Requests are sent in both directions."""
 
 from __future__ import annotations
 
@@ -71,10 +68,7 @@ class HeadNodeSession:
 
     @property
     def problem(self) -> str:
-        """Return the error of the last attempt to connect, or "".
-
-        "" also during the attempt.
-        """
+        """Return the error of the last attempt to connect; "" for none, and during the attempt."""
         return self._node_access.problem if self._node_access is not None else ""
 
     @property

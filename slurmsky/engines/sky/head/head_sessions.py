@@ -14,10 +14,7 @@ from .head_session import HeadNodeSession
 
 
 class HeadSessions:
-    """Opens at most one session for each run.
-
-    ``folder``: the engine's; ``controller``: our controller's socket.
-    """
+    """Opens at most one session for each run. ``folder``: the engine's; ``controller``: our controller's socket."""
 
     def __init__(self, folder: Path, controller: Path, sky: SkyConfig) -> None:
         self._folder = folder
@@ -40,10 +37,7 @@ class HeadSessions:
         return session
 
     def open(self, watch: JobWatch, on_open: Callable[[], None]) -> None:
-        """Connect both ways, once the node's address is known.
-
-        ``on_open`` is called when the node is reachable.
-        """
+        """Connect both ways, once the node's address is known. ``on_open`` is called when the node is reachable."""
         if watch.record.control:
             self.of(watch).open(watch.record.control, _cluster(watch), on_open)
 

@@ -81,10 +81,7 @@ class NodeAccess:
         self.problem = ""  # why the last attempt failed
 
     async def line(self, hello: dict[str, Any]) -> Line:
-        """Open a connection and wait for the node's welcome.
-
-        Raises HeadUnreachable.
-        """
+        """Open a connection and wait for the node's welcome. Raises HeadUnreachable."""
         try:
             line = await self._line(hello)
         except HeadUnreachable as error:
@@ -119,10 +116,7 @@ class NodeAccess:
 
 
 class SshTunnel:
-    """A local unix socket that ssh forwards to ``address``.
-
-    The cluster's first node resolves ``address``.
-    """
+    """A local unix socket that ssh forwards to ``address``. The cluster's first node resolves ``address``."""
 
     def __init__(self, cluster: str, address: str, folder: Path) -> None:
         self._cluster = cluster
@@ -136,10 +130,7 @@ class SshTunnel:
         self._attempts = 1 if (SSH_CONFIGS / cluster).exists() else 0
 
     async def path(self) -> str:
-        """Return the socket's path, once the tunnel is up.
-
-        Raises HeadUnreachable.
-        """
+        """Return the socket's path, once the tunnel is up. Raises HeadUnreachable."""
         async with self._lock:
             if self._process is None or self._process.returncode is not None:
                 # The files of sky status outlast the tunnel; a server that has just started takes minutes to write

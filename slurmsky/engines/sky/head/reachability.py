@@ -1,7 +1,4 @@
-"""Record of the nodes that this machine can reach.
-
-Only reachable nodes wait for their controller's connection.
-"""
+"""Record of the nodes that this machine can reach. Only reachable nodes wait for their controller's connection."""
 
 from __future__ import annotations
 
@@ -25,10 +22,7 @@ def kind(launch: Launch) -> str:
 
 
 def known(folder: Path, kind: str) -> str:
-    """Return the last result for nodes of a kind: "yes", "no" or "".
-
-    "": unknown.
-    """
+    """Return the last result for nodes of a kind: "yes", "no" or "" (unknown)."""
     found = _read(folder).get(kind)
     return "" if found is None else "yes" if found else "no"
 

@@ -1,7 +1,4 @@
-"""Writes launch errors into the job's error file.
-
-Users read that file first.
-"""
+"""Writes launch errors into the job's error file. Users read that file first."""
 
 from __future__ import annotations
 

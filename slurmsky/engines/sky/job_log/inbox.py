@@ -68,10 +68,7 @@ class Inbox:
         return True
 
     def end(self, key: str) -> bytes | None:
-        """Complete and decrypt a request.
-
-        None: it is not authentic for this job, or was delivered before.
-        """
+        """Complete and decrypt a request. None: it is not authentic for this job, or was delivered before."""
         message = self._incomplete.pop(key, None)
         if message is None or key in self.done:
             return None
@@ -112,8 +109,5 @@ async def _ask(socket: Path, payload: bytes) -> tuple[int, str]:
 
 
 def settings(secret: bytes, ids: tuple[int, int]) -> OutboxSettings:
-    """Return the node's settings for the outbox.
-
-    They are sent in the private settings, not in the task.
-    """
+    """Return the node's settings for the outbox. They are sent in the private settings, not in the task."""
     return OutboxSettings(secret.hex(), ids, AFTER_S)

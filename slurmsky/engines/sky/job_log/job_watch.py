@@ -51,10 +51,7 @@ class Member:
 
 @dataclass
 class Record:
-    """State of a run that is kept over a restart.
-
-    One JSON file per run of a job or pack.
-    """
+    """State of a run that survives a restart. One JSON file per run of a job or pack."""
 
     job_id: int  # of an array: its base id
     name: str  # unique at the API server
@@ -127,18 +124,12 @@ _FORMER_FIELDS = {
 
 
 def _is_final_end(event: Event) -> bool:
-    """True for an end that the job caused.
-
-    Such an end is final, even if another run follows.
-    """
+    """True for an end that the job caused. Such an end is final, even if another run follows."""
     return isinstance(event, Ended) and not event.by_signal
 
 
 class JobWatch:
-    """Record, log decoder and output files of a job.
-
-    ``report`` sends events to the engine.
-    """
+    """Record, log decoder and output files of a job. ``report`` sends events to the engine."""
 
     def __init__(
         self,
@@ -287,10 +278,7 @@ class JobWatch:
             self._job_event(event)
 
     def _stream(self, key: str, event: StreamRecord) -> None:
-        """Process the begin or end of a stream.
-
-        The stream is output, a file, or a request.
-        """
+        """Process the begin or end of a stream. The stream is output, a file, or a request."""
         if isinstance(event, FileEnded):
             self.output_sync.end_file(key)
         elif isinstance(event, SealedEnded):

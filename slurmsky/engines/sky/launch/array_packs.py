@@ -25,10 +25,7 @@ MAX_JOBS = 500  # most jobs of one request; also, each element has its own ports
 
 
 def first_run(launch: Launch) -> bool:
-    """True for an array element in its first run.
-
-    Only such elements are grouped.
-    """
+    """True for an array element in its first run. Only such elements are grouped."""
     return launch.array_task_id is not None and launch.restart_count == 0
 
 
@@ -58,10 +55,7 @@ def packs(spec: JobSpec, task: SkyTask) -> bool:
 def split(
     elements: list[Launch], task: SkyTask, partition: PartitionConfig | None, site: Site
 ) -> Iterator[tuple[list[Launch], int]]:
-    """Split a pack into managed jobs: (elements, concurrent elements).
-
-    %N holds over all of them.
-    """
+    """Split a pack into managed jobs: (elements, concurrent elements). %N holds over all of them."""
     size = task.geometry
     most = partition.max_cpus_per_node if partition and partition.max_cpus_per_node != INFINITE else NODE_CPUS
     room = max(1, most // (size.cpus or 1))

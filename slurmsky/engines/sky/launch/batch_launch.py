@@ -2,9 +2,8 @@
 
 All jobs share one task and one name. SkyPilot gives each job an id, and ranks 0, 1, ... (SKYPILOT_JOB_RANK) in the
 order of the ids; the rank stays the same in later runs. With a pool the jobs run on its workers, without a pool on
-separate nodes. Each job is watched, followed and cancelled as any other.
-
-The state of such a request is stored as ``batch_folder.json`` in the folder that its jobs share.
+separate nodes. Each job is watched, followed and cancelled as any other. The state of such a request is stored as
+``batch_folder.json`` in the folder that its jobs share.
 
 Source: sky/jobs/server/core.py and sky/jobs/controller.py of SkyPilot 0.14.1.
 """
@@ -65,10 +64,7 @@ def _is_unwanted(run: Path) -> bool:
 
 
 class BatchLaunch(ManagedJobBackend):
-    """Launches jobs that share a request.
-
-    The first job sends the request for all of them.
-    """
+    """Launches jobs that share a request. The first job sends the request for all of them."""
 
     def __init__(self, client: Client, lone: ManagedJobBackend) -> None:
         super().__init__(client)
@@ -97,10 +93,7 @@ class BatchLaunch(ManagedJobBackend):
             return self._own(record, request)
 
     def _raise_recent_error(self, record: Record) -> None:
-        """Raise the error of a recent attempt for the same request.
-
-        Otherwise each job would send the request again.
-        """
+        """Raise the error of a recent attempt for the same request. Otherwise each job would send the request again."""
         when, error = self._failed.get(record.batch_folder, (0.0, None))
         if error is not None and (not error.passing or time.monotonic() - when < intervals.retry_s(0)):
             raise error

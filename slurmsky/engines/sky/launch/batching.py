@@ -22,10 +22,7 @@ class Batcher(Generic[Item]):
         self._flush: asyncio.Task[None] | None = None
 
     async def add(self, item: Item) -> None:
-        """Add an item; return when its batch has been sent.
-
-        Raises the exception of ``go``.
-        """
+        """Add an item; return when its batch has been sent. Raises the exception of ``go``."""
         self._gathered.append(item)
         if self._flush is None:
             self._flush = spawn(self._soon())

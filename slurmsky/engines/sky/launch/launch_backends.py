@@ -56,10 +56,7 @@ class LaunchBackend(Protocol):
         """True if SkyPilot takes the nodes down after ``release``."""
 
     def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
-        """Stream the job's log.
-
-        Raises SkyError if the stream breaks.
-        """
+        """Stream the job's log. Raises SkyError if the stream breaks."""
 
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:
         """Return (status of managed jobs, SkyPilot's text); "": no change.
@@ -122,10 +119,7 @@ class ManagedJobBackend:
 
 
 class Clusters:
-    """Backend of allocations.
-
-    The record names the cluster; the id of its one job replaces a managed job's id.
-    """
+    """Backend of allocations. The record names the cluster; the id of its one job replaces a managed job's id."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -203,10 +197,7 @@ class Clusters:
         return _ON_CLUSTER.get(word.rpartition(".")[2], "RUNNING"), ""
 
     async def _cluster(self, record: Record) -> str:
-        """Return UP or INIT, or "" for a cluster without nodes.
-
-        As far as the server knows.
-        """
+        """Return the server's state of a cluster: UP or INIT, or "" without nodes."""
         found = await self.client.call(
             "/status",
             {

@@ -18,10 +18,7 @@ log = logging.getLogger("slurmsky.sky")
 
 
 class NotLaunched(EngineError):
-    """SkyPilot will never launch the job.
-
-    ``reason``: a job reason of Slurm.
-    """
+    """SkyPilot will never launch the job. ``reason``: a job reason of Slurm."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(text)
@@ -29,10 +26,7 @@ class NotLaunched(EngineError):
 
 
 class Launcher:
-    """Launches, cancels and releases jobs.
-
-    ``backend``: returns the backend of a job.
-    """
+    """Launches, cancels and releases jobs. ``backend``: returns the backend of a job."""
 
     def __init__(self, backend: Callable[[Record], LaunchBackend]) -> None:
         self._backend = backend
@@ -76,17 +70,11 @@ class Launcher:
         return False
 
     async def cancel(self, watch: JobWatch) -> None:
-        """Cancel the job and all its processes.
-
-        Raises SkyError if SkyPilot refuses.
-        """
+        """Cancel the job and all its processes. Raises SkyError if SkyPilot refuses."""
         await self._retry(watch, self._backend(watch.record).cancel)
 
     async def release(self, watch: JobWatch) -> None:
-        """Release the nodes of an ended run. Raises SkyError.
-
-        With retries until the server answers.
-        """
+        """Release the nodes of an ended run; retries until the server answers. Raises SkyError."""
         backend = self._backend(watch.record)
         await self._retry(watch, backend.release)
         watch.record.phase = "ending" if backend.lingers(watch.record) else "over"
@@ -94,10 +82,7 @@ class Launcher:
         watch.save()
 
     async def _retry(self, watch: JobWatch, what: Callable[[Record], Awaitable[None]]) -> None:
-        """Retry a request until the server answers.
-
-        The nodes cost money until then.
-        """
+        """Retry a request until the server answers. The nodes cost money until then."""
         for attempt in itertools.count():
             try:
                 await what(watch.record)
@@ -110,10 +95,7 @@ class Launcher:
 
 
 def _first_words(watch: JobWatch) -> str:
-    """Return the first progress text of a launch.
-
-    A shipment for a remote server is uploaded first.
-    """
+    """Return the first progress text of a launch. A shipment for a remote server is uploaded first."""
     shipment = watch.folder / "ship.zip"
     if watch.record.blob_id and shipment.exists():
         return f"uploading {shipment.stat().st_size / 1e6:.1f} MB, then launching on SkyPilot"

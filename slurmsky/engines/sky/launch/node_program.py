@@ -14,10 +14,7 @@ _STAMP = (2020, 1, 1, 0, 0, 0)  # fixed times: the same content gives the same f
 
 
 def build(folder: Path) -> Path:
-    """Build the program in ``folder`` unless it exists.
-
-    The file is named after its content.
-    """
+    """Build the program in ``folder`` unless it exists. The file is named after its content."""
     # Read each file once: a git clone may change during the build.
     entries = [(name, source.read_bytes()) for name, source in sorted(_entries())]
     digest = hashlib.sha256()

@@ -30,10 +30,7 @@ from .launch_backends import Clusters
 
 
 def task_of(launch: Launch, site: Site) -> SkyTask:
-    """Return the SkyPilot task of a launch.
-
-    Raises EngineError with Slurm's text.
-    """
+    """Return the SkyPilot task of a launch. Raises EngineError with Slurm's text."""
     try:
         task = plan_all(
             [(part.spec, part.partition) for part in launch.het] or [(launch.spec, launch.partition)],
@@ -137,10 +134,7 @@ async def _make(
     site: Site,
     upload: bool,
 ) -> _Made:
-    """Create the shipment in the folder.
-
-    ``about``: arguments of shipment.pack for array elements.
-    """
+    """Create the shipment in the folder. ``about``: arguments of shipment.pack for array elements."""
     spot = bool(task.fields["resources"].get("use_spot"))
     ship = await asyncio.to_thread(
         shipment.pack,
@@ -207,8 +201,5 @@ def _record(launch: Launch, name: str, task: SkyTask) -> Record:
 
 
 def unique_name(job_name: str, job_id: int) -> str:
-    """Return a unique name for a managed job.
-
-    A restarted controller finds the job by it.
-    """
+    """Return a unique name for a managed job. A restarted controller finds the job by it."""
     return f"{sky_name(job_name)}-s{job_id}-{uuid.uuid4().hex[:8]}"

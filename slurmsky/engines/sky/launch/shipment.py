@@ -71,10 +71,7 @@ class Shipment:
 
 
 def _workdir(folder: Path, name: str, program: Path) -> Path:
-    """Move a shipment's folder into a workdir.
-
-    A link at the old path remains for updates at a restart.
-    """
+    """Move a shipment's folder into a workdir. A link at the old path remains for updates at a restart."""
     root = folder.parent / "workdir"
     root.mkdir(mode=0o700, exist_ok=True)
     folder.rename(root / name)
@@ -109,9 +106,7 @@ def pack(
     each. ``alone_min``: minutes without a controller's connection after which the nodes end the job; 0: no end.
     ``bucket``: destination of files that are too large for the log; "": none. ``links``: further paths of the submit
     folder on the nodes. ``shipped_folder``: a folder above the submit folder to send instead; "": none. ``spot``: the
-    nodes watch for their cloud's notice.
-
-    Raises EngineError if the submit folder is too large to be sent.
+    nodes watch for their cloud's notice. Raises EngineError if the submit folder is too large to be sent.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     program = node_program.build(programs)
@@ -212,10 +207,7 @@ def ship_again(folder: Path, record: Record) -> None:
 
 
 def _separate(folder: Path, record: Record, fields: dict[str, Any]) -> dict[str, Any]:
-    """Create a separate shipment for a job of a shared request.
-
-    Return the task fields for it.
-    """
+    """Create a separate shipment for a job of a shared request. Return the task fields for it."""
     shared, own = (folder / "ship").resolve(), folder / "ship"
     own.unlink()
     shutil.copytree(shared, own, copy_function=os.link)

@@ -2,9 +2,8 @@
 
 SkyPilot may lose contact with a cluster after our agents reported the job's end, enter RECOVERING, and start the script
 again on new nodes. Two mechanisms prevent this: this watch cancels such a recovery, and a list of ended jobs in the
-shipment (``shipment.note_end``), which a relaunch reads, keeps the script from starting again.
-
-One pointer file per run in ``folder`` is kept for the next controller, which resumes the watch.
+shipment (``shipment.note_end``), which a relaunch reads, keeps the script from starting again. One pointer file per run
+in ``folder`` is kept for the next controller, which resumes the watch.
 """
 
 from __future__ import annotations
@@ -25,10 +24,7 @@ _BEGINNING = frozenset(("PENDING", "SUBMITTED", "STARTING", "RECOVERING"))
 
 
 class EndedRuns:
-    """Runs that have ended in slurmsky but not yet at SkyPilot.
-
-    ``cancel``: cancels a run's managed job.
-    """
+    """Runs that have ended in slurmsky but not yet at SkyPilot. ``cancel``: cancels a run's managed job."""
 
     def __init__(self, folder: Path, cancel: Callable[[JobWatch], Awaitable[None]]) -> None:
         self._folder = folder
@@ -62,10 +58,7 @@ class EndedRuns:
         return found
 
     async def status_changed(self, watch: JobWatch, answer: StatusAnswer) -> None:
-        """Process an ended run's status; cancel a new start.
-
-        Raises EngineError if SkyPilot refuses to cancel.
-        """
+        """Process an ended run's status; cancel a new start. Raises EngineError if SkyPilot refuses to cancel."""
         if answer.status in TERMINAL:
             if answer.status == "FAILED_CONTROLLER":
                 log.warning("job %d has ended, but SkyPilot may have left its nodes: %s (see sky status)",

@@ -20,10 +20,7 @@ _NO_NODES = ("STARTING", "RECOVERING")  # statuses of a job that waits for nodes
 
 
 class Followers:
-    """Tasks that follow logs.
-
-    ``backend``: returns the backend that provides a job's log.
-    """
+    """Tasks that follow logs. ``backend``: returns the backend that provides a job's log."""
 
     def __init__(self, backend: Callable[[Record], LaunchBackend], states: StatePoller) -> None:
         self._backend = backend
@@ -88,10 +85,7 @@ class Followers:
         watch.finish()
 
     async def fetch(self, watch: JobWatch) -> bool:
-        """Read the stored log of an ended job.
-
-        Return True if the log contains the job's end.
-        """
+        """Read the stored log of an ended job. Return True if the log contains the job's end."""
         record = watch.record
         # SkyPilot fetches the log of an ended job after it has reported the end.
         kept = record.status in ("SUCCEEDED", "FAILED") or (record.started and record.status != "GONE")

@@ -1,7 +1,4 @@
-"""Polls SkyPilot for job states, and reports each change once.
-
-The intervals are in ``intervals``.
-"""
+"""Polls SkyPilot for job states, and reports each change once. The intervals are in ``intervals``."""
 
 from __future__ import annotations
 
@@ -151,10 +148,7 @@ class StatePoller:
                 self._on_gone(watch)
 
     def _take(self, watch: JobWatch, answer: StatusAnswer) -> None:
-        """Store an answer.
-
-        The first terminal status is final: SkyPilot may show FAILED_CONTROLLER after a success.
-        """
+        """Store an answer. The first terminal status is final: SkyPilot may show FAILED_CONTROLLER after a success."""
         record = watch.record
         if not answer.status or record.status in TERMINAL:
             return
@@ -178,10 +172,7 @@ class StatePoller:
 
 
 def _is_finished(record: Record, found: QueueRow | None) -> bool:
-    """True if SkyPilot has finished an ended run.
-
-    Or no longer lists it.
-    """
+    """True if SkyPilot has finished an ended run or no longer lists it."""
     if found is None or time.time() - record.ended_at > intervals.ENDED_MOST_S:
         return True
     return record.status in TERMINAL and found.schedule_state in ("", "DONE")
