@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from ...site.modules import find
 from ..script.conversion_tables import INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, quoted
 from ..script.mount_points import is_mounted, on_every_node
 from ..script.needs import spack_loads
@@ -15,10 +14,14 @@ from ..shell import module_lines
 from ..shell.launched_program import launched
 from ..shell.shell_elements import Command, Statement, Word
 from . import variable_conversion
-from .conversion_base import Base, expands
+from .conversion_base import Base, add_module, expands
 
 #: variables that hold lists of folders with programs and libraries
 _LISTS = frozenset(("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "MANPATH", "PKG_CONFIG_PATH", "INCLUDE"))
+#: commands whose folders a search path need not keep
+_NO_USE = frozenset(("", "export", "conda", "mamba", "source", "."))
+#: folders of environments whose names say nothing
+_UNNAMED = re.compile(r"\.?(v?env|conda|envs?|[\d.]+)")
 #: variables that torchrun sets
 _RANKS = frozenset(("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))
 
@@ -68,6 +71,7 @@ class Lines(Base):
                 return True
             if command.words[1:]:
                 self.folders.append(self.script.text(command))
+                self.moved = min(self.moved, command.end)
             return False
         if self._installs(command):
             self._online(command)
@@ -183,7 +187,7 @@ class Lines(Base):
         entries = [plain(text) for text in self.scope.expand(value).split(":")]
         named = [text for text in entries if text and text not in (f"${name}", f"${{{name}}}")]
         mounted = [path.path for path in self.site.paths]
-        others = [self.script.text(one) for one in self.script.commands if one.name not in ("", "export")]
+        others = [self.script.text(one) for one in self.script.commands if one.name not in _NO_USE]
         return bool(named) and all(
             re.match(r"~?/[\w.-]+/[^$]*$", text)
             and not on_every_node(text)
@@ -243,6 +247,7 @@ class Lines(Base):
             word = found.words[0]
             self.found.edit(word.start, word.end, program.rpartition("/")[2])
             self.removed.append((word.start, word.end))
+            self.lists += word.raw
             self._leave_environment(command, program)
 
     def _leave_environment(self, command: Command, text: str) -> None:
@@ -291,6 +296,7 @@ class Lines(Base):
             return
         folder, _, last = name.rstrip("/").rpartition("/")
         if folder and re.fullmatch(r"[\w.-]+", last, re.ASCII) and len(command.words) == 3:
+            last = next((part for part in name.split("/")[:0:-1] if not _UNNAMED.fullmatch(part) and part), last)
             # an environment of the old cluster, which gets its last component as name
             word, name = command.words[2], last
             self.found.edit(word.start, word.end, name)
@@ -313,7 +319,7 @@ class Lines(Base):
         for line in module_lines.parse(self.script.text(command)):
             if line.action in ("load", "try-load", "load-any", "swap"):
                 for name in line.names[-1:] if line.action == "swap" else line.names:
-                    self._module(command.line, self._of_variables(name))
+                    add_module(self.found, self.site, command.line, self._of_variables(name))
 
     def _of_variables(self, name: str) -> str:
         """A module's name with the values of the script's variables."""
@@ -324,23 +330,10 @@ class Lines(Base):
         named = spack_loads(self.script, self.scope) if command.name == "spack" else ()
         names = [name for line, name in named if line == command.line]
         for name in names:
-            self._module(command.line, name)
+            add_module(self.found, self.site, command.line, name)
         if names:
             self._remove(statement)
         return bool(names)
-
-    def _module(self, line: int, name: str) -> None:
-        module = find(self.site, name)
-        if module is None:
-            self.found.unknown_modules.append((line, name))
-            return
-        self.found.modules.append(module)
-        self.found.envs.update(module.environment)
-        if module.activate and module.activate not in self.found.activate:
-            self.found.activate.append(module.activate)
-            self.found.setup[:0] = [module.setup, module.activate]  # setup installs later packages into it
-        elif module.setup and module.setup not in self.found.setup:
-            self.found.setup.append(module.setup)
 
     def _installs(self, command: Command) -> bool:
         texts = command.texts
@@ -387,4 +380,4 @@ class Lines(Base):
     def _former_folder(self) -> None:
         """Make paths of the code's old folder relative to the workdir."""
         if self.code:
-            move_to_workdir(self.found, self.script.source, self.code)
+            move_to_workdir(self.found, self.script.source, self.code, self.moved)

@@ -16,7 +16,7 @@ from ..shell.script_commands import Script, parse
 from ..shell.shell_elements import Block, Command, Statement
 from . import variable_conversion
 from .conversion_base import HEAD_ADDRESS, expands
-from .launcher_commands import called, on_all_nodes, ray_chore
+from .launcher_commands import called, copies, on_all_nodes, ray_chore
 from .step_conversion import Steps
 from .variable_conversion import DirectiveValues
 
@@ -77,9 +77,8 @@ class _Reader(Steps):
             return
         for statement in found:
             self._remove(statement)
-            self.found.drop(
-                statement.line, self.script.text(statement), "prints Slurm's queue to the log; see `sky jobs queue`"
-            )
+            why = "prints Slurm's queue to the log; see `sky jobs queue`"
+            self.found.drop(statement.line, self.script.text(statement), why)
 
     def _is_query(self, statement: Statement) -> bool:
         """Return whether a statement is one query with unused output."""
@@ -348,22 +347,23 @@ class _Reader(Steps):
         Commands that are harmless on every node stay unrestricted.
         """
         run: list[Statement] = []
+        working = [one for one in self.script.statements if not self._is_gone(one) and self._works(one)]
+        begins = next((one.start for one in working if not copies(one)), 0)
         for statement in self.script.statements:
             if self._is_gone(statement) and statement not in self.everywhere:
                 continue
-            if statement not in self.everywhere and self._for_the_head(statement):
+            on_all = statement in self.everywhere or (statement.start < begins and copies(statement))
+            if not on_all and self._for_the_head(statement):
                 run.append(statement)
             else:
                 self._guard(run)
                 run = []
         self._guard(run)
-        working = [one for one in self.script.statements if not self._is_gone(one) and self._works(one)]
-        texts = "".join(text for _, _, text in self.found.edits)
         if (
             working
             and all(map(self._for_the_head, working))
             and not (self.everywhere or self.found.activate)
-            and "NODE_IPS" not in texts
+            and "NODE_IPS" not in "".join(text for _, _, text in self.found.edits)
         ):
             self.found.notes.append("no command uses the other nodes: remove num_nodes to run on one node")
 

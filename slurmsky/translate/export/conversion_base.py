@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ...options.getopt import split
 from ...options.table import load
+from ...site.modules import find
 from ...site.record import Site
 from ..script.conversion_tables import CHECKPOINT, INPUT, LOAD, Reading
 from ..script.mount_points import is_mounted, on_every_node
@@ -29,6 +30,21 @@ def expands(name: str, text: str) -> bool:
     return bool(re.search(rf"\$\{{?[#!]?{re.escape(name)}\b|\(\([^)]*\b{re.escape(name)}\b", text))
 
 
+def add_module(found: Reading, site: Site, line: int, name: str) -> None:
+    """Record a module that the script loads."""
+    module = find(site, name)
+    if module is None:
+        found.unknown_modules.append((line, name))
+        return
+    found.modules.append(module)
+    found.envs.update(module.environment)
+    if module.activate and module.activate not in found.activate:
+        found.activate.append(module.activate)
+        found.setup[:0] = [module.setup, module.activate]  # setup installs later packages into it
+    elif module.setup and module.setup not in found.setup:
+        found.setup.append(module.setup)
+
+
 class Base:
     """Script, known values of the job, and results so far."""
 
@@ -43,6 +59,7 @@ class Base:
         self.values: dict[str, str] = {}  # the script's variables with known values
         self.lists = ""  # omitted search paths
         self.folders: list[str] = []  # arguments of cd so far
+        self.moved = len(script.source)  # end of the first cd
         self.table = load("srun")
         self.scope = Scope.of(script)
         self.worked = False  # whether a program other than preparations has run

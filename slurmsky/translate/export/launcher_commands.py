@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..shell.shell_elements import Command
+from ..script.conversion_tables import COPIERS
+from ..shell.shell_elements import Command, Statement
 
 
 def called(command: Command, program: str, verb: str) -> bool:
@@ -35,3 +36,8 @@ def on_all_nodes(command: Command) -> bool:
     return (
         command.name in ("torchrun", "accelerate") and bool(re.search(r"node[_-]rank|machine[_-]rank|rdzv", joined))
     ) or ("torch.distributed" in joined and "rank" in joined)
+
+
+def copies(statement: Statement) -> bool:
+    """Whether a statement only copies or links files."""
+    return {command.name for command in statement.commands} <= COPIERS

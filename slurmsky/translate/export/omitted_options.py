@@ -142,7 +142,7 @@ def by_reason(entries: Sequence[Dropped]) -> list[str]:
     """One line for each reason, with its options."""
     lines: list[str] = []
     for why in dict.fromkeys(entry.why for entry in entries):
-        same = [entry for entry in entries if entry.why == why]
+        same = list({entry.text: entry for entry in reversed(entries) if entry.why == why}.values())[::-1]
         shown = [f"{entry.text} (line {entry.line})" if entry.line else entry.text for entry in same[:4]]
         more = f" and {len(same) - 4} more" if len(same) > 4 else ""
         lines.append(f"{', '.join(shown)}{more}: {why}")

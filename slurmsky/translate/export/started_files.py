@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...site.record import Site
 from ..script.conversion_tables import CLIENTS
+from ..script.needs import loaded
 from ..script.outside_paths import read_unchanged
 from ..script.project_folder import Project
 from ..script.python_packages import own_files, read_small
@@ -18,9 +20,11 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .conversion import Reading
+from .conversion_base import add_module
 from .variable_conversion import DirectiveValues, replacement
 
-_CALLS = CLIENTS | words("srun scontrol sbcast ibrun module ml")
+_MODULES = words("module ml")
+_CALLS = CLIENTS | _MODULES | words("srun scontrol sbcast ibrun")
 _VARIABLE = re.compile(r"\$\{?(?P<name>SLURMD?_[A-Z0-9_]+)")
 #: a variable that a program of Python, R or Julia reads by its name
 _NAMED = re.compile(r"""(?P<before>environ\[|ENV\[)?["'](?P<name>SLURMD?_[A-Z0-9_]+)["']""")
@@ -39,6 +43,7 @@ class StartedFiles:
     folder: str
     directives: DirectiveValues
     reading: Reading
+    site: Site
 
     def read(self) -> set[str]:
         """Provide what the files use of Slurm. Returns the names of shell scripts that need no change."""
@@ -46,10 +51,17 @@ class StartedFiles:
         plain: set[str] = set()
         above = os.path.normpath(os.path.join(self.folder, "..", ".."))  # for scripts that change into these
         for one in started(self.script, scope, Project(above, work_dir=self.folder)):
-            called = next((command for command in one.script.commands if command.name in _CALLS), None)
-            if called is not None:
-                self.reading.need(one.line, one.name, f"it calls {called.name}")
+            calls = [command.name for command in one.script.commands if command.name in _CALLS]
+            if calls and not _MODULES.issuperset(calls):
+                self.reading.need(
+                    one.line, one.name, f"it calls {next(name for name in calls if name not in _MODULES)}"
+                )
                 continue
+            for name in loaded(one.script.source) if calls else ():
+                add_module(self.reading, self.site, one.line, name)
+            if calls and (line := "module() { :; }; export -f module") not in self.reading.activate:
+                self.reading.activate.append(line)
+                self.reading.drop(one.line, f"module in {one.name}", "run makes it a command without effect")
             used = dict.fromkeys(match["name"] for match in _VARIABLE.finditer(one.script.source))
             self._provide(one.line, one.name, used, required=True)
             if not read_unchanged(one.script):

@@ -24,6 +24,7 @@ from ..script import needs
 from ..script.folders_above import levels_above
 from ..script.language_packages import language_setup
 from ..script.needs import Needs
+from ..script.project_folder import Project
 from ..script.project_root import origin
 from ..script.python_packages import unnamed
 from ..shell.script_commands import Script, parse
@@ -131,7 +132,9 @@ def export_yaml(
     reading.dropped += dropped
     reading.envs.update(_exported(spec.export))
     if folder:
-        reading.unchanged = StartedFiles(script, folder, directives, reading).read()
+        reading.unchanged = StartedFiles(script, folder, directives, reading, site).read()
+        inner = needs.with_started(asked, source, Project(os.path.dirname(folder), work_dir=folder))
+        asked = replace(asked, programs=inner.programs)
     leave_toolchains(script, reading)
     leave_images(script, reading)
     _site_options(spec, image_file, reading)

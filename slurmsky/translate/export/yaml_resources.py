@@ -110,9 +110,22 @@ class NodeDraft:
             wanted["labels"] = labels
         order = ("infra", "ordered", "accelerators", "cpus", "memory", "disk_size", "image_id", "use_spot")
         comments = self._gpu_partition(wanted, notes)
+        self._fit(wanted, notes)
         ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
         if wanted:
             document.put("resources", {key: wanted[key] for key in ranked}, comments, inline=notes)
+
+    def _fit(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
+        """Omit CPUs and memory that no cloud offers beside the GPUs."""
+        gpu, _, count = str(wanted.get("accelerators", "")).partition(":")
+        most = gpu_types.most_beside(gpu, int(count)) if count.isdecimal() and "infra" not in wanted else None
+        for key, unit, limit in zip(("cpus", "memory"), ("CPUs", "GB of memory"), most or (), strict=False):
+            asked = str(wanted.get(key, "0")).rstrip("+")
+            if float(asked) > limit:
+                del wanted[key]
+                notes.pop(key, None)
+                offer = f"clouds offer at most {limit} {unit} with it, not {asked}"
+                notes["accelerators"] = "; ".join(filter(None, (notes.get("accelerators"), offer)))
 
     def _accounting(self) -> Iterator[tuple[str, str, bool]]:
         """Account and QOS: option, value, whether the site lists it."""

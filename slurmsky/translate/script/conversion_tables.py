@@ -32,6 +32,8 @@ ANYWHERE = _words(
     uniq wc seq basename dirname realpath readlink cat rm touch
     """
 )
+#: commands that every node needs before a program starts, as the nodes share no file system
+COPIERS = _words("cp ln mv tar unzip gunzip")
 WRAPPERS = _words(
     """
     xargs parallel timeout time env nice nohup numactl exec command stdbuf taskset sudo

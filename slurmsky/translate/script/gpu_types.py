@@ -11,6 +11,24 @@ from ...site.record import GpuNames
 #: GPU for words of AMD that name no model
 _AMD_USUAL = "MI300X"
 
+#: vCPUs and GiB of memory that clouds offer at most: with one GPU, with a whole node. Source: SkyPilot's catalogs.
+_BESIDE = {
+    "T4": (64, 256, 96, 624), "L4": (64, 256, 192, 768), "A10": (36, 440, 72, 880), "A10G": (64, 256, 192, 768),
+    "L40S": (64, 512, 192, 1536), "P100": (16, 104, 64, 416), "V100": (12, 78, 96, 768), "V100-32GB": (12, 96, 96, 768),
+    "A100": (24, 220, 96, 1360), "A100-80GB": (24, 220, 192, 1900), "H100": (40, 320, 208, 2048),
+    "H200": (24, 256, 192, 2048),
+}  # fmt: skip
+
+
+def most_beside(gpu: str, count: int) -> tuple[int, int] | None:
+    """vCPUs and GiB of memory of the largest cloud node, or None.
+
+    >>> most_beside("A100", 1), most_beside("A100", 8), most_beside("RTX4090", 1)
+    ((24, 220), (96, 1360), None)
+    """
+    known = _BESIDE.get(gpu)
+    return (min(known[0] * count, known[2]), min(known[1] * count, known[3])) if known else None
+
 
 def sky_name(names: GpuNames, word: str) -> str:
     """SkyPilot's name for a site's GPU word, or ""."""

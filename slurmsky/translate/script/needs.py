@@ -242,8 +242,7 @@ def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
 def _interpreter(source: str) -> Iterator[str]:
     """Installable program of the first line: tcsh, zsh, Rscript."""
     name = interpreter_of(source)
-    found = find_program(name) if name else None
-    if found is not None and found.install:
+    if name and (found := find_program(name)) and found.install:
         yield name
 
 
@@ -299,9 +298,10 @@ def _step_cpus(script: Script, scope: Scope) -> int:
 
 
 def _unknown(script: Script, scope: Scope) -> Iterator[str]:
+    made = {text for one in script.commands for text in following(one.texts, ("-o",))}
     for command in script.commands:
         found = launched(command, scope.containers)
-        text = found.words[0].text if found.words else None
+        text = found.words[0].text if found.words and found.name not in made else None
         listed = "--multi-prog" in command.texts  # the word is a file of programs
         known = listed or found.inside or found.name in scope.functions or find_program(found.name)
         if text and "/" not in text and not known and re.match(r"[A-Za-z_][\w.+-]*$", found.name):

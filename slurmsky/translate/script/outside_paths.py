@@ -47,11 +47,8 @@ _SPEAKERS = words(
     return setfacl unalias type which command hash let declare local readonly typeset getopts ldd file nm
     """
 )
-_WRITERS = words(
-    """
-    mkdir touch tee rm rmdir chmod chown chgrp mktemp truncate install fallocate
-    """
-)
+_WRITERS = words("mkdir touch tee rm rmdir chmod chown chgrp mktemp truncate install fallocate")
+_WITH_HOME = words("singularity apptainer")
 _MAKERS = words("mkdir git python python3 virtualenv conda cp rsync wget curl tar")
 _READERS = words("cd pushd ls find du df cat head tail wc sort")
 _MOVERS = words("cp mv rsync ln scp dcp")
@@ -96,6 +93,7 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
     seen: set[tuple[int, str, str]] = set()
     inside = [command for command in script.commands if launched(command, scope.containers).inside]
     contained = tuple((command.start, command.end) for command in inside)
+    with_home = {command.name for command in inside} <= _WITH_HOME
     guarded = frozenset(_tested(script, scope))
     given = tuple(_made(script, scope))
     targets = tuple(bind_targets(script.source))
@@ -103,7 +101,8 @@ def places(script: Script, scope: Scope) -> Iterator[Place]:
     runs = ((command, held) for held in _loops(script, scope) for command in script.commands)
     for command, scope in runs:
         if any(start < command.start < end for start, end in contained):
-            continue  # a command inside a container (bash -c)
+            yield from _at_home(command.words, scope) if with_home else ()  # a command inside a container (bash -c)
+            continue
         for place in _of_command(command, scope, bool(contained)):
             text = place.text.rstrip("/") or "/"
             if (place.line, text, place.role) in seen:
@@ -222,11 +221,18 @@ def _of_command(command: Command, scope: Scope, containers: bool) -> Iterator[Pl
         return
     found = launched(command, scope.containers)
     for word in found.mounts:
-        yield from _mounts(word, scope)
+        yield from _bound(scope.expand(word), word.line)
     if found.image is not None:
         yield from _paths(found.image, scope, IMAGE)
     if not found.inside:
         yield from _of_program(found, scope)
+    elif command.name in _WITH_HOME:
+        yield from _at_home(found.words, scope)
+
+
+def _at_home(words: Sequence[Word], scope: Scope) -> Iterator[Place]:
+    """Places in the home directory, which these container programs mount."""
+    return (place for word in words for place in _paths(word, scope, READ) if place.text.startswith("~/"))
 
 
 def _redirected(command: Command, scope: Scope) -> Iterator[Place]:
@@ -293,8 +299,8 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
             named = raw
             continue
         if named in _BINDS:  # options of a container program in a variable
-            yield from _mounts(word, scope)
-        elif named in ("-e", "-c", "--eval") and name in _CODE:
+            yield from _bound(scope.expand(word), word.line)
+        elif named in ("-e", "-c", "--eval") and name in _CODE and words[1].raw.startswith("-"):
             pass
         elif sign and (option.startswith("-") or (re.fullmatch(r"[\w.]+", option) and name not in _MOVERS | _READERS)):
             value = Word(word.raw[word.raw.index("=") + 1 :], word.start + word.raw.index("=") + 1, word.line)
@@ -356,11 +362,6 @@ def _by_option(option: str) -> str:
     return WRITTEN if is_output_option(option) else READ
 
 
-def _mounts(word: Word, scope: Scope) -> Iterator[Place]:
-    """Paths on the node that a container mounts."""
-    yield from _bound(scope.expand(word), word.line)
-
-
 def _bound(text: str, line: int) -> Iterator[Place]:
     """Node's paths in ``SRC:DST[:FLAGS],...`` and ``type=bind,source=SRC``."""
     for entry in text.split(","):
@@ -373,12 +374,10 @@ def _bound(text: str, line: int) -> Iterator[Place]:
 
 def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator[Place]:
     raw = word.raw
-    if not raw or ("/" not in raw and "$" not in raw and "~" not in raw):
-        return
-    if raw.startswith(("<(", ">(")):
-        return  # a command; its words are read separately
+    if not re.search("[/$~]", raw) or raw.startswith(("<(", ">(")):
+        return  # no path, or a command, whose words are read separately
     quoted = raw.startswith(("'", '"'))
-    text = scope.expand(word).removeprefix("file://")
+    text = re.sub(r"(\.(?:h5|hdf5|nc)):/.*", r"\1", scope.expand(word).removeprefix("file://"))  # data in a file
     if quoted and "~" in raw[:2]:
         return  # a ~ in quotes is not expanded
     if ":" in text and not lists and not re.search(r":(?=[/~$.])", text):

@@ -117,6 +117,8 @@ def files_beside(commands: Iterable[Command]) -> Iterator[str]:
             text = word.text or ""
             if text.partition("/")[0] in made or text in made:
                 continue
+            if word in found.words[:1] and "/" not in text and command.name != "srun":
+                continue  # a program of PATH
             if text in ("--project=.", "--project"):
                 yield ""
             elif _BESIDE.match(text) or (word.raw.startswith("./") and len(word.raw) > 2):

@@ -115,11 +115,15 @@ def _below(path: str, folder: str) -> bool:
     return path == folder or (bool(folder) and path.startswith(folder + "/"))
 
 
-def move_to_workdir(found: Reading, source: str, folder: str) -> None:
-    """Make a folder of the old cluster the workdir. The script's paths below it become relative."""
+def move_to_workdir(found: Reading, source: str, folder: str, moved: int | None = None) -> None:
+    """Make a folder of the old cluster the workdir.
+
+    The script's paths below it become relative, those after ``moved`` (where it enters another folder) whole paths.
+    """
     found.workdir, found.former = True, found.former or folder
     for start, end, text in below(folder, source):
-        found.edit(start, end, text)
+        here = moved is None or start < moved
+        found.edit(start, end, text if here else "$HOME/sky_workdir" + ("" if text else "/"))
     for name, value in found.envs.items():
         for start, end, text in reversed(below(folder, value)):
             found.envs[name] = value[:start] + text + value[end:]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .launched_program import in_containers
 from .script_commands import Script
 from .shell_elements import FILLER, Command, Word
 
@@ -57,6 +58,11 @@ class Scope:
                     scope._set(block.name, None)
         for command in script.commands:
             scope._command(command)
+        contained = in_containers(script.commands, scope.containers)
+        for command in script.commands:
+            inside = any(start < command.start < end for start, end in contained)
+            if command.name in ("source", ".") and len(command.words) > 1 and not inside:
+                scope.sourced.append((command.line, scope.expand(command.words[1])))
         scope.given.update(_LOOP.findall(script.source))
         for match in re.finditer(r"\(\(\s*(\w+)\s*(?:[-+*/]?=(?!=)|\+\+|--)", script.source):
             scope.given.add(match[1])
@@ -79,8 +85,6 @@ class Scope:
         elif name in _READS:
             for word in command.arguments:
                 self.given.update(_NAME.findall(word.text or "") if not word.raw.startswith("-") else ())
-        elif name in ("source", ".") and len(command.words) > 1:
-            self.sourced.append((command.line, self.expand(command.words[1])))
         for word in command.words:
             for match in re.finditer(r"\$\{(\w+):?=([^{}]*)\}", word.raw):
                 self._set(match[1], self.expand(Word(match[2], word.start, word.line)))

@@ -17,6 +17,7 @@ from ...options import device_counts
 from .translation_notes import GRES, NODE_CONFIG, NODE_COUNT, Refused
 
 GPUS_PER_NODE = 8  # maximum of most clouds' nodes
+MOST_CPUS = 192  # maximum of most clouds' nodes
 MOST_GPUS = 16  # maximum of any node (A100:16 in SkyPilot's catalogs)
 
 
@@ -144,11 +145,12 @@ def _open_nodes(spec: JobSpec, partition: PartitionConfig | None, gpus: _Gpus, n
         return -(-gpus.total // GPUS_PER_NODE)
     if gpus.each_task and ntasks * gpus.each_task > GPUS_PER_NODE:
         return -(-ntasks // max(1, GPUS_PER_NODE // gpus.each_task))
-    most = partition.max_cpus_per_node if partition else INFINITE
-    if ntasks and most != INFINITE and ntasks * cpt > most:
-        if cpt > most:
+    limit = partition.max_cpus_per_node if partition else INFINITE
+    most = MOST_CPUS if limit == INFINITE else limit
+    if ntasks and ntasks * cpt > most:
+        if cpt > limit != INFINITE:
             raise Refused(NODE_CONFIG, "cpus-per-task", f"a node of this partition has at most {most} CPUs")
-        return -(-ntasks // (most // cpt))
+        return -(-ntasks // max(1, most // cpt))
     return 1
 
 

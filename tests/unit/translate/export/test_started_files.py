@@ -57,6 +57,13 @@ def test_a_program_that_reads_the_ranks_of_tasks_needs_tasks(more: str, agent: b
     assert bool(found.needs) == agent
 
 
+def test_modules_and_programs_of_a_started_script_are_installed(tmp_path: Path) -> None:
+    (tmp_path / "a.sh").write_text("module load samtools\nbwa index x.fa\n")
+    found = export("./a.sh", tmp_path)
+    assert not found.needs and "module() { :; }; export -f module\n" in found.fields["run"]
+    assert {"bwa", "samtools"} <= {*found.fields["setup"].split()}
+
+
 def test_a_started_script_is_read(tmp_path: Path) -> None:
     for name, body in (
         ("plain.sh", "python -c 1"),
