@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from .offers import Inventory
 from .powered import PoweredEngine
 
 if TYPE_CHECKING:
+    from .sky.api.api_client import Client
     from .sky.api.api_server import LocalServer
 
 
@@ -35,22 +38,41 @@ class Cloud:
     """The engines that share one connection to SkyPilot."""
 
     def __init__(self, environment: Mapping[str, str], site: Site, user: str, home: Path, on_event: OnEvent) -> None:
-        from .sky.account import sky_account
-        from .sky.api import api_server
-
         self._environment = environment
         self._site = site
         self._home = home
         self._on_event = on_event
-        self._client = api_server.connect(environment, site, user)
+        self._user = user
         self._server: LocalServer | None = None
-        self.account: CloudAccount = sky_account.SkyAccount(self._client)
 
-    async def choose(self, wanted: str, patience_s: float) -> Choice:
-        """Select SkyPilot or this machine. ``wanted``: SLURMSKY_ENGINE, which overrides the site's setting."""
+    @cached_property
+    def _client(self) -> Client:
         from .sky.api import api_server
 
-        return await api_server.choose(self._environment, self._site, self._client, wanted, patience_s)
+        return api_server.connect(self._environment, self._site, self._user)
+
+    @cached_property
+    def account(self) -> CloudAccount:
+        """The user's managed jobs, prices and infras on that server."""
+        from .sky.account.sky_account import SkyAccount
+
+        return SkyAccount(self._client)
+
+    async def choose(self, wanted: str, patience_s: float) -> Choice:
+        """Select SkyPilot or this machine.
+
+        ``wanted``: SLURMSKY_ENGINE, which overrides the site's setting. SkyPilot's modules are not imported where it is
+        not needed: they would add a third to the time in which a controller starts.
+        """
+        from .sky.engine_setting import configured_engine
+
+        configured = configured_engine(self._environment, self._site, wanted)
+        if configured is not None and configured.engine == "local":
+            return configured
+        from .sky.api import api_server, http_transport
+
+        await asyncio.to_thread(http_transport.preload)
+        return configured or await api_server.choose(self._client, patience_s)
 
     def _start_server(self) -> None:
         """Start this machine's API server if needed and permitted.

@@ -22,12 +22,11 @@ from slurmsky.agent.net import endpoints
 from slurmsky.engines.base import EngineError
 from slurmsky.engines.files import folder_contents
 from slurmsky.engines.files.output_sync import OutputSync
+from slurmsky.engines.registry import Cloud
 from slurmsky.engines.relay.head_connection import HeadUnreachable, Line, open_line
 from slurmsky.engines.relay.proxy_socket import ProxySocket
 from slurmsky.engines.relay.relay_client import keep_parked
 from slurmsky.engines.sky.api import api_server
-from slurmsky.engines.sky.api.api_access import Access
-from slurmsky.engines.sky.api.api_client import Client
 from slurmsky.engines.sky.head import certificates
 from slurmsky.engines.sky.launch import array_packs, node_program, shipment
 from slurmsky.model.allocation import Launch, NodeShare
@@ -377,8 +376,6 @@ def test_the_servers_address_in_skypilots_config(tmp_path):
     ],
 )
 def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
-    if used_before:
-        (tmp_path / ".sky").mkdir()
     site = load(f'engine = "{engine}"', "site.toml")
     server = SkyServer()
     server.enabled = enabled or []
@@ -387,9 +384,33 @@ def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
 
     async def ask():
         async with server:
-            return await api_server.choose({"HOME": str(tmp_path)}, site, Client(Access(server.endpoint)), wanted)
+            if used_before:
+                (tmp_path / ".sky").mkdir()
+                (tmp_path / ".sky" / "config.yaml").write_text(f"api_server:\n  endpoint: {server.endpoint}\n")
+            cloud = Cloud({"HOME": str(tmp_path)}, site, "ada", tmp_path / "state", lambda _event: None)
+            return await cloud.choose(wanted, 10.0)
 
-    assert asyncio.run(ask())[0] == answer
+    assert asyncio.run(ask()).engine == answer
+
+
+@pytest.mark.parametrize("setting", ["SLURMSKY_ENGINE", "nothing"])
+def test_a_controller_of_this_machine_imports_nothing_of_skypilot(tmp_path: Path, setting: str) -> None:
+    """SkyPilot's modules, HTTP and YAML would take a third of the time in which a controller starts."""
+    code = """
+import asyncio, sys
+from pathlib import Path
+import slurmsky.commands, slurmsky.controller.daemon
+from slurmsky.engines.registry import Cloud
+from slurmsky.site import load
+cloud = Cloud({"HOME": sys.argv[1]}, load("", "site.toml"), "ada", Path(sys.argv[1]), print)
+assert asyncio.run(cloud.choose(sys.argv[2], 1.0)).engine == "local"
+cloud.close()
+heavy = ("httpx", "yaml", "http", "slurmsky.translate.explain", "slurmsky.engines.sky.api", "slurmsky.engines.nodes")
+print(*sorted(set(heavy) & set(sys.modules)))
+"""
+    wanted = "local" if setting == "SLURMSKY_ENGINE" else ""
+    result = subprocess.run([sys.executable, "-c", code, tmp_path, wanted], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("\n", "")
 
 
 def test_a_proxy_socket_that_is_closed_while_it_opens_leaves_nothing_behind(tmp_path: Path) -> None:

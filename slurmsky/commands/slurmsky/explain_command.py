@@ -31,6 +31,7 @@ from ...translate.explain.folder_prices import by_question
 from ...translate.script import needs
 from ...translate.script.python_packages import packages
 from ...translate.sky_task import credentials
+from ...translate.sky_task.price_table import read_prices
 from .._files import opener
 from .._submit_warnings import remarks
 from ..common.caller_settings import submitter, surroundings
@@ -332,7 +333,7 @@ async def _answers(ctx: CommandContext, questions: Sequence[str], patience_s: fl
 
 async def _answer(service: CloudService, task: str) -> _Answer:
     try:
-        rows = pages.read_prices(await service.optimize(task))
+        rows = read_prices(await service.optimize(task))
     except EngineError as error:
         return (), f"no prices: {error}"
     return rows, "" if rows else "no prices: SkyPilot has none"

@@ -15,6 +15,7 @@ from ..powered import Order
 from .account import existing_cluster
 from .api import api_server
 from .api.api_errors import Rejected
+from .engine_setting import is_set_up
 from .launch import shipment
 from .pilot_provider import task_fields
 
@@ -26,7 +27,7 @@ class SkyService:
         self._client = api_server.connect(environment, site, user)
         self.endpoint = redacted(self._client.access.endpoint)
         self.local = self._client.access.local
-        self.configured = api_server.is_set_up(environment, site)
+        self.configured = is_set_up(environment, site)
 
     async def version(self) -> str:
         """Return SkyPilot's version; "" if the server reports none."""

@@ -6,12 +6,10 @@ refused, or a decision to make. A script runs unchanged if no part is refused an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...language import arrayspec, image_names
-from ...language.colours import without_colours
 from ...language.syntax_errors import LanguageError
 from ...model.spec import JobSpec
 from ...options.getopt import split
@@ -36,8 +34,8 @@ from .finding import CHANGED, DECISION, EFFECTS, KEPT, KINDS, MISSING, NOTHING, 
 from .site_suggestions import merged, toml
 from .variable_findings import Variables
 
-__all__ = ["DECISION", "EFFECTS", "REFUSED", "Finding", "LocalLookup", "Page", "Project", "explain", "read_prices",
-           "sentences", "text_of", "with_prices"]  # fmt: skip
+__all__ = ["DECISION", "EFFECTS", "REFUSED", "Finding", "LocalLookup", "Page", "Project", "explain", "sentences",
+           "text_of", "with_prices"]  # fmt: skip
 
 #: Longer scripts are not explained line by line; sbatch itself accepts 4 MiB.
 MAX_SOURCE = 1 << 20
@@ -181,30 +179,6 @@ def _task_yaml(task: SkyTask, file: str) -> str:
 def with_prices(page: Page, prices: Sequence[Mapping[str, str]], note: str) -> Page:
     """Add the prices of SkyPilot's optimizer to a page."""
     return replace(page, prices=tuple(prices), prices_note=note)
-
-
-_ROW = re.compile(
-    r"^\s(?P<infra>\S.*?)\s{2,}(?P<instance>\S.*?)\s{2,}(?P<cpus>\S+)\s{2,}(?P<memory>\S+)\s{2,}"
-    r"(?P<gpus>\S.*?)\s{2,}(?P<cost>[\d.]+|-)(?P<chosen>.*)$"
-)
-
-
-def read_prices(text: str) -> list[dict[str, str]]:
-    """Parse the optimizer's table "Considered resources".
-
-    The cost is in dollars an hour for all nodes.
-
-    Source: sky/optimizer.py, print_optimized_plan.
-    """
-    plain = without_colours(text)
-    found = []
-    for line in plain.partition("Considered resources")[2].splitlines():
-        match = _ROW.match(line)
-        if match and match["infra"] != "INFRA":
-            row = {name: match[name].strip() for name in ("infra", "instance", "cpus", "memory", "gpus", "cost")}
-            row["chosen"] = "yes" if "✔" in match["chosen"] else ""
-            found.append(row)
-    return found
 
 
 def steps(view: View) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ....translate.explain.explanation import read_prices
+from ....translate.sky_task.price_table import read_prices
 from ...cloud import Bill
 from ..api.api_client import Client
 from ..api.api_errors import Rejected

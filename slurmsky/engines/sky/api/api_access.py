@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ..engine_setting import ENDPOINT
+
 DEFAULT_ENDPOINT = "http://127.0.0.1:46580"
 
 
@@ -62,10 +64,7 @@ def find_access(
         user_id = id_file.read_text("utf-8", "replace").strip()
     return Access(
         endpoint=(
-            environment.get("SKYPILOT_API_SERVER_ENDPOINT")
-            or endpoint
-            or str(server.get("endpoint") or "")
-            or DEFAULT_ENDPOINT
+            environment.get(ENDPOINT) or endpoint or str(server.get("endpoint") or "") or DEFAULT_ENDPOINT
         ).rstrip("/"),
         user_id=user_id,
         user=environment.get("SKYPILOT_USER") or user,

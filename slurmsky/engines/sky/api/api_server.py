@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .... import paths
 from ....site import Site
 from ...base import Choice, background
-from . import http_transport
 from .api_access import DEFAULT_ENDPOINT, find_access
 from .api_client import Client
 from .api_errors import SkyError, Unreachable
@@ -24,8 +22,6 @@ log = logging.getLogger("slurmsky.sky")
 
 START_S = 120.0
 AGAIN_S = 600.0  # seconds between two attempts to start a server
-#: variables with which a user configures a SkyPilot server
-ENDPOINT = "SKYPILOT_API_SERVER_ENDPOINT"
 
 
 def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
@@ -44,12 +40,6 @@ def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
     return Client(access, config=config, identify=lambda: user_hash(environment, home, access.user))
 
 
-def is_set_up(environment: Mapping[str, str], site: Site) -> bool:
-    """True if this user has used SkyPilot or configured a server. Only then is a server queried."""
-    home = Path(environment.get("HOME") or os.path.expanduser("~"))
-    return bool(environment.get(ENDPOINT) or site.sky.endpoint or (home / ".sky").is_dir())
-
-
 async def enabled_infra(client: Client) -> list[str]:
     """Names of the enabled infras, in lower case. Raises SkyError."""
     await client.health()
@@ -57,23 +47,13 @@ async def enabled_infra(client: Client) -> list[str]:
     return [str(cloud).lower() for cloud in value or ()]
 
 
-async def choose(
-    environment: Mapping[str, str], site: Site, client: Client, wanted: str = "", patience: float = 10.0
-) -> Choice:
-    """Select the engine for ``wanted`` or the site's setting.
+async def choose(client: Client, patience_s: float) -> Choice:
+    """Select SkyPilot if it has an enabled infra, else this machine.
 
-    ``wanted``: SLURMSKY_ENGINE. auto: SkyPilot if it has an enabled infra, else this machine. The query takes at most
-    ``patience`` seconds. If no server is configured and none runs on this machine, there is no wait.
+    The query takes at most ``patience_s``.
     """
-    word = wanted or site.engine
-    if word == "sky" or (word != "local" and is_set_up(environment, site)):
-        await asyncio.to_thread(http_transport.preload)
-    if word in ("sky", "local"):
-        return Choice(word, paths.ENGINE if wanted else "the site file")
-    if not is_set_up(environment, site):
-        return Choice("local", "SkyPilot is not set up")
     try:
-        infra = await asyncio.wait_for(enabled_infra(client), patience)
+        infra = await asyncio.wait_for(enabled_infra(client), patience_s)
     except asyncio.TimeoutError:
         return Choice("local", f"SkyPilot at {client.access.endpoint} does not answer", sure=False)
     except Unreachable as error:

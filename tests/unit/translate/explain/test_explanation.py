@@ -18,12 +18,13 @@ from slurmsky.options.table import load as options
 from slurmsky.site import load
 from slurmsky.translate.explain import explain_html
 from slurmsky.translate.explain.explain_text import page_text, table_text, to_html, to_json, verdict
-from slurmsky.translate.explain.explanation import DECISION, EFFECTS, Finding, Page, read_prices, sentences, with_prices
+from slurmsky.translate.explain.explanation import DECISION, EFFECTS, Finding, Page, sentences, with_prices
 from slurmsky.translate.explain.explanation import explain as explain_script
 from slurmsky.translate.explain.finding import LocalLookup
 from slurmsky.translate.script import needs
 from slurmsky.translate.script.project_folder import Project
 from slurmsky.translate.sky_task import option_support
+from slurmsky.translate.sky_task.price_table import read_prices
 from slurmsky.translate.sky_task.setup_commands import environment_setup
 
 SITE = load(
