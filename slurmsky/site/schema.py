@@ -1,7 +1,8 @@
 """Schema of slurmsky.toml: reader and record field of each key.
 
-Where a table has a key for each field of its record, the keys are derived from the record. The module exceeds 400 lines
-because it holds the table of all keys.
+Where a table has a key for each field of its record, the keys are derived from the record.
+
+The module exceeds 400 lines because it holds the table of all keys.
 """
 
 from __future__ import annotations

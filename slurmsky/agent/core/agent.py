@@ -1,6 +1,8 @@
 """The daemon of one node: serves the controller, clients and other agents.
 
-``slurmsky.agent.__main__`` starts the daemon. The module exceeds 400 lines because it connects all parts of a node.
+``slurmsky.agent.__main__`` starts the daemon.
+
+The module exceeds 400 lines because it connects all parts of a node.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ State includes flags, reason, times and exit status. A job is PENDING, then RUNN
 SUSPENDED in between), then in a final state (COMPLETING until its processes have ended), or PENDING again after a
 requeue. Each function is one transition: it assigns the fields of the record that belong to the new state, and nothing
 else. The caller books or frees nodes, calls ``JobTable.touch`` and informs the engine. Times are epoch seconds. Source:
-slurmctld/job_mgr.c and node_scheduler.c. The module exceeds 400 lines because a test verifies that no other module
-assigns these fields.
+slurmctld/job_mgr.c and node_scheduler.c.
+
+The module exceeds 400 lines because a test verifies that no other module assigns these fields.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 The first job of a partition with too few free nodes gets a planned start from the ends of the running jobs; a later job
 may start if this plan remains valid (EASY backfill, Slurm's sched/backfill with bf_max_job_test=1 per partition). Every
 other pending reason is the first in Slurm's order that applies to the job: held, dependency, begin time, array limit,
-partition, limits, licences, resources. A pass does not change the job table: a Trial holds the planned starts. The
-module exceeds 400 lines because starts and reasons share the state of one pass.
+partition, limits, licences, resources. A pass does not change the job table: a Trial holds the planned starts.
+
+The module exceeds 400 lines because starts and reasons share the state of one pass.
 """
 
 from __future__ import annotations
