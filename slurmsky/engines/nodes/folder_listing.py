@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -9,6 +10,8 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from ...agent.cloud import private
 from ...protocol.file_messages import FolderEntry
 from ..base import EngineError
 from ..files.folder_contents import MAX_FILES, walk
+from .shared_calls import SharedCalls
 
 #: by path below a folder: size, mtime, inode and digest
 _Digests = dict[str, list[Any]]
@@ -23,6 +27,33 @@ _Digests = dict[str, list[Any]]
 _FOLDERS = 64
 #: seconds: a file changed more recently may change again without a new mtime
 _YOUNG_NS = 2_000_000_000
+
+
+class Listing:
+    """The entries of a folder by path, at one moment.
+
+    Shared by the nodes and jobs that receive the folder then.
+    """
+
+    def __init__(self, entries: dict[str, FolderEntry]) -> None:
+        self.entries = entries
+
+    @cached_property
+    def digest(self) -> str:
+        """One digest for all entries."""
+        return digest_of(self.entries)
+
+    @cached_property
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Size and mtime of each file."""
+        return {path: (entry.size, entry.mtime_ns) for path, entry in self.entries.items() if entry.kind == "f"}
+
+    def without(self, names: Iterable[str]) -> Listing:
+        """Return the listing without these entries."""
+        left_out = self.entries.keys() & set(names)
+        if not left_out:
+            return self
+        return Listing({name: entry for name, entry in self.entries.items() if name not in left_out})
 
 
 class FolderListing:
@@ -39,6 +70,22 @@ class FolderListing:
         self._known: dict[str, _Digests] = {}
         self._stored: dict[str, _Digests] = {}
         self._lock = threading.Lock()
+        self._shared = SharedCalls(self._list)
+
+    async def current(self, folder: str, submit_dir: str, folders: Sequence[str]) -> tuple[Listing, list[str]]:
+        """Return a folder's listing, and those of ``folders`` that exist.
+
+        Shared by simultaneous callers. ``submit_dir``: see ``entries``. Raises EngineError.
+        """
+        listing, present = await self._shared.call((folder, submit_dir), folders)
+        return listing, [path for path in folders if path in present]
+
+    async def _list(self, key: tuple[str, str], paths: Sequence[Sequence[str]]) -> tuple[Listing, set[str]]:
+        def work() -> tuple[Listing, set[str]]:
+            present = {path for path in set().union(*paths) if os.path.isdir(path)}
+            return Listing(self.entries(*key)), present
+
+        return await asyncio.to_thread(work)  # a hung mount blocks only this folder
 
     def entries(self, folder: str, submit_dir: str = "") -> dict[str, FolderEntry]:
         """Return the entries of a folder by path.

@@ -12,9 +12,9 @@ import json
 import logging
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ...model.allocation import Launch
 from ...protocol import wire
@@ -44,8 +44,9 @@ from ...protocol.messages import FileBegun
 from ..base import EngineError, background
 from ..files import safe_paths
 from ..files.output_sync import OutputSync
-from .folder_listing import FolderListing, digest_of
+from .folder_listing import FolderListing, Listing
 from .node_lines import ConnectionLost, Streams
+from .shared_calls import SharedCalls
 
 log = logging.getLogger("slurmsky.nodes")
 R = TypeVar("R", bound=FileReport)
@@ -100,6 +101,17 @@ class OutputTail:
         return safe_paths.open_to_write(os.path.realpath(folder), name, self.umask, flags)
 
 
+class _Fill(NamedTuple):
+    folders: Sequence[str]
+    written: Callable[[], set[str]]
+
+
+class _Changes(NamedTuple):
+    skip: Callable[[], list[str]]
+    over: list[str]
+    target: OutputSync
+
+
 class FolderSync:
     """Synchronises files of jobs on one node over one connection."""
 
@@ -118,7 +130,8 @@ class FolderSync:
         self._arrived = 0  # files received since the latest request
         self._over = False
         self._reading = background(self._read())
-        self.given: dict[str, dict[str, FolderEntry]] = {}  # folder -> its entries when last sent
+        self._fills = SharedCalls(self._fill)
+        self._changes = SharedCalls(self._receive_changes)
 
     @property
     def alive(self) -> bool:
@@ -201,30 +214,36 @@ class FolderSync:
 
     # --- sending
 
-    async def fill(self, folder: str, submit_dir: str, folders: list[str], written: Callable[[], set[str]]) -> str:
-        """Copy a folder to the node, and return its path there.
+    async def fill(
+        self, folder: str, submit_dir: str, folders: Sequence[str], written: Callable[[], set[str]]
+    ) -> tuple[str, Listing]:
+        """Copy a folder to the node; return its path there, and what was sent.
 
-        Also create further ``folders`` there. ``submit_dir``: the folder, or one in it. ``written``: files that jobs on
-        nodes are writing; the node's versions stay unchanged. Raises EngineError.
+        Also create those of ``folders`` there that exist here. Jobs that start at the same time share one copy.
+        ``submit_dir``: the folder, or one in it. ``written``: files that jobs on nodes are writing; the node's versions
+        stay unchanged. Raises EngineError.
         """
+        return await self._fills.call((folder, submit_dir), _Fill(folders, written))
+
+    async def _fill(self, key: tuple[str, str], fills: Sequence[_Fill]) -> tuple[str, Listing]:
+        folder, submit_dir = key
+        wanted = sorted({path for fill in fills for path in fill.folders})
         async with self._lock:
-            entries = await asyncio.to_thread(self._listing.entries, folder, submit_dir)
-            skip = _below(folder, written())
-            for name in skip:
-                entries.pop(name, None)
-            digest = digest_of(entries)
-            self._send(CompareListing(path=folder, digest=digest, folders=tuple(folders)))
+            listing, folders = await self._listing.current(folder, submit_dir, wanted)
+            skip = _below(folder, fills[0].written())
+            listing = listing.without(skip)
+            self._send(CompareListing(path=folder, digest=listing.digest, folders=tuple(folders)))
             answer = await self._expect(ListingCompared)
             if not answer.same:
-                self._send(UpdateListing(path=folder, digest=digest, entries=entries, skip=tuple(skip)))
+                entries = listing.entries
+                self._send(UpdateListing(path=folder, digest=listing.digest, entries=entries, skip=tuple(skip)))
                 missing = set((await self._expect(ContentMissing)).digests)
                 for name, entry in entries.items():
                     if entry.kind == "f" and entry.content in missing:
                         missing.discard(entry.content)
                         await self._send_file(os.path.join(folder, name), entry)
                 await self._expect(FolderFilled)
-            self.given[folder] = entries
-            return answer.at
+            return answer.at, listing
 
     async def _send_file(self, path: str, entry: FolderEntry) -> None:
         self._send(ReceiveContent(digest=entry.content, size=entry.size))
@@ -270,17 +289,25 @@ class FolderSync:
 
     # --- receiving changes
 
-    async def receive_changes(self, folder: str, skip: list[str], over: list[str], target: OutputSync) -> None:
+    async def receive_changes(
+        self, folder: str, skip: Callable[[], list[str]], over: list[str], target: OutputSync
+    ) -> None:
         """Receive the files that jobs changed on the node.
 
-        ``target`` stores each file. ``skip``: tailed files; ``over``: files whose content has arrived. Raises
-        EngineError.
+        Jobs that end at the same time share one request. ``target`` stores each file; ``skip``: tailed files; ``over``:
+        files whose content has arrived. Raises EngineError.
         """
+        await self._changes.call(folder, _Changes(skip, over, target))
+
+    async def _receive_changes(self, folder: str, ended: Sequence[_Changes]) -> None:
+        over = tuple(path for changes in ended for path in changes.over)
         async with self._lock:
-            self._target = target
+            # The newest job knows the files here as they were last sent.
+            self._target = max((changes.target for changes in ended), key=lambda target: target.job_id)
+            self._target.ours.update(*(changes.target.ours for changes in ended))
             for _ in range(2):  # the second request confirms the files of the first one
                 self._arrived = 0
-                self._send(SendChanges(path=folder, skip=tuple(skip), over=tuple(over)))
+                self._send(SendChanges(path=folder, skip=tuple(ended[0].skip()), over=over))
                 await self._expect(ChangesSent)
                 if not self._arrived:
                     break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import shutil
@@ -21,13 +20,14 @@ from ..files.output_sync import OutputSync
 from .folder_listing import FolderListing
 from .folder_sync import FolderSync, OutputTail, outputs
 from .node_lines import ConnectionLost, Streams
+from .run_records import Given, Key, RunRecords
+from .shared_calls import SharedCalls
 
 log = logging.getLogger("slurmsky.nodes")
 
 AGAIN_S = 0.5
 #: most tailed files of steps of a job; further files arrive at its end
 STEP_FILES = 512
-Key = tuple[int, int]  # job and run
 _LOST = "node %s was lost with the files that the job wrote there"
 
 
@@ -36,7 +36,8 @@ class RemoteJob:
     """A run of a job whose files are on nodes.
 
     ``shipped_folder``: the submit folder, or a folder above it that the script names; ``given``: size and mtime of each
-    file in it when the job began; ``note``: a message about files that were not sent.
+    file in it when the job began; ``listing``: digest of its listing then; ``note``: a message about files that
+    were not sent.
     """
 
     job_id: int
@@ -44,7 +45,8 @@ class RemoteJob:
     shipped_folder: str
     umask: int
     nodes: list[str]
-    given: dict[str, tuple[int, int]]
+    given: Given
+    listing: str = ""
     note: str = ""
     tails: list[OutputTail] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)  # of the followed files, on ``followed``
@@ -69,9 +71,11 @@ class RemoteFiles:
         self._folder, self._home, self._limit = folder, home, limit
         self._listing = FolderListing(folder.parent / "digests", home, limit)
         self._connect = connect
+        self._records = RunRecords(folder)
         self._jobs: dict[Key, RemoteJob] = {}
         self._syncs: dict[str, FolderSync] = {}
         self._opening: dict[str, asyncio.Lock] = {}
+        self._above = SharedCalls(self._find_above)
         self._closed = False
 
     def has(self, job_id: int, run: int) -> bool:
@@ -97,7 +101,11 @@ class RemoteFiles:
 
         "": none. Second: a message if it is not sent.
         """
-        return await asyncio.to_thread(folder_above, launch, self._limit, self._home)
+        home, user = launch.environment.get("HOME"), launch.environment.get("USER")
+        return await self._above.call((launch.script, launch.submit_dir, launch.work_dir, home, user), launch)
+
+    async def _find_above(self, _key: Any, launches: Sequence[Launch]) -> tuple[str, str]:
+        return await asyncio.to_thread(folder_above, launches[0], self._limit, self._home)
 
     async def prepare(self, launch: Launch, nodes: Sequence[str], folder: str, note: str) -> dict[str, str]:
         """Copy a folder to nodes; return its path on each.
@@ -107,14 +115,12 @@ class RemoteFiles:
         outputs_in = (os.path.dirname(path) for path in (launch.stdout, launch.stderr))
         paths = {launch.submit_dir, launch.work_dir, *outputs_in}
         absolute = sorted(path for path in paths if path.startswith("/"))
-        folders = await asyncio.to_thread(lambda: [path for path in absolute if os.path.isdir(path)])
         places = {}
         for node in nodes:
             sync = await self._sync(node)
-            places[node] = await sync.fill(folder, launch.submit_dir, folders, self._written)
-        entries = sync.given[folder]
-        given = {path: (entry.size, entry.mtime_ns) for path, entry in entries.items() if entry.kind == "f"}
-        run = RemoteJob(launch.job_id, launch.restart_count, folder, launch.umask, list(nodes), given, note)
+            places[node], listing = await sync.fill(folder, launch.submit_dir, absolute, self._written)
+        run = RemoteJob(launch.job_id, launch.restart_count, folder, launch.umask, list(nodes), listing.files)
+        run.listing, run.note = listing.digest, note
         self._jobs[run.job_id, run.run] = run
         return places
 
@@ -207,9 +213,9 @@ class RemoteFiles:
                     await followed.finish(number)
                 await self._finish_steps(job)
                 while left:
-                    skip = [tail.there for one in self._jobs.values() for tail in one.tails]
                     if there(left[0]):
-                        await (await self._sync(left[0])).receive_changes(job.shipped_folder, skip, over, target)
+                        sync = await self._sync(left[0])
+                        await sync.receive_changes(job.shipped_folder, self._tailed, over, target)
                     else:
                         target.messages.append(_LOST % left[0])
                     del left[0]
@@ -229,41 +235,34 @@ class RemoteFiles:
             await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
         return whole, "; ".join(target.messages)
 
+    def _tailed(self) -> list[str]:
+        """Paths on nodes of the tailed output files."""
+        return [tail.there for job in self._jobs.values() for tail in job.tails]
+
     def forget(self, job_id: int, run: int) -> None:
         """Remove the run's files on the node and its record here."""
         if self._jobs.pop((job_id, run), None) is not None:
-            self._record(job_id, run).unlink(missing_ok=True)
+            self._records.remove((job_id, run))
 
     # --- across a restart
 
-    def _record(self, job_id: int, run: int) -> Path:
-        return self._folder / f"{job_id}-{run}.json"
-
     def _save(self, job: RemoteJob) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         tails = [[tail.path, tail.there, tail.append, tail.umask, tail.base, tail.start] for tail in job.tails]
         data: dict[str, Any] = {
             "shipped_folder": job.shipped_folder,
             "note": job.note,
             "umask": job.umask,
             "nodes": job.nodes,
-            "given": job.given,
             "tails": tails,
         }
-        fd = os.open(self._record(job.job_id, job.run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as file:
-            json.dump(data, file)
+        self._records.save((job.job_id, job.run), data, job.listing, job.given)
 
     def load(self, runs: Iterable[Key]) -> None:
         """Load the records of these runs from an earlier controller."""
-        for job_id, run in runs:
-            try:
-                data = json.loads(self._record(job_id, run).read_text())
-            except (OSError, ValueError):
-                continue
-            given = {path: (int(size), int(mtime)) for path, (size, mtime) in data["given"].items()}
+        for (job_id, run), (data, given) in self._records.load(runs).items():
             folder = data.get("shipped_folder") or data["submit_dir"]  # the key of earlier versions
-            job = RemoteJob(job_id, run, folder, data["umask"], data["nodes"], given, data.get("note", ""))
+            job = RemoteJob(job_id, run, folder, data["umask"], data["nodes"], given)
+            job.listing, job.note = data.get("listing", ""), data.get("note", "")
             for path, there, append, umask, base, start in data["tails"]:
                 tail = OutputTail(path, there, append, umask, base, 0, start)
                 try:

@@ -17,6 +17,7 @@ from polling import PATIENCE_S
 from slurmsky.engines.local.placed_jobs import PlacedJob
 from slurmsky.engines.nodes import remote_files
 from slurmsky.engines.nodes.agent_requests import AgentRequests
+from slurmsky.engines.nodes.folder_listing import FolderListing
 from slurmsky.engines.nodes.folder_sync import FolderSync
 from slurmsky.engines.nodes.node_lines import ConnectionLost
 from slurmsky.engines.nodes.node_setup import NodeSetup
@@ -48,8 +49,11 @@ class Line:
         self.reader.feed_data(wire.encode(wire.JSON, json.dumps(message).encode()))
 
 
-class EmptyFolder:
-    def entries(self, folder: str, submit_dir: str) -> dict:
+class EmptyFolder(FolderListing):
+    def __init__(self) -> None:
+        super().__init__(Path("digests"), Path("home"), 0)
+
+    def entries(self, folder: str, submit_dir: str = "") -> dict:
         return {}
 
 
@@ -59,10 +63,29 @@ def test_all_callers_that_wait_for_a_node_learn_that_its_connection_broke():
         sync = FolderSync((line.reader, line), EmptyFolder(), lambda *_: None)  # type: ignore[arg-type]
         fills = [asyncio.ensure_future(sync.fill("/project", "/project", [], set)) for _ in range(3)]
         while not line.sent:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         line.reader.feed_eof()
         results = await asyncio.wait_for(asyncio.gather(*fills, return_exceptions=True), PATIENCE_S)
         assert [type(result) for result in results] == [ConnectionLost] * 3 and not sync.alive
+
+    asyncio.run(what())
+
+
+def test_jobs_that_start_at_the_same_time_share_one_copy_of_their_folder():
+    async def what() -> None:
+        line = Line()
+        sync = FolderSync((line.reader, line), EmptyFolder(), lambda *_: None)  # type: ignore[arg-type]
+        fills = [asyncio.ensure_future(sync.fill("/project", "/project", [], set)) for _ in range(50)]
+        while not line.sent:
+            await asyncio.sleep(0.001)
+        fills += [asyncio.ensure_future(sync.fill("/project", "/project", [], set)) for _ in range(50)]
+        line.answer(ev="folder", same=True, at="/there")
+        while len(line.sent) < 2:
+            await asyncio.sleep(0.001)
+        assert [fill.done() for fill in fills] == [True] * 50 + [False] * 50
+        line.answer(ev="folder", same=True, at="/there")
+        places = await asyncio.wait_for(asyncio.gather(*fills), PATIENCE_S)
+        assert [at for at, _ in places] == ["/there"] * 100 and len(line.sent) == 2
 
     asyncio.run(what())
 
