@@ -79,7 +79,7 @@ class ControllerConnection:
         self._received += count
         return count > 0
 
-    def place(self) -> tuple[int, bytes, int]:
+    def bytes_received(self) -> tuple[int, bytes, int]:
         """The number of bytes that `frames` has yielded; kind and missing bytes of an output frame that was cut."""
         return self._received - (self._end - self._start), self._kind, self._left
 

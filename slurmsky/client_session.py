@@ -69,7 +69,7 @@ class ResumableSession:
 
     def report(self, at_once: bool) -> bytes:
         """The frame that acknowledges what has arrived; empty while that is little."""
-        taken = self.channel.place()[0]
+        taken = self.channel.bytes_received()[0]
         if not (self._token and self.joined) or taken - self._reported < (1 if at_once else ACK_BYTES):
             return b""
         self._reported = taken
@@ -80,7 +80,7 @@ class ResumableSession:
         self.channel.sock.close()
         if self.joined:
             self.joined = False
-            self._place = self.channel.place()
+            self._place = self.channel.bytes_received()
         else:
             time.sleep(_PAUSE_S)  # this connection was cut before the agent's answer
 

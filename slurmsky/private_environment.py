@@ -21,7 +21,7 @@ def _folder() -> Path | None:
     return folder if folder.name.startswith("venv-") and (folder.parent / "lock").exists() else None
 
 
-def missing() -> str:
+def missing_part() -> str:
     """Missing part of the private environment, or "". "" also means that the environment is not ours."""
     folder = _folder()
     if folder is None:

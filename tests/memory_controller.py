@@ -17,7 +17,7 @@ def _refused() -> str:
     trial = os.path.join(place.folder, f"{cgroup_tree.PREFIX}trial-{os.getpid()}")
     try:
         place.make(trial)
-        cgroup_tree.put(os.path.join(trial, place.files.limit), b"%d" % (1 << 40))
+        cgroup_tree.write_group_file(os.path.join(trial, place.files.limit), b"%d" % (1 << 40))
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
     finally:

@@ -12,7 +12,7 @@ import signal as signals
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from slurmsky.agent.job.end_messages import verdict
+from slurmsky.agent.job.end_messages import end_of_job
 from slurmsky.engines.base import EngineDefaults, EngineError, NodeUnavailable, OnEvent
 from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job, Step
@@ -195,7 +195,7 @@ class MemoryEngine(EngineDefaults):
         run.seq += 1
         launch = run.launch
         node = node or launch.shares[0].name
-        self._on_event(event.but(job_id=launch.job_id, run=launch.restart_count, seq=run.seq, node=node))
+        self._on_event(event.evolve(job_id=launch.job_id, run=launch.restart_count, seq=run.seq, node=node))
 
     def _schedule(self, run: _Run) -> None:
         run.end = self._call_in(run.left_s, lambda: self._finish(run, "", run.exit_code, 0))
@@ -217,15 +217,15 @@ class MemoryEngine(EngineDefaults):
         step.end_time, step.exit_code, step.exit_signal = self._clock(), exit_code, int(exit_signal)
         clean = not (cause or exit_code or exit_signal)
         step.state = JobState.COMPLETED if clean else JobState.CANCELLED if cause else JobState.FAILED
-        last = verdict(cause, step, exit_code)
+        last = end_of_job(cause, step, exit_code)
         waiting = self._followers.pop(launch.job_id, [])
         if cause or not waiting:
-            self._emit(run, last.but(time=self._clock(), step=replace(step)), node)
+            self._emit(run, last.evolve(time=self._clock(), step=replace(step)), node)
             return
         follower = replace(waiting.pop(0), start_time=self._clock())
         if waiting:
             self._followers[follower.job_id] = waiting
-        self._emit(run, last.but(time=self._clock(), step=replace(step), follower=follower.job_id), node)
+        self._emit(run, last.evolve(time=self._clock(), step=replace(step), follower=follower.job_id), node)
         self._begin(follower)
 
     @staticmethod

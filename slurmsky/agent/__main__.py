@@ -104,11 +104,11 @@ def _serve(options: dict[str, str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: loop.soon(agent.shut_down))
     agent.commands.update(COMMANDS)
     if options["--root"]:
-        daemonize.hold(paths.__file__.rsplit("/", 2)[0])
+        daemonize.lock_shared(paths.__file__.rsplit("/", 2)[0])
         agent.controller_restart = ControllerRestart(
             loop, options["--root"], home, agent.needs_controller, group.leave_cgroup
         )
-        agent.controller_restart.soon()  # the controller may have died while this agent started
+        agent.controller_restart.schedule()  # the controller may have died while this agent started
     if options["--warm"]:
         from .cloud.warm_node import WarmNodeService
 

@@ -99,7 +99,7 @@ def unknown(ctx: CommandContext, query: SacctQuery) -> tuple[str, ...]:
             if find(name) is None:
                 return (f"sacct: error: Invalid {kind} id: {name}",)
     if query.qos:
-        known = {"normal", *ctx.controller.job_table.policy.qos, *ctx.controller.store.known("qos")}
+        known = {"normal", *ctx.controller.job_table.policy.qos, *ctx.controller.store.column_values("qos")}
         for name in query.qos:
             if name not in known:
                 return (
@@ -129,9 +129,11 @@ def select(ctx: CommandContext, query: SacctQuery, held: bool = False, with_step
         found = _het_components(ctx, query, found)
     else:
         start, end = accounted.window(query, now)
-        runs = sorted(controller.store.runs(start, end, query.duplicates, accounted.where(query, start, end, held)))
+        runs = sorted(
+            controller.store.runs(start, end, query.duplicates, accounted.sql_conditions(query, start, end, held))
+        )
         parts = (runs[first : first + _BATCH_SIZE] for first in range(0, len(runs), _BATCH_SIZE))
-        found = chain.from_iterable(accounted.recall(ctx, part, with_steps) for part in parts)
+        found = chain.from_iterable(accounted.load_jobs(ctx, part, with_steps) for part in parts)
     passes = accounted.test(query, now, held)
     for job in found:
         accounted.take_live_steps(ctx, job)

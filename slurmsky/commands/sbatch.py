@@ -33,7 +33,7 @@ from ._submit_warnings import warnings as foresee
 from .common import verbosity
 from .common.caller_settings import submitter, surroundings
 from .common.command_errors import error_exit, refused, streaming
-from .common.progress import phase, shown
+from .common.progress import phase, show_progress
 from .common.report_settings import known_cluster
 from .common.resumed_request import requested_before, resume_later
 from .common.site_options import table
@@ -248,8 +248,8 @@ async def _wait(ctx: CommandContext, job: Job) -> int:
     """--wait: return the job's exit code, for an array the highest."""
     controller = ctx.controller
     resume_later(ctx, job)
-    done = asyncio.ensure_future(ended(ctx, job))
-    with shown(ctx, lambda: phase(job)):
+    done = asyncio.ensure_future(wait_for_end(ctx, job))
+    with show_progress(ctx, lambda: phase(job)):
         await asyncio.wait({done, ctx.gone}, return_when=asyncio.FIRST_COMPLETED)
     if not done.done():
         done.cancel()
@@ -259,7 +259,7 @@ async def _wait(ctx: CommandContext, job: Job) -> int:
     return end_code(job)
 
 
-async def ended(ctx: CommandContext, job: Job) -> None:
+async def wait_for_end(ctx: CommandContext, job: Job) -> None:
     """Wait until a job, or its whole array, has ended."""
     controller = ctx.controller
     while True:

@@ -104,7 +104,7 @@ async def main(ctx: CommandContext) -> int:
         crontab.remove()
         return 0
     if "list" in modes:
-        text = crontab.shown()
+        text = crontab.printed_table()
         if text is None:
             ctx.out(f"no crontab for {pwd.getpwuid(os.geteuid()).pw_name}\n")
             return 1
@@ -130,7 +130,7 @@ async def _edit(ctx: CommandContext) -> int:
 
     After an error in the copy, the editor runs again if the caller agrees.
     """
-    before = ctx.controller.crontab.shown()
+    before = ctx.controller.crontab.printed_table()
     text = before if before is not None else _EMPTY
     while True:
         text = await _edited(ctx, text)

@@ -244,7 +244,7 @@ def _tests(ctx: CommandContext, query: SqueueQuery, users: Sequence[Test]) -> li
         # A requested base state selects only jobs without a flag that hides it (opts.c, _filter_job).
         flagged = wanted if states is None else wanted - {state.name for state in JobState}
         tests.append(
-            lambda job: job.state in bases if job.flags is JobFlag.NONE else not flagged.isdisjoint(words(job))
+            lambda job: job.state in bases if job.flags is JobFlag.NONE else not flagged.isdisjoint(state_words(job))
         )
     tests += users
     tests += any_case(query.accounts, lambda job: job.account)
@@ -291,7 +291,7 @@ def _user_tests(ctx: CommandContext, query: SqueueQuery) -> list[Test]:
     return tests
 
 
-def words(job: Job) -> set[str]:
+def state_words(job: Job) -> set[str]:
     """State words that select a job: base state and flags."""
     if not job.flags:
         return {job.state.name}

@@ -24,7 +24,7 @@ from ..model.states import OOM_SIGNAL, JobState
 from ..options import submit as options
 from ..options.usage_errors import NOT_CREATED
 from .common import verbosity
-from .common.agent_request import exit_code, lookup_error, reach, rejoin
+from .common.agent_request import agent_socket, exit_code, lookup_error, rejoin
 from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
 from .common.job_allocation import Revoked, allocate, await_returned_files, notified, release_allocation
@@ -125,7 +125,7 @@ async def _attach(ctx: CommandContext, text: str) -> int:
     except LanguageError:
         job = None
     if job is not None and job.state.active:
-        await reach(ctx, controller.life.leader(job))  # the job may end or be requeued until then
+        await agent_socket(ctx, controller.life.leader(job))  # the job may end or be requeued until then
     if job is None or not job.state.active:
         error = lookup_error(job)
         if error.errno is Errno.ALREADY_DONE:
@@ -144,7 +144,7 @@ async def _session(ctx: CommandContext, job: Job, variables: Mapping[str, str]) 
     ``variables`` are added to the request. Returns the step's exit code.
     """
     controller = ctx.controller
-    address = await reach(ctx, job)
+    address = await agent_socket(ctx, job)
     if address is None:
         ctx.error(f"Unable to confirm allocation for job {job.job_id}: Invalid job id specified")
         return error_exit(ctx)

@@ -18,7 +18,7 @@ from ..options.table import load
 from ..options.usage_errors import CommandError
 from .common.caller_settings import surroundings
 from .common.command_errors import streaming
-from .sbatch import end_code, ended
+from .sbatch import end_code, wait_for_end
 
 #: exit code after the timeout, as for timeout(1)
 TIMED_OUT = 124
@@ -61,7 +61,7 @@ async def _ended(ctx: CommandContext, wanted: JobId) -> list[Job]:
         await controller.life.wait(job, lambda one: one.state.finished)
         return [job]
     if job is not None:
-        await ended(ctx, job)
+        await wait_for_end(ctx, job)
         if not job.array_job_id:
             return [job]
         wanted = JobId(job.array_job_id)

@@ -211,7 +211,7 @@ class Controller:
         def ask() -> Awaitable[Choice]:
             return cloud.choose(wanted, 5.0)
 
-        self.usual.take(await ask())
+        self.usual.record_choice(await ask())
         self.usual.begin(ask, self.schedule_soon)
         before = {self.job_table.jobs[job_id].engine for job_id in self.job_table.active}  # jobs stay with their engine
         named = {self.usual.engine, *(part.engine for part in self.site.cluster.partitions), *before}
@@ -219,15 +219,15 @@ class Controller:
         foreign = self.engines[FOREIGN] = ForeignJobs(self._managed_id, cloud.account if on_cloud else None)
         if on_cloud:
             infra = self.infra = Infra(self.job_table, self.site, cloud.account, self._on_cloud)
-            engine = self.engines["sky"] = self._cloud_engine = cloud.jobs_engine(infra.known)
+            engine = self.engines["sky"] = self._cloud_engine = cloud.jobs_engine(infra.recent_inventory)
             self.managed = ManagedJobs(
                 self.job_table, self.life, self.site, engine, foreign, caller(cloud.account.user), self.flush_or_retry,
-                lambda job_id: self.engine.adopt(job_id, FOREIGN), infra, self.budget.note, self.budget.recheck,
+                lambda job_id: self.engine.adopt(job_id, FOREIGN), infra, self.budget.record_cost, self.budget.recheck,
             )  # fmt: skip
         if self.site.warm_nodes and wanted != "local":
             fleet = self.engines["nodes"] = cloud.warm_engine()
             self.power = PowerSaving(
-                self.job_table, dict(self.site.warm_nodes), fleet, self.schedule_soon, self.budget.note
+                self.job_table, dict(self.site.warm_nodes), fleet, self.schedule_soon, self.budget.record_cost
             )
             self.life.listeners.append(self.power.on_job_event)
 
@@ -290,9 +290,9 @@ class Controller:
 
     def command_called(self) -> None:
         """Refresh old SkyPilot data in the background, at each command."""
-        self.usual.wanted()
+        self.usual.query_soon()
         if self.managed is not None:
-            self.managed.wanted()
+            self.managed.read_soon()
 
     async def _release_after_exit(self, job: Job) -> None:
         """Release an allocation whose salloc or srun lost its controller.
@@ -431,9 +431,9 @@ class Controller:
         took = time.perf_counter() - before
         self._next_pass = self._loop.time() + (took * _PASS_PAUSE if took > _SHORT_PASS_S else 0.0)
         self.job_table.counters.cycles.add(int(took * 1e6), waiting)
-        self.budget.passed(plan.unpriced, plan.over_budget)
+        self.budget.request_prices(plan.unpriced, plan.over_budget)
         for job, problem in done.broken:
-            self.life.set_aside(job, problem)
+            self.life.hold_after_error(job, problem)
         for job in done.started:
             if job.shares:
                 self.life.began(job)
@@ -486,9 +486,9 @@ class Controller:
                 self._touched()
         if isinstance(event, Power):
             if self.power is not None:
-                self.power.take(event)
+                self.power.apply_power_event(event)
             return
-        self.events.take(event)
+        self.events.apply_event(event)
 
     # --- the rest
 

@@ -84,7 +84,7 @@ def main(
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     logging.getLogger().handlers[0].setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    lacks = private_environment.missing()
+    lacks = private_environment.missing_part()
     if lacks:
         print(f"slurmsky: ModuleNotFoundError: the private environment lacks {lacks}", file=sys.stderr)
         return 1

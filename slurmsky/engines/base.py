@@ -84,7 +84,7 @@ class EngineError(Exception):
     """The engine could not accept a request. The text gives the reason in one line."""
 
     #: the same request may succeed later
-    passing = False
+    may_succeed_later = False
 
 
 class NodeUnavailable(EngineError):
@@ -170,7 +170,7 @@ class Engine(Protocol):
     def out_of_reach(self, job_id: int) -> str:
         """Return the known reason why a job's nodes are unreachable, or ""."""
 
-    def awaited(self, job_id: int) -> str:
+    def missing_connections(self, job_id: int) -> str:
         """Return why a job's nodes are not connected yet, or "". Only for engines that queue requests."""
 
     async def problem(self) -> str:
@@ -207,7 +207,7 @@ class EngineDefaults:
         """Return ""."""
         return ""
 
-    def awaited(self, job_id: int) -> str:
+    def missing_connections(self, job_id: int) -> str:
         """Return ""."""
         return ""
 

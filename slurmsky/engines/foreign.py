@@ -45,7 +45,7 @@ class ForeignJobs(EngineDefaults):
         try:
             await self._account.cancel(ids)
         except EngineError as error:
-            if error.passing:
+            if error.may_succeed_later:
                 raise
             self._unsent.difference_update(ids)  # SkyPilot refuses; the job's next status shows the reason
             raise

@@ -27,7 +27,7 @@ class Offer:
     load: float = 0.0
     price: float | None = None  # dollars an hour
 
-    def within(self, infra: str) -> bool:
+    def matches_infra(self, infra: str) -> bool:
         """True if a site file's ``infra`` includes this node. ``infra``: cloud[/region[/zone]], * for any."""
         wanted = [part.lower() for part in infra.split("/")]
         have = [part.lower() for part in self.infra.split("/")]
@@ -81,7 +81,7 @@ def nodes(offers: Iterable[Offer], taken: Iterable[str], partitions: Mapping[str
             load=offer.load,
             comment=f"SkyPilot infra {offer.infra}{price}",
             partitions=tuple(
-                part for part, infras in partitions.items() if not infras or any(map(offer.within, infras))
+                part for part, infras in partitions.items() if not infras or any(map(offer.matches_infra, infras))
             ),
         )
     return found

@@ -117,9 +117,9 @@ class Router:
         name = self._of.get(job_id)
         return self._engines[name].out_of_reach(job_id) if name is not None else ""
 
-    def awaited(self, job_id: int) -> str:
+    def missing_connections(self, job_id: int) -> str:
         name = self._of.get(job_id)
-        return self._engines[name].awaited(job_id) if name is not None else ""
+        return self._engines[name].missing_connections(job_id) if name is not None else ""
 
     async def problem(self, partition: str = "") -> str:
         """Return the problem that prevents the partition's starts, or ""."""

@@ -94,7 +94,7 @@ class Flag:
     signs: tuple[str, ...] = ("", "+", "-")  # words that set the flag
     period_s: int = 0  # seconds after which the reservation recurs
 
-    def fits(self, word: str, sign: str) -> bool:
+    def matches_word(self, word: str, sign: str) -> bool:
         """True if a word of scontrol names the flag."""
         length = max(len(word), self.letters)
         return (

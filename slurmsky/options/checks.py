@@ -70,7 +70,7 @@ def _memory(part: Component) -> None:
 
     A typed option overrides those of the environment. Source: _validate_memory_options.
     """
-    typed = [name for name in _MEMORY if part.typed(name)]
+    typed = [name for name in _MEMORY if part.has_typed(name)]
     if len(typed) > 1:
         raise _fatal(part, "--mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.")
     if typed:
@@ -81,13 +81,13 @@ def _memory(part: Component) -> None:
 
 def _tasks_per_gpu(part: Component) -> None:
     """Validate --ntasks-per-gpu. Source: _validate_ntasks_per_gpu."""
-    if not (part.typed("ntasks-per-gpu", "ntasks-per-tres") or part.inherited("ntasks-per-gpu", "ntasks-per-tres")):
+    if not (part.has_typed("ntasks-per-gpu", "ntasks-per-tres") or part.inherited("ntasks-per-gpu", "ntasks-per-tres")):
         return
     for name in ("tres-per-task", "gpus-per-task", "gpus-per-socket", "ntasks-per-node"):
-        shown = f"--{name}" if part.typed(name) else "SLURM_" + name.upper().replace("-", "_")
+        shown = f"--{name}" if part.has_typed(name) else "SLURM_" + name.upper().replace("-", "_")
         # The variable may hold CPUs only, which this check ignores.
         matters = name != "tres-per-task" or "gres/gpu" in part.get("tres_per_task", "")
-        if part.typed(name) or (part.inherited(name) and matters):
+        if part.has_typed(name) or (part.inherited(name) and matters):
             raise _fatal(part, f"{shown} is mutually exclusive with --ntasks-per-gpu and SLURM_NTASKS_PER_GPU")
 
 
@@ -97,7 +97,7 @@ def _special_cores(part: Component) -> None:
     Source: _validate_spec_cores_options (the misspelling is Slurm's).
     """
     core, thread = ("core-spec",), ("thread-spec",)
-    if part.typed(*core) and part.typed(*thread):
+    if part.has_typed(*core) and part.has_typed(*thread):
         raise _fatal(part, "-S/--core-spec and --thred-spec options are mutually exclusive")
     if part.inherited(*core) and part.inherited(*thread):
         raise _fatal(
@@ -119,7 +119,7 @@ def _hint(part: Component) -> None:
 
     Source: slurm_opt.c validate_hint_option, proc_args.c verify_hint.
     """
-    if part.typed("ntasks-per-core", "threads-per-core", "extra-node-info", "cpu-bind"):
+    if part.has_typed("ntasks-per-core", "threads-per-core", "extra-node-info", "cpu-bind"):
         part.unset("hint")
     hint: Optional[str] = part.get("hint")
     for word in [] if hint is None else hint.split(","):
@@ -133,12 +133,12 @@ def _sharing(part: Component) -> None:
 
     Source: _validate_share_options.
     """
-    if part.command != "srun" and part.typed("exclusive") and part.typed("oversubscribe"):
+    if part.command != "srun" and part.has_typed("exclusive") and part.has_typed("oversubscribe"):
         raise _fatal(part, "--exclusive and --oversubscribe options are mutually exclusive")
 
 
 def _burst_buffer(part: Component) -> None:
-    if part.typed("bb") and part.typed("bbf"):
+    if part.has_typed("bb") and part.has_typed("bbf"):
         raise _error(part, "Cannot specify both --burst-buffer and --bbf")
 
 
@@ -153,9 +153,9 @@ def _step(part: Component) -> None:
             raise _error(part, "can not specify --exclude list with -Z, --no-allocate.")
     if part.get("relative") is not None and (part.get("nodelist") or part.get("exclude")):
         raise _error(part, "-r,--relative not allowed with -w,--nodelist or -x,--exclude.")
-    if part.typed("exclusive") and part.get("exclusive") is not None and part.typed("overlap"):
+    if part.has_typed("exclusive") and part.get("exclusive") is not None and part.has_typed("overlap"):
         raise _error(part, "--exclusive and --overlap are mutually exclusive")
-    if part.get("pty") is not None and part.typed("input", "output", "error"):
+    if part.get("pty") is not None and part.has_typed("input", "output", "error"):
         raise _error(part, "--error/--input/--output are incompatible with --pty")
 
 
@@ -203,7 +203,7 @@ def _arbitrary(part: Component) -> None:
     """
     if not part.get("distribution", "").startswith("arbitrary"):
         return
-    if part.typed("nodes"):
+    if part.has_typed("nodes"):
         raise _error(part, "--nodes is incompatible with --distribution=arbitrary")
     if part.command != "srun":
         if not part.get("nodelist"):
@@ -294,7 +294,7 @@ def _tasks_of_sockets(part: Component) -> None:
     """
     if part.get("ntasks") is not None or part.get("ntasks_per_node"):
         return
-    if not part.typed("extra-node-info") and part.get("nodes_min") is None:
+    if not part.has_typed("extra-node-info") and part.get("nodes_min") is None:
         return
     least, most = part.get("nodes_min", 1), part.get("nodes_max", 0)
     counts = [part.get(name) for name in ("sockets_per_node", "cores_per_socket", "threads_per_core")]
@@ -353,17 +353,17 @@ def inside_a_job(part: Component) -> list[str]:
         return []
     messages = []
     own, jobs = part.get("cpus_per_task"), part.context.env.get("SLURM_CPUS_PER_TASK", "")
-    if part.typed("cpus-per-task") and jobs.isdecimal() and own > int(jobs):
+    if part.has_typed("cpus-per-task") and jobs.isdecimal() and own > int(jobs):
         messages.append(
             f"srun: Job step's --cpus-per-task value exceeds that of job ({own} > {jobs}). Job step may never run."
         )
-    if part.typed("gpus-per-socket"):
+    if part.has_typed("gpus-per-socket"):
         part.unset("gpus_per_socket")
         messages.append(
             "srun: warning: Ignoring --gpus-per-socket because it can only be specified at job allocation time, "
             "not during step allocation."
         )
-    if part.typed("core-spec"):
+    if part.has_typed("core-spec"):
         messages.append(
             "srun: error: Ignoring --core-spec value for a job step within an existing job. "
             "Set specialized cores at job allocation time."

@@ -75,7 +75,7 @@ class Component:
 
     # ------------------------------------------------------------ setting
 
-    def put(self, option: Option, text: Optional[str], source: str) -> None:
+    def set_fields(self, option: Option, text: Optional[str], source: str) -> None:
         """Set the fields of ``option``; a later call overrides. Raises CommandError for an invalid text."""
         changes = read(option, text, self.context, self.command)
         if option.policy == "refused":
@@ -113,7 +113,7 @@ class Component:
     def put_words(self, words: Words, source: str) -> None:
         """Set the options of ``words``, then raise their parse error."""
         for option, text in words.found:
-            self.put(option, text, source)
+            self.set_fields(option, text, source)
         if words.fault is not None:
             raise words.fault
 
@@ -136,11 +136,11 @@ class Component:
                         self.unset(option.field)
                         self.given.pop(option.name, None)
                         continue
-                    self.put(option, None, ENVIRONMENT)
+                    self.set_fields(option, None, ENVIRONMENT)
                 elif option.argument == "optional" and not text:
-                    self.put(option, None, ENVIRONMENT)
+                    self.set_fields(option, None, ENVIRONMENT)
                 else:
-                    self.put(option, text, ENVIRONMENT)
+                    self.set_fields(option, text, ENVIRONMENT)
 
     # ------------------------------------------------------------ reading
 
@@ -149,7 +149,7 @@ class Component:
         value = self.values.get(field)
         return default if value is None else value
 
-    def typed(self, *names: str) -> bool:
+    def has_typed(self, *names: str) -> bool:
         """Whether script or command line have one of these options.
 
         Source: set_by_cli.

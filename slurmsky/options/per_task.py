@@ -53,12 +53,12 @@ def resolve_with_gpus(part: Component) -> None:
     Source: slurm_opt.c _validate_cpus_per_tres.
     """
     by_task = ("cpus-per-task", "tres-per-task") if _count(part.get("tres_per_task", ""), "cpu") else ("cpus-per-task",)
-    typed, inherited = part.typed(*by_task), part.inherited(*by_task)
-    if (typed and part.typed("cpus-per-gpu")) or (inherited and part.inherited("cpus-per-gpu")):
+    typed, inherited = part.has_typed(*by_task), part.inherited(*by_task)
+    if (typed and part.has_typed("cpus-per-gpu")) or (inherited and part.inherited("cpus-per-gpu")):
         raise _fatal(part, "--cpus-per-task, --tres-per-task=cpu:#, and --cpus-per-gpu are mutually exclusive")
     if typed:
         part.unset("cpus_per_gpu")
-    elif part.typed("cpus-per-gpu") and inherited:
+    elif part.has_typed("cpus-per-gpu") and inherited:
         part.unset("cpus_per_task")
         part.values["tres_per_task"] = _item("cpu").sub("", part.get("tres_per_task", "")).lstrip(",") or None
 
@@ -84,9 +84,9 @@ def _with_count(part: Component, text: str, name: str, count: Optional[int], opt
     requested = _count(text, name)
     if requested is None:
         return text if count is None else f"{name}={count},{text}"
-    if part.typed(option) and part.typed("tres-per-task"):
+    if part.has_typed(option) and part.has_typed("tres-per-task"):
         raise _fatal(part, f"You can not have --tres-per-task={name}= and --{option} please use one or the other")
-    if part.typed(option):
+    if part.has_typed(option):
         return _item(name).sub(lambda found: f"{found[1]}{name}={count}", text)
     if requested <= 0:
         raise _fatal(part, f"Invalid --tres-per-task={name}={requested}")

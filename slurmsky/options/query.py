@@ -92,9 +92,9 @@ def _environment(part: Component, table: OptionTable, given: Container[str]) -> 
             if part.command == "scancel" and (option.argument == "none" or option.name == "state"):
                 _scancel_variable(part, option.name, name, text)
             elif option.argument == "none":
-                part.put(option, None, ENVIRONMENT)
+                part.set_fields(option, None, ENVIRONMENT)
             elif text or option.argument == "optional":
-                part.put(option, text or None, ENVIRONMENT)
+                part.set_fields(option, text or None, ENVIRONMENT)
 
 
 def _scancel_variable(part: Component, option: str, name: str, text: str) -> None:
@@ -110,9 +110,9 @@ def _scancel_variable(part: Component, option: str, name: str, text: str) -> Non
                 "Valid job states are PENDING, RUNNING, and SUSPENDED",
             ]
         else:
-            part.put(found, text, ENVIRONMENT)
+            part.set_fields(found, text, ENVIRONMENT)
     elif text.lower() == "true":
-        part.put(found, None, ENVIRONMENT)
+        part.set_fields(found, None, ENVIRONMENT)
     elif text.lower() != "false":
         part.warnings.append(f"scancel: error: Unrecognized {name} value: {text}")
 

@@ -340,7 +340,7 @@ def _job(part: Component, context: ReadContext, default_name: str) -> JobSpec:
 def _step(part: Component, context: ReadContext, argv: tuple[str, ...]) -> StepSpec:
     job_fields = part.pick(_JOB_FIELDS)
     # Inside a job SLURM_JOB_NAME is the job's name; a step is named after its program.
-    if "job_name" not in job_fields or (part.get("jobid") and not part.typed("job-name")):
+    if "job_name" not in job_fields or (part.get("jobid") and not part.has_typed("job-name")):
         job_fields["job_name"] = os.path.basename(argv[0])
     step_fields = part.pick(_STEP_FIELDS)
     # Both records have a field of this name; a step's --exclusive is a boolean.

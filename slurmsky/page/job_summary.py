@@ -86,7 +86,7 @@ def kind_of(state: JobState) -> str:
 def life(job: Job, context: ReportContext) -> Life:
     """Summarise a job's record at the context's time."""
     now = context.now
-    ran = sacct_fields.started(job)
+    ran = sacct_fields.ever_had_nodes(job)
     start = job.start_time if ran else 0.0
     over = job.state.finished
     # A record without an end time (its node never responded) ends at its start.

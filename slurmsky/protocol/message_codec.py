@@ -163,7 +163,7 @@ class Message:
     def __repr__(self) -> str:
         return "%s(%s)" % (type(self).__name__, ", ".join("%s=%r" % item for item in self.__dict__.items()))
 
-    def but(self: M, **changes: Any) -> M:
+    def evolve(self: M, **changes: Any) -> M:
         """Copy a message with other values of some fields."""
         return type(self)(**{**self.__dict__, **changes})
 

@@ -99,7 +99,7 @@ class ShipmentSettings(NodeSettings, kind="shipment"):
 
         key, (first, count), after_s = self.letters
         shared = {name: value for name, value in self.__dict__.items() if name != "ranks"}
-        return ShipmentSettings(**shared).but(
+        return ShipmentSettings(**shared).evolve(
             launch={**self.launch, **self.ranks[rank]},
             name="%s-%d" % (self.name, rank),
             host_prefix="%s-%d" % (self.host_prefix, rank),

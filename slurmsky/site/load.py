@@ -85,9 +85,9 @@ def machine_node(machine: MachineHardware) -> NodeConfig:
 _MODULE_MAPS = ("shipped", "none")
 
 
-def where(text: str, table: str, index: int, key: str) -> tuple[int, int]:
+def position_of_key(text: str, table: str, index: int, key: str) -> tuple[int, int]:
     """Line and column of a key in the index-th [[table]]."""
-    return _Reader(text, "").where(table, index, key)
+    return _Reader(text, "").position_of_key(table, index, key)
 
 
 class _Reader:
@@ -357,10 +357,10 @@ class _Reader:
             raise self.fault(word, index, key, f"{key or word}: {error}") from error
 
     def fault(self, word: str, index: int, key: str, message: str) -> SiteError:
-        line, column = self.where(word, index, key)
+        line, column = self.position_of_key(word, index, key)
         return SiteError(self.name, line, column, message)
 
-    def where(self, word: str, index: int, key: str) -> tuple[int, int]:
+    def position_of_key(self, word: str, index: int, key: str) -> tuple[int, int]:
         """Line and column of a key in the index-th table ``word``. The default is the position of the table's head."""
         table, seen, head = "", -1, (1, 1)
         wanted = re.compile(r"^\s*(\"%s\"|'%s'|%s)\s*[.=]" % ((re.escape(key),) * 3)) if key else None

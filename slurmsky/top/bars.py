@@ -43,7 +43,9 @@ def head(width: int, jobs: Sequence[JobLine], nodes: Sequence[NodeLine], problem
     return line
 
 
-def ruled(width: int, line: str, items: Sequence[tuple[str, bool]], right: Sequence[str], focused: bool) -> Text:
+def separator_with_words(
+    width: int, line: str, items: Sequence[tuple[str, bool]], right: Sequence[str], focused: bool
+) -> Text:
     """Separator line with words. The style of the selected word also shows whether its pane receives the keys."""
     text = Text(line, no_wrap=True)
     for word, chosen in items:

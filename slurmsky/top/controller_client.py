@@ -55,7 +55,7 @@ class ControllerClient:
             return False
         return True
 
-    def ask(self, command: str, *args: str, **extra: str) -> CommandOutput:
+    def run_command(self, command: str, *args: str, **extra: str) -> CommandOutput:
         """Run a command with additional environment variables. Raises NoController."""
         env = self._env + [f"{name}={value}".encode() for name, value in extra.items()]
         return _requested(self._path, _without_terminal(client.request(command, list(args), env)))

@@ -87,11 +87,11 @@ class Table(ChangedLines, Generic[Row]):
         return self._all
 
     @property
-    def shown(self) -> int:
+    def num_shown(self) -> int:
         return len(self._rows)
 
     @property
-    def known(self) -> int:
+    def num_rows(self) -> int:
         return len(self._all)
 
     @property
@@ -108,7 +108,7 @@ class Table(ChangedLines, Generic[Row]):
         self._all = rows
         self._arrange()
 
-    def say(self, empty: str) -> None:
+    def set_empty_text(self, empty: str) -> None:
         """Set the text for an empty table."""
         self._empty = empty
         self.redraw()

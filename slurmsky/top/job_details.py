@@ -63,12 +63,12 @@ def read_details(controller: ControllerClient, job: JobLine) -> JobDetails:
     """Query the current state of a job. Raises NoController."""
     # An array's base id names all elements; a line of pending elements needs only those.
     states = "PENDING" if job.is_rest else "all"
-    found = controller.ask("squeue", "--json", "-t", states, "-j", job.name_for_commands)
+    found = controller.run_command("squeue", "--json", "-t", states, "-j", job.name_for_commands)
     record: Mapping[str, Any] = {}
     if found.code == 0:
         records = json.loads(found.out).get("jobs") or []
         record = next((one for one in records if one.get("job_id") == job.number), {})
-    efficiency = controller.ask("seff", str(job.number)).out if not job.is_rest else ""
+    efficiency = controller.run_command("seff", str(job.number)).out if not job.is_rest else ""
     return JobDetails(job.key, record, efficiency, why=_why(controller, job, record))
 
 
@@ -77,7 +77,7 @@ def _why(controller: ControllerClient, job: JobLine, record: Mapping[str, Any]) 
     states = set(record.get("job_state") or [])
     if not record or states & {"RUNNING", "COMPLETED", "SUSPENDED"}:
         return ""
-    answer = controller.ask("slurmsky", "why", job.id if job.is_rest else str(job.number))
+    answer = controller.run_command("slurmsky", "why", job.id if job.is_rest else str(job.number))
     return answer.out if answer.code == 0 else ""
 
 
@@ -99,7 +99,7 @@ def measure(controller: ControllerClient, job: JobLine, details: JobDetails) -> 
     if "RUNNING" not in details.state.split():
         return details
     try:
-        answer = controller.ask("sstat", "-n", "-P", "-a", "-j", str(job.number), "-o", "JobID,TRESUsageInTot")
+        answer = controller.run_command("sstat", "-n", "-P", "-a", "-j", str(job.number), "-o", "JobID,TRESUsageInTot")
     except NoController:
         return details
     return replace(details, running=answer.out)

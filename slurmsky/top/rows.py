@@ -89,13 +89,13 @@ class NodeLine(NamedTuple):
 
 def ask_jobs(controller: ControllerClient, ended: bool) -> CommandOutput:
     """Output of squeue. With ``ended`` it has jobs that ended within MinJobAge, too."""
-    return controller.ask("squeue", "-h", *(["-t", "all"] if ended else []), "-o", _JOB_FORMAT)
+    return controller.run_command("squeue", "-h", *(["-t", "all"] if ended else []), "-o", _JOB_FORMAT)
 
 
 def ask_nodes(controller: ControllerClient) -> CommandOutput:
     """Output of sinfo, a line per node and partition."""
     fields = ",".join(f"{name}:0{_FIELD}" for name in _NODE_FIELDS)
-    return controller.ask("sinfo", "-N", "-h", "-O", fields)
+    return controller.run_command("sinfo", "-N", "-h", "-O", fields)
 
 
 def jobs(text: str) -> list[JobLine]:

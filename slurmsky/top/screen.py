@@ -145,8 +145,8 @@ class Top(App[None]):
 
     def on_tables_seen(self, seen: TablesSeen) -> None:
         self._lost, self._problem = "", plain(seen.problem)
-        self._job_table.say("the queue is empty" if not self._watch.ended else "no job is known")
-        self._node_table.say("there are no nodes")
+        self._job_table.set_empty_text("the queue is empty" if not self._watch.ended else "no job is known")
+        self._node_table.set_empty_text("there are no nodes")
         if seen.jobs is not None:
             self._job_table.show(seen.jobs)
         if seen.nodes is not None:
@@ -156,7 +156,7 @@ class Top(App[None]):
     def on_lost(self, seen: Lost) -> None:
         self._lost = plain(seen.why)
         for table in (self._job_table, self._node_table):
-            table.say(self._lost)
+            table.set_empty_text(self._lost)
         self._draw_bars()
 
     def on_job_seen(self, seen: JobSeen) -> None:
@@ -217,22 +217,24 @@ class Top(App[None]):
     def _views(self) -> Text:
         table = self._table
         focused = table.active
-        views = [(f"{key} {word} {one.known}", one is table)
+        views = [(f"{key} {word} {one.num_rows}", one is table)
                  for key, word, one in ((1, "Queue", self._job_table), (2, "Nodes", self._node_table))]  # fmt: skip
         order = f"by {table.order}" if table.order else ""
         if table.reverse:
             order += " reversed"
-        right = [order.strip(), f"filter: {plain(table.filter)} ({table.shown})" if table.filter else "",
+        right = [order.strip(), f"filter: {plain(table.filter)} ({table.num_shown})" if table.filter else "",
                  "with ended jobs" if self._watch.ended and table is self._job_table else ""]  # fmt: skip
-        return bars.ruled(self.size.width, self._line, views, right, focused)
+        return bars.separator_with_words(self.size.width, self._line, views, right, focused)
 
     def _tab_bar(self) -> Text:
         focused = any(lines.active for lines in self._lower)
         row = self._table.current
         if self._table is self._node_table:
-            return bars.ruled(self.size.width, self._line, [(f"Node {row.name}" if row else "Node", True)], (), focused)
+            return bars.separator_with_words(
+                self.size.width, self._line, [(f"Node {row.name}" if row else "Node", True)], (), focused
+            )
         if row is None:
-            return bars.ruled(self.size.width, self._line, [("Job", True)], (), focused)
+            return bars.separator_with_words(self.size.width, self._line, [("Job", True)], (), focused)
         title = f"Job {row.id if len(row.id) < 20 else row.number}"
         output = " ".join(("o", "Errors" if self._chosen.errors else "Output"))
         if self._wide:
@@ -241,7 +243,9 @@ class Top(App[None]):
         else:
             words = [(output if tab == "output" else word, tab == self._tab) for tab, word in _TABS.items()]
         path = self._chosen.path if self._tab == "output" or self._wide else ""
-        return bars.ruled(self.size.width, self._line, [(title, False), *words], [plain(path or row.name)], focused)
+        return bars.separator_with_words(
+            self.size.width, self._line, [(title, False), *words], [plain(path or row.name)], focused
+        )
 
     def _draw_lower(self) -> None:
         if not self.is_running:
@@ -423,7 +427,7 @@ class Top(App[None]):
     def do_ended(self) -> None:
         """Show or hide ended jobs."""
         self._watch.ended = not self._watch.ended
-        self._watch.again()
+        self._watch.poll_all_now()
         self._draw_bars()
 
     def do_again(self) -> None:

@@ -98,7 +98,7 @@ class Watcher:
         for poller in (self._tables, self._choice, self._output):
             poller.start()
 
-    def again(self) -> None:
+    def poll_all_now(self) -> None:
         """Wake all pollers."""
         for poller in (self._tables, self._choice, self._output):
             poller.wake()
@@ -122,14 +122,14 @@ class Watcher:
             try:
                 self._controller.start()
                 if line:
-                    answer = self._controller.ask(*line)
+                    answer = self._controller.run_command(*line)
                     # An array gets one message per element; "No error" marks the elements that were changed.
                     failed = bool(answer.code) and "No error" not in answer.err
                     self._post(Acted(answer.err.strip() or f"{line[0]} failed" if failed else done, failed))
             except NoController as error:
                 self._post(Acted(str(error), True))
             finally:
-                self.again()
+                self.poll_all_now()
 
         Poller.once(self._guarded(run))
 
@@ -177,8 +177,8 @@ class Watcher:
                 self._measured = measure(self._controller, row, details)
                 self._post(JobSeen(self._measured))
             else:
-                text = self._controller.ask("scontrol", "show", "node", row.name).out
-                jobs = self._controller.ask("squeue", "-w", row.name).out
+                text = self._controller.run_command("scontrol", "show", "node", row.name).out
+                jobs = self._controller.run_command("squeue", "-w", row.name).out
                 self._post(NodeSeen(row.key, text, jobs))
         except NoController as error:
             self._post(Lost(str(error)))

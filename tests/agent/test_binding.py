@@ -76,7 +76,7 @@ def test_variables(spec: JobSpec, expected: dict[str, str]) -> None:
 def masks(spec: JobSpec, tasks: int, allocated: range = range(8)) -> list[str]:
     request = task_binding.task_binding(spec)
     assert request is not None
-    laid = task_binding.lay_out(request.but(cpus=tuple(allocated)), MACHINE, tasks)
+    laid = task_binding.lay_out(request.evolve(cpus=tuple(allocated)), MACHINE, tasks)
     return ["%x" % sum(1 << number for number in mask) for mask in laid]
 
 
@@ -126,7 +126,7 @@ def test_task_affinity_binds_steps_without_an_option(
     """With TaskPlugin=task/affinity; the rules were recorded from the real srun on a node of two CPUs."""
     request = task_binding.task_binding(spec, affinity=True)
     assert request is not None
-    found = task_binding.of_step(request.but(cpus=tuple(cpus), count=8), MACHINE, "n1", range(tasks))
+    found = task_binding.of_step(request.evolve(cpus=tuple(cpus), count=8), MACHINE, "n1", range(tasks))
     assert [f"{sum(1 << number for number in one.cpus):x}" for one in found] == bound
     assert [one.environment.get("SLURM_CPU_BIND") for one in found] == [variable] * tasks
 

@@ -210,8 +210,8 @@ def test_with_warm_nodes_two_requests_a_minute_are_sent_unless_a_job_of_ours_wai
         async def sleep(seconds: float) -> None:
             nonlocal clock
             clock += seconds
-            world.managed.wanted()  # a user calls squeue and sinfo repeatedly
-            world.managed._infra.wanted()
+            world.managed.read_soon()  # a user calls squeue and sinfo repeatedly
+            world.managed._infra.request_refresh()
             await asyncio.sleep(0)
 
         def counted(read: Callable[..., Any]) -> Callable[..., Any]:
@@ -342,7 +342,7 @@ def test_a_server_that_is_away_costs_no_command_its_time(tmp_path: Path, monkeyp
         world.server.fault = lambda path: (503, "application/json", b'{"detail": "restarting"}')
         reading = asyncio.ensure_future(world.managed.run())
         while not world.managed.problem:
-            world.managed.wanted()
+            world.managed.read_soon()
             await asyncio.sleep(0.01)
         began = time.perf_counter()
         assert await world.out("squeue", "-h", "-o", "%i %T") == "60000001 RUNNING\n"

@@ -111,10 +111,10 @@ def test_a_refused_request_is_reported_in_the_jobs_output(world: World) -> None:
 
 
 def test_ids_are_set_aside_once(tmp_path: Path) -> None:
-    first, count = inbox.set_aside(tmp_path)
-    assert inbox.set_aside(tmp_path) == (first + count, count)
+    first, count = inbox.reserve_ids(tmp_path)
+    assert inbox.reserve_ids(tmp_path) == (first + count, count)
     (tmp_path / "letter-ids").write_text(str(inbox.LAST_ID - 1))
-    assert inbox.set_aside(tmp_path)[0] == inbox.FIRST_ID
+    assert inbox.reserve_ids(tmp_path)[0] == inbox.FIRST_ID
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 100_000])

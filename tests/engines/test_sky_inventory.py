@@ -83,7 +83,7 @@ def test_odd_answers_are_no_nodes(answer: Any) -> None:
     ],
 )  # fmt: skip
 def test_which_partition_has_a_node(infra: str, expected: bool) -> None:
-    assert Offer("slurm/oracle", "n3", zones=("debug", "gpu")).within(infra) is expected
+    assert Offer("slurm/oracle", "n3", zones=("debug", "gpu")).matches_infra(infra) is expected
 
 
 def test_offers_survive_the_store() -> None:
@@ -161,7 +161,7 @@ def test_the_next_controller_shows_what_was_read_before(tmp_path: Path) -> None:
         world.server.answers["/slurm_node_info"] = SLURM
         infra = world.queue.infra
         assert infra is not None
-        infra.wanted()
+        infra.request_refresh()
         await infra.refresh()
         again = type(infra)(world.queue.job_table, world.queue.site, infra.account, infra.on_sky)
         assert again.offers == infra.offers and again.read_at == infra.read_at
@@ -203,7 +203,7 @@ def test_what_no_node_can_meet_is_refused_at_submit(tmp_path: Path, words: str, 
         submit = ["sbatch", *words.split(), "--wrap", "true"]
         infra.offers, infra.read_at = [], 0.0
         assert (await world.run(*submit))[0] == 0  # nothing is known yet: SkyPilot decides
-        infra.wanted()
+        infra.request_refresh()
         await infra.refresh()
         code, _, err = await world.run(*submit)
         assert (code, err) == ((1, f"sbatch: error: {problem}\n{NOT_AVAILABLE}\n") if problem else (0, ""))

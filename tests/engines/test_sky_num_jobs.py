@@ -301,5 +301,5 @@ def test_an_element_that_was_changed_has_a_task_of_its_own(world: World) -> None
 def test_how_many_one_request_is_for(tmp_path: Path) -> None:
     world = World(tmp_path)
     one = next(elements(world))
-    groups = list(array_packs.alike([one] * (array_packs.MAX_JOBS + 1)))
+    groups = list(array_packs.group_equal([one] * (array_packs.MAX_JOBS + 1)))
     assert [len(group) for group in groups] == [array_packs.MAX_JOBS, 1]

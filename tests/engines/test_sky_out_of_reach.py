@@ -75,7 +75,7 @@ def test_a_command_waits_for_a_node_until_its_job_has_ended(
 
     async def story(world: sky_controller.World) -> None:
         queue, job = world.queue, running_job(world)
-        monkeypatch.setattr(queue.engine, "awaited", lambda job_id: "node k1 does not answer now")
+        monkeypatch.setattr(queue.engine, "missing_connections", lambda job_id: "node k1 does not answer now")
         requested = asyncio.ensure_future(world.run(*words.split()))
         while not queue.life._watchers.get(7):
             await asyncio.sleep(0.01)
@@ -140,7 +140,7 @@ def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World
         await world.until(world.ended)
 
     (world.home / "sky").mkdir(parents=True)
-    reachability.note(world.home / "sky", "debug", False)
+    reachability.record_result(world.home / "sky", "debug", False)
     world.play(what)
     assert world.ended()["state"] == "COMPLETED", world.out
     replies = {}
@@ -168,10 +168,10 @@ def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World
 
 
 def test_what_was_reached_is_remembered(tmp_path: Path) -> None:
-    assert reachability.known(tmp_path, "debug") == ""
-    reachability.note(tmp_path, "debug", True)
-    assert (reachability.known(tmp_path, "debug"), reachability.known(tmp_path, "other")) == ("yes", "")
-    reachability.note(tmp_path, "debug", False)
-    assert reachability.known(tmp_path, "debug") == "no"
+    assert reachability.last_result(tmp_path, "debug") == ""
+    reachability.record_result(tmp_path, "debug", True)
+    assert (reachability.last_result(tmp_path, "debug"), reachability.last_result(tmp_path, "other")) == ("yes", "")
+    reachability.record_result(tmp_path, "debug", False)
+    assert reachability.last_result(tmp_path, "debug") == "no"
     (tmp_path / "reached.json").write_text("[")
-    assert reachability.known(tmp_path, "debug") == ""
+    assert reachability.last_result(tmp_path, "debug") == ""

@@ -193,7 +193,7 @@ def test_how_far_the_launch_was_is_history_once_it_runs(tmp_path: Path) -> None:
         await shown(world, "SkyPilot managed job 1")
         server.jobs[0].become("STARTING", "Launching")
         await shown(world, "SystemComment=Launching")
-        world.queue.events.take(Started(job_id=1, run=0, nodes=(JobNode("c1"),), seq=1))
+        world.queue.events.apply_event(Started(job_id=1, run=0, nodes=(JobNode("c1"),), seq=1))
         await shown(world, "JobState=RUNNING", "SystemComment=SkyPilot managed job 1")
 
     play(tmp_path, story, server)

@@ -127,10 +127,10 @@ def test_pages_are_made_before_the_first_query() -> None:
             for words, packed in kept.execute("SELECT words, packed FROM pages WHERE number=1").fetchall():
                 page = CachePage.read(packed)
                 if page.has([column]):
-                    assert isinstance(page.cells(column, None), SharedCell)
+                    assert isinstance(page.column_cells(column, None), SharedCell)
                     cells = ["a page", *["a page "] * (page.count - 1)]
                     kept.execute("UPDATE pages SET packed=? WHERE number=1 AND words=?",
-                                 (page.with_columns({column: cells}).written(), words))  # fmt: skip
+                                 (page.with_columns({column: cells}).serialised_page(), words))  # fmt: skip
 
         engine.run(["slurmsky", "stop"])
         mark()

@@ -153,7 +153,7 @@ class CloudNode:
         """Map the paths in fields of a launch to this node."""
         return {name: self.path_here(value) if name in PATH_FIELDS else value for name, value in fields.items()}
 
-    def keep(self, path: str, name: str) -> str:
+    def copy_to_bucket(self, path: str, name: str) -> str:
         """Copy a file to the bucket under its name in the submit folder.
 
         Return its location in the bucket, or "" if it was not copied.
@@ -211,7 +211,7 @@ class CloudNode:
         log = os.path.join(self.home, paths.AGENT_LOG)
         process = daemonize.start(command, environment, log)
         deadline = time.monotonic() + 60
-        while not endpoints.answers(self.socket):
+        while not endpoints.accepts_connections(self.socket):
             if process.poll() is not None or time.monotonic() > deadline:
                 with open(log, errors="replace") as file:
                     log_tail = file.read()[-2000:].strip()
@@ -219,7 +219,7 @@ class CloudNode:
             time.sleep(0.02)
         return process
 
-    def clean(self) -> None:
+    def remove_traces(self) -> None:
         """Remove the private folder, and the entries in other files."""
         if self.count > 1:
             ssh_names.remove(self.ssh, self.home)

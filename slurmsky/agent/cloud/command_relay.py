@@ -18,7 +18,7 @@ from typing import Optional
 from ...language import hostlist
 from ...language.syntax_errors import LanguageError
 from ...protocol import wire
-from ..core.client_requests import join, leave
+from ..core.client_requests import end_session, join
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import READ, Loop
@@ -29,7 +29,7 @@ from .outbox import UNREACHABLE, Outbox, with_script
 RECONNECT_S = 1.0  # seconds for which a client waits for a parked connection, since the controller's last one
 #: seconds after the job's start in which the controller may connect for the first time, by ``reach``: the controller
 #: learns the nodes' addresses from the job's log
-FIRST_S = {"yes": 60.0, "": 10.0, "no": 0.0}
+FIRST_CONNECT_S = {"yes": 60.0, "": 10.0, "no": 0.0}
 Upstream = Callable[[], Optional[Channel]]
 
 
@@ -148,10 +148,10 @@ class CommandRelay:
     def _deadline(self, request: wire.CommandRequest, reply: Optional[Reply]) -> float:
         """Return a request's deadline for a connection, on the monotonic clock."""
         patience = RECONNECT_S
-        if reply is None and self._reach != "no" and self.outbox is not None and self.outbox.takes(request):
+        if reply is None and self._reach != "no" and self.outbox is not None and self.outbox.accepts_request(request):
             patience = self.outbox.after_s
         elif reply is None and not self._controller_seen:
-            patience = max(RECONNECT_S, FIRST_S[self._reach])
+            patience = max(RECONNECT_S, FIRST_CONNECT_S[self._reach])
         return self._last_seen + patience
 
     def _connect_waiting(self) -> None:
@@ -169,9 +169,9 @@ class CommandRelay:
 
     def _answer_offline(self, channel: Channel, request: wire.CommandRequest, reply: Optional[Reply]) -> None:
         if reply is not None:
-            leave(channel, reply.code, reply.err, reply.out)
-        elif self.outbox is not None and self.outbox.takes(request) and not channel.closed:
-            self.outbox.take(request, channel)
+            end_session(channel, reply.code, reply.err, reply.out)
+        elif self.outbox is not None and self.outbox.accepts_request(request) and not channel.closed:
+            self.outbox.answer_request(request, channel)
         else:
             self._refuse(channel)
 

@@ -16,7 +16,7 @@ from . import rendezvous
 
 
 class ControllerConnections:
-    """Serves each connection in a thread. ``request`` and ``takers`` (by the role in the hello) run in the loop."""
+    """Serves each connection in a thread. ``request`` and ``handlers`` (by the role in the hello) run in the loop."""
 
     def __init__(
         self,
@@ -24,13 +24,13 @@ class ControllerConnections:
         server: ssl.SSLContext,
         loop: Loop,
         request: Callable[[AgentRequest], None],
-        takers: Mapping[str, Callable[[TlsChannel], None]],
+        handlers: Mapping[str, Callable[[TlsChannel], None]],
     ) -> None:
         self._listener = listener
         self._server = server
         self._loop = loop
         self._request = request
-        self._takers = takers
+        self._takers = handlers
 
     def begin(self) -> None:
         """Accept connections in a thread."""

@@ -70,7 +70,7 @@ class FolderCopy:
         self.entries[relative] = noted
         return noted
 
-    def holds(self, relative: str, entry: FolderEntry) -> bool:
+    def has_unchanged(self, relative: str, entry: FolderEntry) -> bool:
         """True if the entry's file is present and unchanged."""
         mine = self.entries.get(relative)
         return mine is not None and mine.content == entry.content and unchanged(self.path(relative), mine)
@@ -106,7 +106,7 @@ class FolderCopies:
         #: the file in which this agent records the output files that it opens
         self.note = os.path.join(home, output_files.NOTE)
 
-    def holding(self, path: str) -> Optional[FolderCopy]:
+    def copy_with(self, path: str) -> Optional[FolderCopy]:
         """Return the innermost copy that contains a path, or None."""
         found = [copy for copy in self._copies.values() if path.startswith(copy.at.rstrip("/") + "/")]
         return max(found, key=lambda copy: len(copy.at), default=None)

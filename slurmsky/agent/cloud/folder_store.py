@@ -188,7 +188,9 @@ class _Session:
                     os.unlink(path)
                 if not os.path.lexists(path):
                     os.symlink(entry.content, path)
-            elif entry.kind == "f" and copy.entries.get(relative, entry) != entry and copy.holds(relative, entry):
+            elif (
+                entry.kind == "f" and copy.entries.get(relative, entry) != entry and copy.has_unchanged(relative, entry)
+            ):
                 os.chmod(path, entry.mode)
                 os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
                 copy.known[relative] = (entry.size, entry.mtime_ns)
@@ -251,7 +253,7 @@ class _Session:
         end = data.rfind(b"\n") + 1
         self._noted += end
         for path, size in map(json.loads, data[:end].splitlines()):
-            copy = self._store.holding(path)
+            copy = self._store.copy_with(path)
             if copy is not None:
                 relative = os.path.relpath(path, copy.at)
                 self._report(OutputOpened(folder=copy.folder, path=relative, there=path, from_=size))

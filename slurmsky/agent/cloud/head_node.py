@@ -71,7 +71,7 @@ class HeadNode:
     ) -> None:
         self.node, self.once, self.over = node, once, over
         self.listener = listener
-        self.log = JobLogWriter(node.session, node.rank, node.log_key, once.keep)
+        self.log = JobLogWriter(node.session, node.rank, node.log_key, once.store_frames)
         self.loop = Loop()
         self.members: dict[int, WorkerNode] = {}
         self.waiting: deque[int] = deque()
@@ -92,7 +92,10 @@ class HeadNode:
         server, _client = node.contexts()
         self.log.event(
             SessionBegun(
-                session=node.session, restart=node.launch.restart_count, control=self.control, ranks=node.count
+                session=node.session,
+                restart=node.launch.restart_count,
+                control=self.controller_address,
+                ranks=node.count,
             )
         )
         mine = node.info()
@@ -124,7 +127,7 @@ class HeadNode:
         self.last_contact = time.monotonic()
         key, ids, after_s = node.settings.letters
         self.relay.outbox = Outbox(
-            self.log, self.new_stream, bytes.fromhex(key), (ids[0], ids[1]), self.runs, self.end, after_s
+            self.log, self.new_stream, bytes.fromhex(key), (ids[0], ids[1]), self.is_running, self.end, after_s
         )
         self._watch_nodes()
         if node.settings.spot:
@@ -136,7 +139,7 @@ class HeadNode:
         return self._finish(agent)
 
     @property
-    def control(self) -> str:
+    def controller_address(self) -> str:
         """Address at which the controller reaches this node."""
         return "%s:%d" % (self.node.addresses[0], self.listener.getsockname()[1])
 
@@ -179,7 +182,7 @@ class HeadNode:
         open_tails(member, node, self.log, self.new_stream)
         self.channel.send_json(LaunchJob(launch=launch.to_dict()).encode())
 
-    def runs(self, job_id: int) -> bool:
+    def is_running(self, job_id: int) -> bool:
         """True for a job that is running on these nodes."""
         member = self.members.get(job_id)
         return member is not None and member.slot >= 0 and not member.ended
@@ -197,7 +200,7 @@ class HeadNode:
         """Nodes of the job; empty until the job has begun."""
         begun = [member.launch for member in self.members.values() if member.slot >= 0][:1]
         return [
-            offline_queries.node_of(share, info, part.partition)
+            offline_queries.node_record(share, info, part.partition)
             for launch in begun
             for (part, share), info in zip(
                 ((part, share) for part in launch.parts for share in part.shares), self.node_info
@@ -219,7 +222,7 @@ class HeadNode:
             self._send_files()
         if last:
             self._finish_others()
-        event = event.but(by_signal=self.terminated)
+        event = event.evolve(by_signal=self.terminated)
         for job in member.jobs:
             # REQUEUED is not a job state: the job has ended on these nodes, and the controller starts the next run.
             job.state = JobState.__members__.get(event.state, JobState.CANCELLED)
@@ -242,7 +245,7 @@ class HeadNode:
     def _send_files(self) -> None:
         self.step_files.send_new(final=True)
         skip = frozenset(os.path.relpath(path, self.node.shipped_folder) for path in self._batch_files())
-        send_back(self.node, self.log, skip | self.step_files.whole(), self.new_stream)
+        send_back(self.node, self.log, skip | self.step_files.completely_sent(), self.new_stream)
 
     # --- the agent
     def _from_agent(self, kind: bytes, payload: bytes) -> None:
@@ -260,7 +263,7 @@ class HeadNode:
             self._script_ended(member, event)
         elif isinstance(event, Started):
             shares = zip(member.launch.every_share, self.node_info)
-            self.log.event(event.but(nodes=tuple(JobNode(share.name, info.ip) for share, info in shares)))
+            self.log.event(event.evolve(nodes=tuple(JobNode(share.name, info.ip) for share, info in shares)))
         else:
             self.log.event(event)
         if event.seq:
@@ -384,7 +387,7 @@ class HeadNode:
         if self.terminated and self.ends:
             self.exit_code = RECOVER
         self.log.event(Done(ranks=tuple(sorted(self.finished_ranks)), by_signal=self.terminated))
-        self.once.note(code=self.exit_code, by_signal=self.terminated)
+        self.once.update_record(code=self.exit_code, by_signal=self.terminated)
         if not self.terminated:
             self.node.note_ended(dict.fromkeys(self.members, self.exit_code))
         for line, _ in self.others.values():
@@ -395,5 +398,5 @@ class HeadNode:
             agent.wait(10)
         except subprocess.TimeoutExpired:
             agent.kill()
-        self.node.clean()
+        self.node.remove_traces()
         return self.exit_code

@@ -21,8 +21,8 @@ FLUSH_S = 0.5  # seconds that an incomplete line is buffered
 class JobLogWriter:
     """Writes frames to standard output, one write per call.
 
-    SkyPilot reads the output line by line. ``key``: the job's ``log_key``; ``keep`` is called with all data before the
-    data is written.
+    SkyPilot reads the output line by line. ``key``: the job's ``log_key``; ``copy_to_bucket`` is called with all data
+    before the data is written.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ def send_back(node: CloudNode, log: JobLogWriter, skip: frozenset[str], new_stre
         path = os.path.join(node.shipped_folder, file.path)
         total = submit_folder.digest(path)
         if file.size > node.return_left or total is None:
-            log.event(FileKept(path=file.path, size=file.size, at=node.keep(path, file.path)))
+            log.event(FileKept(path=file.path, size=file.size, at=node.copy_to_bucket(path, file.path)))
             continue
         node.return_left -= file.size
         stream = new_stream()

@@ -48,7 +48,7 @@ def serve_first(node: CloudNode) -> int:
         end_requested.set()
         once.signal_holder(signal.SIGTERM)
 
-    while not once.take():
+    while not once.lock_node():
         earlier = once.earlier()
         if earlier is not None and shipped > earlier.restart:
             once.take_over()  # SkyPilot lost track of the earlier run, and our controller has counted a recovery
@@ -80,11 +80,11 @@ def serve_first(node: CloudNode) -> int:
     if verdict is RunDecision.REFUSE:
         once.clear()
         once.begin(restart)
-        once.note(begun=True)
-        log = JobLogWriter(replay.session, 0, node.log_key, once.keep, replay.seq)
+        once.update_record(begun=True)
+        log = JobLogWriter(replay.session, 0, node.log_key, once.store_frames, replay.seq)
         refuse(log, [job_id for job_id in jobs if job_id not in replay.ends])
         code = 1
-        once.note(code=code)
+        once.update_record(code=code)
     elif code < 0 and earlier is not None:
         code = earlier.code
     if node.count > 1:
@@ -153,7 +153,7 @@ def serve_worker(node: CloudNode) -> int:
     if met is None:
         return 0
     line, names, restart = met
-    if not once.take():
+    if not once.lock_node():
         once.take_over()  # the earlier run's worker has lost its first node
     once.write_new(JobLogWriter(0, 0, node.log_key).write)
     once.clear()
@@ -173,7 +173,7 @@ def serve_worker(node: CloudNode) -> int:
         return TlsChannel(loop, up.sock)
 
     CommandRelay(loop, os.path.join(node.home, paths.SOCKET_NAME), upstream=upstream)
-    log, new_stream = JobLogWriter(node.session, node.rank, node.log_key, once.keep), itertools.count().__next__
+    log, new_stream = JobLogWriter(node.session, node.rank, node.log_key, once.store_frames), itertools.count().__next__
     step_files = StepFiles(node, log, new_stream)
 
     def send_files() -> None:
@@ -188,7 +188,7 @@ def serve_worker(node: CloudNode) -> int:
     loop.run()
     try:
         step_files.send_new(final=True)
-        send_back(node, log, step_files.whole(), new_stream)
+        send_back(node, log, step_files.completely_sent(), new_stream)
         log.event(LastRecord())
         line.send({"done": True})
     except OSError:
@@ -198,7 +198,7 @@ def serve_worker(node: CloudNode) -> int:
         agent.wait(10)
     except subprocess.TimeoutExpired:
         agent.kill()
-    node.clean()
+    node.remove_traces()
     return 0
 
 

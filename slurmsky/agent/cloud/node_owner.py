@@ -13,7 +13,7 @@ import os
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-def hold(folder: str, owner: str) -> str:
+def reserve(folder: str, owner: str) -> str:
     """Reserve this machine for a user until this process ends.
 
     Return another user who has reserved it, or "". Raises OSError.

@@ -262,7 +262,7 @@ class OfflineQueries:
         name = "SLURM_JSON" if query.yaml is None else "SLURM_YAML"
         try:
             style = data_parser.style(request.env.get(name))
-            form = data_parser.chosen((query.json if query.yaml is None else query.yaml) or "",
+            form = data_parser.parse_form((query.json if query.yaml is None else query.yaml) or "",
                                       query.yaml is not None, style)  # fmt: skip
         except (data_parser.BadForm, ValueError):
             raise NotKnown from None  # the controller reports the error
@@ -312,7 +312,7 @@ def _matches_filters(query: Any, job: Job) -> bool:
     return not query.notme
 
 
-def node_of(share: NodeShare, info: CloudNodeInfo, partition: str) -> Node:
+def node_record(share: NodeShare, info: CloudNodeInfo, partition: str) -> Node:
     """Return a node's record, with the job's resources there."""
     cpus = info.cpus
     gres = tuple((kind.partition(":")[0], kind.partition(":")[2], len(ids)) for kind, ids in share.gres.items())

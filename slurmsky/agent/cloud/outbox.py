@@ -21,7 +21,7 @@ from ...protocol import wire
 from ...protocol.log_frames import MAX_FRAME
 from ...protocol.messages import SealedBegun, SealedEnded
 from ...protocol.seal import seal
-from ..core.client_requests import leave, parse_context
+from ..core.client_requests import end_session, parse_context
 from ..net.channel import Channel
 from .job_log import JobLogWriter
 
@@ -91,20 +91,20 @@ class Outbox:
         self.own, self.end, self.after_s = own, end, after_s
         self._next, self._last = ids[0], ids[0] + ids[1]
 
-    def takes(self, request: wire.CommandRequest) -> bool:
+    def accepts_request(self, request: wire.CommandRequest) -> bool:
         """True for a request that can be sent through the log."""
         words = _words(request)
         if request.command == "scontrol":
             return bool(words) and words[0] in _SCONTROL
         return request.command in ("sbatch", "scancel")
 
-    def take(self, request: wire.CommandRequest, channel: Channel) -> None:
-        """Answer a client whose request passed ``takes``."""
+    def answer_request(self, request: wire.CommandRequest, channel: Channel) -> None:
+        """Answer a client whose request passed ``accepts_request``."""
         if request.command == "sbatch":
             self._sbatch(request, channel)
             return
         self.send(request)
-        leave(channel, 0)
+        end_session(channel, 0)
         words = _words(request)
         if request.command == "scancel":
             if not _options(request):
@@ -139,12 +139,12 @@ class Outbox:
         try:
             choice = find_script(request.args, parse_context(request))
         except CommandError as error:
-            leave(channel, error.exit_code, _lines(error), error.stdout)
+            end_session(channel, error.exit_code, _lines(error), error.stdout)
             return
         if choice.wrap is not None or paths.SCRIPT in request.env:
             self._submit(request, channel)
         elif choice.path and choice.path != "/dev/stdin":
-            leave(channel, 1, "sbatch: error: Unable to open file %s\n" % choice.path)
+            end_session(channel, 1, "sbatch: error: Unable to open file %s\n" % choice.path)
         else:
             self._read_script(request, channel)
 
@@ -175,17 +175,17 @@ class Outbox:
             script = None if choice.wrap is not None else ScriptText(choice.path or "", data)
             requested = parse_sbatch(request.args, script, context)
         except CommandError as error:
-            leave(channel, error.exit_code, _lines(error), error.stdout)
+            end_session(channel, error.exit_code, _lines(error), error.stdout)
             return
         warnings = "".join("%s\n" % line for line in requested.warnings)
         if requested.flags.test_only or requested.flags.wait or self._next + len(requested.components) > self._last:
-            leave(channel, 1, warnings + UNREACHABLE)
+            end_session(channel, 1, warnings + UNREACHABLE)
             return
         job_id = self._next
         self._next += len(requested.components)
         self.send(replace(request, env={**request.env, paths.GIVEN_ID: str(job_id)}))
         answer = "%d\n" if requested.flags.parsable else "Submitted batch job %d\n"
-        leave(channel, 0, warnings, "" if requested.flags.quiet else answer % job_id)
+        end_session(channel, 0, warnings, "" if requested.flags.quiet else answer % job_id)
 
 
 UNREACHABLE = "slurm_receive_msg: error: Unable to contact slurm controller (connect failure)\n"

@@ -86,7 +86,7 @@ class Pilot:
         if not owner:
             return ""
         try:
-            other = node_owner.hold(os.path.join(os.environ.get("TMPDIR") or "/tmp", "slurmsky-owners"), owner)
+            other = node_owner.reserve(os.path.join(os.environ.get("TMPDIR") or "/tmp", "slurmsky-owners"), owner)
         except OSError as error:
             return "node %s: %s" % (self.name, error)
         return "node %s is in use by %s (ExclusiveUser)" % (self.name, other) if other else ""

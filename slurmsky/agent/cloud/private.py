@@ -78,7 +78,7 @@ class Private:
             return False
         return True
 
-    def holds(self, metadata: os.stat_result) -> bool:
+    def contains_inode(self, metadata: os.stat_result) -> bool:
         """True for a private file or folder, under any name."""
         inode = _inode(metadata)
         if inode in self.inodes or inode in self.machine:
@@ -106,13 +106,13 @@ class Private:
                     except OSError:
                         continue  # removed meanwhile, or a dangling link
 
-    def named(self, folder: os.stat_result, rest: Sequence[str]) -> bool:
+    def is_private(self, folder: os.stat_result, rest: Sequence[str]) -> bool:
         """True if a path below ``folder`` has a private name. ``rest``: the path, which need not exist."""
         if _inode(folder) not in self.homes:
             return False
         return rest[0] in MACHINE or any("/".join(rest[:size]) in _CREDENTIALS for size in range(1, len(rest) + 1))
 
-    def around(self, folder: str) -> str:
+    def private_parent(self, folder: str) -> str:
         """Return the private folder that equals or contains ``folder``, or ""."""
         path = os.path.realpath(folder)
         while True:

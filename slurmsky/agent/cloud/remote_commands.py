@@ -12,7 +12,7 @@ import dataclasses
 from ... import paths
 from ...model.spec import ALLOCATED_VARIABLE
 from ...protocol import wire
-from ..core.client_requests import join, leave
+from ..core.client_requests import end_session, join
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import Loop
@@ -45,7 +45,9 @@ class RemoteCommands:
             try:
                 agent = Channel(self.loop, endpoints.connect(endpoints.UNIX + self.node.socket))
             except OSError as error:
-                leave(visitor, 1, "%s: error: the agent of node %s: %s\n" % (request.command, self.node.name, error))
+                end_session(
+                    visitor, 1, "%s: error: the agent of node %s: %s\n" % (request.command, self.node.name, error)
+                )
                 return
             agent.send(wire.REQUEST, request.to_payload())
             join(visitor, agent)

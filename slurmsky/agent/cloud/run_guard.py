@@ -122,7 +122,7 @@ class RunGuard:
         return os.open(self._path(name), flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     # --- ownership of the node
-    def take(self) -> bool:
+    def lock_node(self) -> bool:
         """Lock the node until this process ends. Return False while another process holds the lock."""
         if self._lock < 0:
             self._lock = self._open("lock", os.O_RDWR)
@@ -136,7 +136,7 @@ class RunGuard:
         """Terminate the process that holds the node, then lock the node."""
         self.signal_holder(signal.SIGTERM)
         deadline = time.monotonic() + LEAVE_S
-        while not self.take():
+        while not self.lock_node():
             if time.monotonic() > deadline:
                 self.signal_holder(signal.SIGKILL)
             time.sleep(LOOK_S)
@@ -169,7 +169,7 @@ class RunGuard:
         self._mine = Earlier(restart, _identity(os.getpid()))
         self._write()
 
-    def note(self, **metadata: Any) -> None:
+    def update_record(self, **metadata: Any) -> None:
         """Update fields of our record."""
         if self._mine is not None:
             self._mine = replace(self._mine, **metadata)
@@ -177,7 +177,7 @@ class RunGuard:
 
     def note_start(self, agent: int) -> None:
         """Record that the agent is about to start the script."""
-        self.note(begun=True, agent=_identity(agent))
+        self.update_record(begun=True, agent=_identity(agent))
 
     def _write(self) -> None:
         assert self._mine is not None
@@ -193,7 +193,7 @@ class RunGuard:
             pass  # already absent
 
     # --- frames
-    def keep(self, data: bytes) -> None:
+    def store_frames(self, data: bytes) -> None:
         """Store log data before it is written to the log. Events are stored beyond the limit, too."""
         if self._mine is None:
             return
@@ -202,7 +202,7 @@ class RunGuard:
                 if self._mine.cut:
                     return
                 if self._kept + len(data) > MOST_KEPT:
-                    self.note(cut=True)
+                    self.update_record(cut=True)
                     return
             os.write(self._frames, data)
             self._kept += len(data)
@@ -266,7 +266,7 @@ class RunGuard:
             try:
                 if folder != self.folder and time.time() - os.stat(folder).st_mtime > FORGET_S:
                     other = RunGuard(folder[: -len(".kept")], self.key)
-                    if other.take():
+                    if other.lock_node():
                         shutil.rmtree(folder, ignore_errors=True)
                     os.close(other._lock)
             except OSError:

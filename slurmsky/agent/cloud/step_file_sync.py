@@ -23,16 +23,16 @@ MOST = 512  # maximum number of tailed files on a node; further files are sent a
 
 
 class StepFiles:
-    """Tails of one node. ``theirs``: paths that are sent in another way (the batch scripts' own output)."""
+    """Tails of one node. ``excluded``: paths that are sent in another way (the batch scripts' own output)."""
 
     def __init__(
         self,
         node: CloudNode,
         log: JobLogWriter,
         new_stream: Callable[[], int],
-        theirs: Callable[[], set[str]] = lambda: set(),
+        excluded: Callable[[], set[str]] = lambda: set(),
     ) -> None:
-        self._node, self._log, self._new_stream, self._excluded = node, log, new_stream, theirs
+        self._node, self._log, self._new_stream, self._excluded = node, log, new_stream, excluded
         self._note = os.path.join(node.home, output_files.NOTE)
         self._read = 0
         self._tails: dict[str, LogTail] = {}
@@ -47,7 +47,7 @@ class StepFiles:
         for tail in self._tails.values():
             tail.send_new(final)
 
-    def whole(self) -> frozenset[str]:
+    def completely_sent(self) -> frozenset[str]:
         """Paths in the submit folder whose present content was sent."""
         return frozenset(
             os.path.relpath(path, self._node.shipped_folder)

@@ -42,7 +42,7 @@ class ContainerReady(KeeperMessage, kind="ready"):
     directory: str
 
 
-def keep(sock: socket.socket, request: ContainerRequest, store: str, env: Mapping[str, str]) -> None:
+def serve_container(sock: socket.socket, request: ContainerRequest, store: str, env: Mapping[str, str]) -> None:
     """Create the container; remove it when the agent closes the socket."""
     images = ImageStore(store, env, request.cwd, lambda text: send_to_agent(sock, UserText(text=text)))
     box, holder = "", 0

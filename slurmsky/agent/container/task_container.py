@@ -18,7 +18,7 @@ from ...language import image_names as language
 from ...protocol.step_plan import ContainerRequest, Mount
 from ..process import startup_files
 from ..process.helper_process import Helper
-from .keeper import ContainerFailed, ContainerReady, KeeperMessage, UserText, keep
+from .keeper import ContainerFailed, ContainerReady, KeeperMessage, UserText, serve_container
 from .namespaces import NamespaceError, join
 from .rootfs import Image
 
@@ -64,7 +64,7 @@ def batch_request(launch: Launch) -> Optional[ContainerRequest]:
         return wanted
     # Mount the folder of the spooled script, which is executed in place.
     folder = os.path.dirname(launch.script)
-    return wanted.but(mounts=(*wanted.mounts, (folder, folder, ("ro",))))
+    return wanted.evolve(mounts=(*wanted.mounts, (folder, folder, ("ro",))))
 
 
 def _same(one: str, other: str) -> bool:
@@ -108,7 +108,7 @@ class Container:
         self._ready, self._failed = ready, failed
         self._keeper = Helper(
             self._loop,
-            lambda sock: keep(sock, self._request, self._store, environment),
+            lambda sock: serve_container(sock, self._request, self._store, environment),
             KeeperMessage,
             self._on_message,
             lambda: self._fail(("pyxis: the container's keeper has ended",)),

@@ -75,7 +75,7 @@ class Agent:
         self.tls_client: Optional[Any] = None
         self.tls_server: Optional[Any] = None
         self.jobs: dict[int, HeadJob] = {}
-        self.remains: dict[Key, JobLog] = {}  # jobs of a dead agent of this node, until acknowledged
+        self.earlier_jobs: dict[Key, JobLog] = {}  # jobs of a dead agent of this node, until acknowledged
         self.sampler = Sampler(loop)
         self.memory = MemoryGroups(address)
         self.orphans = Orphans(loop.is_child, self._owners)
@@ -163,7 +163,7 @@ class Agent:
             self._followers.clear()
             self._idle_since = time.monotonic()
             if self.controller_restart is not None and self.needs_controller():
-                self.controller_restart.soon()
+                self.controller_restart.schedule()
 
     def needs_controller(self) -> bool:
         """True if the controller disconnected without announcing its exit."""
@@ -249,7 +249,7 @@ class Agent:
             if not known.ended:
                 known.abandon()
             self._forget(known.log)
-        for log in [log for log in self.remains.values() if log.key[0] == launch.job_id]:
+        for log in [log for log in self.earlier_jobs.values() if log.key[0] == launch.job_id]:
             self._forget(log)
         job = HeadJob(self, launch, self.journal.add_run(*key, process_tree.now_boot()))
         self.jobs[launch.job_id] = job
@@ -264,7 +264,7 @@ class Agent:
         if job.cause or job.ended:
             return  # cancelled between launch and start
         try:
-            self.holds.hold(job)
+            self.holds.hold_nodes(job)
             job.start()
         except OSError as error:
             print("job %d: %s" % (job.job_id, error), file=sys.stderr, flush=True)
@@ -280,7 +280,7 @@ class Agent:
             self.job_ended(job)
 
     # --- events
-    def changed(self, job: HeadJob, soon: bool = True) -> None:
+    def schedule_event(self, job: HeadJob, soon: bool = True) -> None:
         """Schedule the job's new event for journal and controller.
 
         After this iteration of the loop, or START_DELAY_S later.
@@ -329,7 +329,7 @@ class Agent:
                 self._leave_if_idle()
 
     def _forget(self, log: JobLog) -> None:
-        self.remains.pop(log.key, None)
+        self.earlier_jobs.pop(log.key, None)
         self.journal.remove_run(log)
         if not self.journal.logs:
             self._flush_soon()  # else written with the next events; a lost line only makes a successor repeat events
@@ -388,7 +388,7 @@ class Agent:
             from ..job.recovery import end_lost
 
             end_lost(self.journal, lost, self.node, self.address[len(endpoints.UNIX) :])
-        self.remains = dict(self.journal.logs)
+        self.earlier_jobs = dict(self.journal.logs)
         try:
             self.journal.flush()
         except OSError as error:

@@ -121,7 +121,7 @@ class BatchScript:
         self._container = task_container.Container(self._agent.loop, request, self._agent.images, messages.append)
         self._container.prepare(self._launch.environment, ready, failed)
 
-    def give_up(self) -> None:
+    def abandon_start(self) -> None:
         """Abandon an unfinished start, because the job ends.
 
         The start waits for the container or for a file to open.
@@ -190,7 +190,7 @@ class BatchScript:
             self._ended(SETUP_FAILED if self._setup_failed else signal.SIGTERM, None)
             return
         self._report_started()
-        self._agent.orphans.expect(self.pid, (self._job.job_id, "batch"))
+        self._agent.orphans.add_session(self.pid, (self._job.job_id, "batch"))
         self._series = self._agent.sampler.open_series(gpu_indices(self._launch.shares[0].gres))
         self._agent.sampler.watch(self.pid, self._series)
         self._agent.loop.child(self.pid, self._ended)
@@ -246,7 +246,7 @@ class BatchScript:
                     stderr=stderr,
                     rlimits=launch.rlimits,
                     fault=self._exec_fault,
-                    apart=self._on_network,
+                    in_child_only=self._on_network,
                     group=self._memory.folder if self._memory is not None else "",
                     cpus=topology.allocated(launch),
                 )
@@ -314,7 +314,7 @@ class BatchScript:
             _place_script(source, script)
         return script
 
-    def left(self) -> list[int]:
+    def memory_group_members(self) -> list[int]:
         """Processes of the script's memory group."""
         return self._memory.members() if self._memory is not None else []
 
@@ -336,7 +336,7 @@ class BatchScript:
     # --- end
     def _ended(self, status: int, usage: Optional[resource.struct_rusage]) -> None:
         self.over = True
-        unexecuted = self._exec_fault.take()
+        unexecuted = self._exec_fault.read_error()
         if unexecuted:
             self.fault = "the script cannot be executed: %s" % unexecuted
         if self._container is not None:
@@ -349,7 +349,7 @@ class BatchScript:
         else:
             step.exit_code = os.WEXITSTATUS(status)
             step.state = JobState.FAILED if step.exit_code else JobState.COMPLETED
-        exceeded = self._memory.complaint("%d.batch" % self._job.job_id) if self._memory is not None else ""
+        exceeded = self._memory.oom_error("%d.batch" % self._job.job_id) if self._memory is not None else ""
         if exceeded:
             self.complain(exceeded)
             step.exit_code, step.exit_signal, step.state = 0, OOM_SIGNAL, JobState.OUT_OF_MEMORY

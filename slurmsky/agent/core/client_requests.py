@@ -32,7 +32,7 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
     try:
         request = wire.CommandRequest.from_payload(payload)
     except wire.WireError as error:
-        leave(channel, 1, "slurmsky: error: %s\n" % error)
+        end_session(channel, 1, "slurmsky: error: %s\n" % error)
         return
     channel.send(wire.STDOUT)  # an empty frame: the agent is alive, although the reply may take long
     handler = agent.commands.get(request.command)
@@ -41,7 +41,7 @@ def serve(agent: Agent, channel: Channel, payload: bytes) -> None:
             handler()(agent, channel, request, payload)
         except Exception:
             # Without this reply the user would wait forever; the agent's log has the details.
-            leave(
+            end_session(
                 channel,
                 1,
                 "%s: error: internal error, see the log of the agent of node %s\n" % (request.command, agent.node),
@@ -128,7 +128,7 @@ class CallersFiles:
         self.serve()
 
 
-def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:
+def end_session(channel: Channel, code: int, error: str = "", out: str = "") -> None:
     """Send the last output and the exit code, and close the channel."""
     if out:
         channel.send(wire.STDOUT, out.encode(errors="surrogateescape"))
@@ -138,7 +138,7 @@ def leave(channel: Channel, code: int, error: str = "", out: str = "") -> None:
     channel.close()
 
 
-def elsewhere(agent: Agent, job_id: int) -> str:
+def address_for_job(agent: Agent, job_id: int) -> str:
     """Return the address that serves a job of another head.
 
     It is the job's head agent, else the controller. "": the controller's socket does not exist.
@@ -163,9 +163,9 @@ def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command:
             peer = agent.connect(address)
         except OSError:
             if address != agent.controller_address or agent.controller_restart is None or time.monotonic() > deadline:
-                leave(channel, 1, "%s: error: Unable to contact slurm controller (connect failure)\n" % command)
+                end_session(channel, 1, "%s: error: Unable to contact slurm controller (connect failure)\n" % command)
                 return
-            agent.controller_restart.now()
+            agent.controller_restart.start_now()
             agent.loop.after(_LOOK_S, attempt)
             return
         peer.send(wire.REQUEST, payload)

@@ -38,7 +38,7 @@ class ControllerRestart:
         self._attempts = 0
         self._last = -_LEAST_GAP_S
 
-    def soon(self) -> None:
+    def schedule(self) -> None:
         """Schedule a start, unless the controller reconnects within the pause."""
         if not self._scheduled:
             self._scheduled = True
@@ -51,10 +51,10 @@ class ControllerRestart:
             self._attempts = 0
             return
         self._attempts += 1
-        self.now()
-        self.soon()
+        self.start_now()
+        self.schedule()
 
-    def now(self) -> None:
+    def start_now(self) -> None:
         """Start the controller now, for a command that needs it."""
         if time.monotonic() - self._last < _LEAST_GAP_S or not os.path.isdir(self._home):
             return

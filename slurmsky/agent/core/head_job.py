@@ -22,7 +22,7 @@ from ...protocol.messages import (
     SuspendJob,
     TerminateJob,
 )
-from ..job.end_messages import CancelMessage, verdict
+from ..job.end_messages import CancelMessage, end_of_job
 from ..job.journal import JobLog
 from ..net.event_loop import Timer
 from ..process import process_tree
@@ -100,7 +100,7 @@ class HeadJob:
     def emit(self, event: JobEvent) -> None:
         """Number, journal and send an event of this job."""
         self.log.add(event)
-        self.agent.changed(self, soon=not isinstance(event, Started))
+        self.agent.schedule_event(self, soon=not isinstance(event, Started))
 
     def emit_step(self, step: Step) -> None:
         """Send an event with a step's state."""
@@ -184,7 +184,7 @@ class HeadJob:
         else:
             self._timers.append(self.agent.loop.after(wait, self._kill))
         if self.batch is not None:
-            self.batch.give_up()
+            self.batch.abandon_start()
         if self.batch is None or self.batch.over:
             self._end_remaining()
 
@@ -241,7 +241,9 @@ class HeadJob:
 
     def _orphans(self) -> list[int]:
         """Processes that are no descendants of script or tasks."""
-        return self.agent.orphans.of(self.job_id) + (self.batch.left() if self.batch is not None else [])
+        return self.agent.orphans.of(self.job_id) + (
+            self.batch.memory_group_members() if self.batch is not None else []
+        )
 
     def _shell(self) -> list[int]:
         return self.batch.shell() if self.batch is not None else []
@@ -313,11 +315,11 @@ class HeadJob:
         if self.batch is not None:
             self.batch.close()
         batch, now = self.batch.step if self.batch is not None else None, time.time()
-        end = verdict(self.cause, batch, self.derived_exit).but(time=now, step=batch)
+        end = end_of_job(self.cause, batch, self.derived_exit).evolve(time=now, step=batch)
         if self.batch is not None and self.batch.fault:
-            end = end.but(comment=self.batch.fault, began=False)
+            end = end.evolve(comment=self.batch.fault, began=False)
         follower = self.agent.take_follower(self, now)
-        self.emit(end if follower is None else end.but(follower=follower.job_id))
+        self.emit(end if follower is None else end.evolve(follower=follower.job_id))
         self.agent.job_ended(self)
         if follower is not None:
             self.agent.launch(follower)

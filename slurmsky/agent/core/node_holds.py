@@ -27,7 +27,7 @@ class NodeHolds:
         self._connect = connect
         self._channels: dict[int, dict[str, Channel]] = {}  # of jobs, by the address of the other node
 
-    def hold(self, job: HeadJob) -> None:
+    def hold_nodes(self, job: HeadJob) -> None:
         """Connect to the job's other nodes. Raises OSError if an agent of this machine does not answer."""
         addresses = {share.address for share in job.launch.every_share[1:]} - {self._own_address}
         for address in sorted(addresses):

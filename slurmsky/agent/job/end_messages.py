@@ -46,7 +46,7 @@ class CancelMessage:
         self._write("*** %s ON %s CANCELLED AT %s%s ***" % (self._entity, self._node, stamp, why))
 
 
-def verdict(cause: str, batch: Optional[Step], derived_exit: int) -> Ended:
+def end_of_job(cause: str, batch: Optional[Step], derived_exit: int) -> Ended:
     """Return the end of a job: state, exit code and reason.
 
     ``cause``: the state in which the job was terminated, "" if its script ended without termination. Source: the

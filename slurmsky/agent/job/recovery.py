@@ -46,7 +46,7 @@ def _close(log: JobLog, node: str) -> None:
     for step in open_steps.values():
         log.add(StepChanged(step=_lost(step, now)))
     ended = Ended(time=now, state="NODE_FAIL", reason="NodeDown", node=node)
-    log.add(ended if batch is None else ended.but(step=_lost(batch, now)))
+    log.add(ended if batch is None else ended.evolve(step=_lost(batch, now)))
 
 
 def _lost(step: Step, now: float) -> Step:

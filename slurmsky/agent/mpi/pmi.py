@@ -38,7 +38,7 @@ class Uplink(Protocol):
     def complain(self, rank: int, text: str) -> None:
         """Print an error of slurmstepd on a task's stderr."""
 
-    def say(self, rank: int, text: str) -> None:
+    def write_text(self, rank: int, text: str) -> None:
         """Print text of a task's MPI library on its stderr."""
 
 

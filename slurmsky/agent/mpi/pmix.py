@@ -69,7 +69,7 @@ class PmixNode:
         elif isinstance(message, ServerFailed):
             self._fail("mpi/pmix: %s" % message.reason)
         elif isinstance(message, TaskText):
-            self._uplink.say(message.rank, message.text)
+            self._uplink.write_text(message.rank, message.text)
         else:
             self._uplink.mpi(message)
 

@@ -33,7 +33,7 @@ def listen(address: str) -> socket.socket:
         sock.listen(128)
         return sock
     path = address[len(UNIX) :]
-    if answers(path):
+    if accepts_connections(path):
         raise EndpointError("another agent answers at %s" % path)
     try:
         os.unlink(path)
@@ -84,7 +84,7 @@ def _short(path: str) -> Iterator[str]:
         os.close(fd)
 
 
-def answers(path: str) -> bool:
+def accepts_connections(path: str) -> bool:
     """True if a process accepts connections on a unix socket."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.settimeout(2)

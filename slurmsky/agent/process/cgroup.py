@@ -34,7 +34,7 @@ class Cgroup:
     def take_over(self) -> None:
         """Kill the processes of an earlier agent, then join the group."""
         if self._folder is not None:
-            cgroup_tree.end(self._folder)
+            cgroup_tree.kill_all(self._folder)
             cgroup_tree.join(self._folder)
 
     def leave_cgroup(self) -> None:

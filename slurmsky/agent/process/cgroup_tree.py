@@ -23,12 +23,12 @@ _PATIENCE_S = 5.0
 
 
 class MemoryFiles(NamedTuple):
-    """Names of the memory controller's files. ``together``: makes the kernel kill all of a group, or none of it."""
+    """Names of the memory controller's files. ``oom_group``: makes the kernel kill all of a group, or none of it."""
 
     version: int
     limit: str
     events: str
-    together: str
+    oom_group: str
 
 
 V1 = MemoryFiles(1, "memory.limit_in_bytes", "memory.oom_control", "")
@@ -44,7 +44,7 @@ class MemoryPlace(NamedTuple):
     def make(self, path: str) -> None:
         """Create a group for memory-limited groups. Raises OSError. An existing group stays."""
         if make(path) and self.files is V2:
-            put(os.path.join(path, _NESTED), b"+memory")
+            write_group_file(os.path.join(path, _NESTED), b"+memory")
 
 
 def own_group(controller: str = "") -> Optional[str]:
@@ -83,7 +83,7 @@ def memory_place() -> Optional[MemoryPlace]:
 def _own(controller: str) -> Optional[tuple[str, str]]:
     """Mount point of a tree, and folder of this process's group."""
     try:
-        return find(controller, *map(_lines, ("/proc/self/cgroup", "/proc/self/mountinfo")))
+        return find_group(controller, *map(_lines, ("/proc/self/cgroup", "/proc/self/mountinfo")))
     except OSError:
         return None
 
@@ -93,7 +93,7 @@ def _lines(path: str) -> list[str]:
         return file.read().splitlines()
 
 
-def find(controller: str, groups: Iterable[str], mounts: Iterable[str]) -> Optional[tuple[str, str]]:
+def find_group(controller: str, groups: Iterable[str], mounts: Iterable[str]) -> Optional[tuple[str, str]]:
     """Mount point of a tree, and folder of a group there.
 
     >>> mounts = ["35 31 0:32 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"]
@@ -136,7 +136,7 @@ def _writable(folder: str) -> bool:
     return os.access(os.path.join(folder, MEMBERS), os.W_OK)
 
 
-def below(folder: str) -> Iterator[str]:
+def subgroups(folder: str) -> Iterator[str]:
     """Yield the groups below a group and the group itself, lowest first."""
     for parent, _, _ in os.walk(folder, topdown=False):
         yield parent
@@ -147,14 +147,14 @@ def members(folder: str) -> list[int]:
     return [int(word) for word in read(os.path.join(folder, MEMBERS)).split()]
 
 
-def end(folder: str) -> None:
+def kill_all(folder: str) -> None:
     """Kill all processes of a group and of those below it.
 
     Waits for their end. Source: cgroup.kill of 5.14.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        left = [pid for group in below(folder) for pid in members(group)]
+        left = [pid for group in subgroups(folder) for pid in members(group)]
         if not left or time.monotonic() > deadline:
             return
         if not write(os.path.join(folder, "cgroup.kill"), b"1"):
@@ -188,7 +188,7 @@ def remove(folder: str) -> bool:
     """Remove a group with the groups below it. Return False if a group remains, because it has processes."""
     if rmdir(folder):
         return True
-    for group in below(folder):
+    for group in subgroups(folder):
         rmdir(group)
     return not os.path.exists(folder)
 
@@ -205,13 +205,13 @@ def read(path: str) -> bytes:
 def write(path: str, data: bytes) -> bool:
     """Write to a group's file; False on error."""
     try:
-        put(path, data)
+        write_group_file(path, data)
         return True
     except OSError:
         return False
 
 
-def put(path: str, data: bytes) -> None:
+def write_group_file(path: str, data: bytes) -> None:
     """Write to a group's file. Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:

@@ -119,7 +119,7 @@ def lock(path: str) -> bool:
             time.sleep(0.01)  # the holder may be about to exit
 
 
-def hold(folder: str) -> None:
+def lock_shared(folder: str) -> None:
     """Mark a folder as in use, by a shared lock until this process ends; ignores a failure to lock."""
     try:
         fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)

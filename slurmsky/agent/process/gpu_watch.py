@@ -32,13 +32,13 @@ class GpuWatch:
         #: device -> (busy fraction, 0..1, in about the last second; bytes in use)
         self.seen: dict[int, tuple[float, int]] = {}
 
-    def use(self) -> None:
+    def step_started(self) -> None:
         """Count a starting step with GPUs; the first one starts nvidia-smi."""
         self._users += 1
         if self._users == 1:
             self._start()
 
-    def done(self) -> None:
+    def step_ended(self) -> None:
         """Count an ended step with GPUs; the last one stops nvidia-smi."""
         self._users -= 1
         if not self._users:

@@ -33,7 +33,7 @@ class MemoryGroup:
         """Processes of the step, including those that left its sessions."""
         return cgroup_tree.members(self.folder)
 
-    def complaint(self, step_name: str) -> str:
+    def oom_error(self, step_name: str) -> str:
         """Return slurmstepd's error about memory kills, once; else ""."""
         killed = 0 if self._reported else self.killed() - self.earlier
         if not killed:
@@ -46,8 +46,8 @@ class MemoryGroup:
         )
 
     @property
-    def exceeded(self) -> bool:
-        """True if ``complaint`` has returned an error."""
+    def had_oom_error(self) -> bool:
+        """True if ``oom_error`` has returned an error."""
         return self._reported
 
     def killed(self) -> int:
@@ -77,7 +77,7 @@ class MemoryGroups:
     def take_over(self) -> None:
         """Kill the processes of an earlier agent, and remove its groups."""
         if self._folder and os.path.isdir(self._folder):
-            cgroup_tree.end(self._folder)
+            cgroup_tree.kill_all(self._folder)
             cgroup_tree.remove(self._folder)
 
     leave = take_over
@@ -88,7 +88,7 @@ class MemoryGroups:
         """Return the group for a starting step; None: memory is not limited.
 
         The log has the reason if the node cannot limit memory. ``job_mib``, ``step_mib``: memory on this node, 0: no
-        limit. ``together``: the kernel kills all processes of the step on this node, or none (--oom-kill-step).
+        limit. ``oom_group``: the kernel kills all processes of the step on this node, or none (--oom-kill-step).
         """
         if not (job_mib or step_mib):
             return None
@@ -112,14 +112,14 @@ class MemoryGroups:
         folder = os.path.join(above, step)
         place.make(above)
         if job_mib:
-            cgroup_tree.put(os.path.join(above, files.limit), b"%d" % _limit(job_mib))
+            cgroup_tree.write_group_file(os.path.join(above, files.limit), b"%d" % _limit(job_mib))
         group = MemoryGroup(folder, files.events)
         if not cgroup_tree.make(folder):
             group.earlier = group.killed()
         if step_mib and step_mib != job_mib:
-            cgroup_tree.put(os.path.join(folder, files.limit), b"%d" % _limit(step_mib))
-        if together and files.together:
-            cgroup_tree.write(os.path.join(folder, files.together), b"1")  # since Linux 4.19
+            cgroup_tree.write_group_file(os.path.join(folder, files.limit), b"%d" % _limit(step_mib))
+        if together and files.oom_group:
+            cgroup_tree.write(os.path.join(folder, files.oom_group), b"1")  # since Linux 4.19
         return group
 
     def _log(self, text: str) -> None:

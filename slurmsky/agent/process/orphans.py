@@ -24,11 +24,11 @@ class Orphans:
         #: session leaders that the agent started: the most reliable evidence of an orphan's owner
         self._sessions: dict[int, Owner] = {}
 
-    def expect(self, leader: int, owner: Owner) -> None:
+    def add_session(self, leader: int, owner: Owner) -> None:
         """Record a new session of a job or step."""
         self._sessions[leader] = owner
 
-    def over(self, leader: int) -> None:
+    def forget_session(self, leader: int) -> None:
         """Forget a session."""
         self._sessions.pop(leader, None)
 

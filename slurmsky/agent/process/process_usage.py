@@ -117,13 +117,13 @@ class Sampler:
     def open_series(self, gpus: Sequence[int] = ()) -> UsageSeries:
         """Start the usage series of a step with these GPUs. ``close`` ends it."""
         if gpus:
-            self._gpus.use()
+            self._gpus.step_started()
         return UsageSeries(time.monotonic(), gpus)
 
     def close(self, series: UsageSeries) -> NodeSeries:
         """End a step's usage series, and return its record."""
         if series.gpus:
-            self._gpus.done()
+            self._gpus.step_ended()
         for pid in series.pids:
             self._series_of.pop(pid, None)
         return series.record(time.monotonic())

@@ -47,7 +47,7 @@ class ExecFault:
         if self._write >= 0:
             os.write(self._write, text.encode(errors="surrogateescape"))
 
-    def take(self) -> str:
+    def read_error(self) -> str:
         """Read the reason and close the pipe; "": the program was executed."""
         if self._read < 0:
             return ""
@@ -81,7 +81,7 @@ class Process:
     #: set for pseudo terminals: stdin becomes the controlling terminal
     terminal: bool = False
     #: the folder or program may be on an unreachable file system: only the forked child accesses it
-    apart: bool = False
+    in_child_only: bool = False
     #: called in the child just before exec, with the environment (task prolog)
     before_exec: Optional[Callable[[dict[str, str]], None]] = None
     #: receives the reason if the program cannot be executed
@@ -94,7 +94,7 @@ def spawn(process: Process) -> int:
     Raises OSError if no process can be created. A fault after the fork is printed on the process's stderr and stored in
     ``fault``; the exit code is then the errno.
     """
-    if not (process.terminal or process.before_exec or process.cpus or process.apart or process.group):
+    if not (process.terminal or process.before_exec or process.cpus or process.in_child_only or process.group):
         for _ in range(2):
             quick = _spawn_quickly(process)
             if quick:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ...protocol import wire
-from ..core.client_requests import elsewhere, leave, parse_context, relay
+from ..core.client_requests import address_for_job, end_session, parse_context, relay
 from ..job.environment import node_list
 from ..net.channel import Channel
 from ..steps.step_sink import OUT
@@ -27,23 +27,23 @@ def serve_sattach(agent: Agent, channel: Channel, request: wire.CommandRequest, 
     try:
         query = parse_sattach(request.args, parse_context(request))
     except CommandError as error:
-        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
+        end_session(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
     wanted = query.step
     job_id = wanted.job_id if wanted is not None else 0
     job = agent.jobs.get(job_id)
     if job is None or job.ended:
-        address = elsewhere(agent, job_id)
+        address = address_for_job(agent, job_id)
         if address:
             relay(agent, channel, payload, address, "sattach")
         else:
-            leave(channel, 1, _UNKNOWN)
+            end_session(channel, 1, _UNKNOWN)
         return
     run = job.steps.get(str(wanted.step)) if wanted is not None else None
     if run is None:
-        leave(channel, 1, _UNKNOWN)
+        end_session(channel, 1, _UNKNOWN)
     elif query.layout:
-        leave(channel, 0, out=layout_text(run))
+        end_session(channel, 0, out=layout_text(run))
     else:
         _Attached(channel, run, query).begin()
 
@@ -127,9 +127,9 @@ class _Attached:
     def cancelled(self) -> None:
         """Do nothing: sattach reports no cancellation."""
 
-    def over(self) -> None:
+    def step_ended(self) -> None:
         """Send the end of the step."""
         self.channel.on_close = lambda: None
         if self.query.pty:
             self.channel.send(wire.TTY, b"0")
-        leave(self.channel, self._code)
+        end_session(self.channel, self._code)

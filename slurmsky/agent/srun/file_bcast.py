@@ -32,7 +32,7 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 class FileCopy:
     """Copies one file to all nodes.
 
-    ``say`` is called with lines without the command's name, ``done`` with the last errno, 0 for success.
+    ``print_error`` is called with lines without the command's name, ``done`` with the last errno, 0 for success.
     """
 
     def __init__(
@@ -201,21 +201,21 @@ def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, p
     """Serve one sbcast request."""
     from ...options.query import parse_sbcast
     from ...options.usage_errors import CommandError
-    from ..core.client_requests import elsewhere, leave, parse_context, relay
+    from ..core.client_requests import address_for_job, end_session, parse_context, relay
 
     try:
         query = parse_sbcast(request.args, parse_context(request))
     except CommandError as error:
-        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
+        end_session(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
     job_id = query.jobid.job_id if query.jobid is not None else 0
     job = agent.jobs.get(job_id)
     if job is None or job.ended:
-        address = agent.heads.get(job_id) or elsewhere(agent, job_id)
+        address = agent.heads.get(job_id) or address_for_job(agent, job_id)
         if address:
             relay(agent, channel, payload, address, "sbcast")
         else:
-            leave(channel, 255, "sbcast: error: Slurm job %d lookup error: Invalid job id specified\n" % job_id)
+            end_session(channel, 255, "sbcast: error: Slurm job %d lookup error: Invalid job id specified\n" % job_id)
         return
     _serve(agent, channel, job, request, query)
 
@@ -247,7 +247,7 @@ def _options(query: SbcastQuery, job_id: int) -> list[str]:
 
 
 def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRequest, query: SbcastQuery) -> None:
-    def say(text: str) -> None:
+    def print_error(text: str) -> None:
         channel.send(wire.STDERR, ("sbcast: " + text).encode(errors="surrogateescape"))
 
     def finish(code: int) -> None:
@@ -255,7 +255,7 @@ def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRe
         channel.close()
 
     for line in _options(query, job.job_id) if query.verbose else ():
-        say(line + "\n")
+        print_error(line + "\n")
     shares = job.launch.shares
     offset = query.jobid.het_offset if query.jobid is not None else None
     if offset is not None and offset < len(job.launch.het):
@@ -269,15 +269,17 @@ def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRe
         if query.send_libs:
 
             def found(libraries: list[str]) -> None:
-                copy_all(agent, shares, path, lambda node: target, libraries, say, finish)
+                copy_all(agent, shares, path, lambda node: target, libraries, print_error, finish)
 
             os.close(os.open(path, _READ))
             find_libraries(agent, path, query.exclude, found)
             return
-        FileCopy(agent, shares, say, finish).start(path, lambda node: target, query.force, query.preserve, False)
+        FileCopy(agent, shares, print_error, finish).start(
+            path, lambda node: target, query.force, query.preserve, False
+        )
     except OSError as error:
-        say("error: Can't open `%s`: %s\n" % (query.source, error.strerror))
+        print_error("error: Can't open `%s`: %s\n" % (query.source, error.strerror))
         finish(255)
     except ValueError:
-        say("error: Can't mmap file `%s`, No such device.\n" % query.source)
+        print_error("error: Can't mmap file `%s`, No such device.\n" % query.source)
         finish(255)

@@ -51,7 +51,7 @@ def broadcast(
                 before = environment.get("LD_LIBRARY_PATH")
                 folder = path + "_libs" + (":" + before if before else "")
                 environment = {**environment, "LD_LIBRARY_PATH": folder}
-            plans[index] = plan.but(argv=[[path, *argv[1:]] for argv in plan.argv], environment=environment)
+            plans[index] = plan.evolve(argv=[[path, *argv[1:]] for argv in plan.argv], environment=environment)
         done()
 
     def found(libraries: list[str]) -> None:

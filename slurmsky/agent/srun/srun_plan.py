@@ -145,7 +145,7 @@ class Planner:
             srun_host=self.job.launch.submit_host,
             srun_pid=self.request.pid,
             container=spec.job.container or "",
-            tres=step_tres.shown(spec.job, self.job.launch.spec, shape, self.ntasks),
+            tres=step_tres.tres_text(spec.job, self.job.launch.spec, shape, self.ntasks),
         )
 
     def _common_environment(self, export: Optional[str]) -> dict[str, str]:
@@ -283,7 +283,7 @@ class Planner:
         request = task_binding.task_binding(self.spec.job, self.job.launch.task_affinity and not share.virtual)
         if request is None:
             return None
-        return request.but(
+        return request.evolve(
             count=max(share.cpus_on_node, max(cpus, default=0) + 1),
             cpus=tuple(cpus),
             # The user did not request the missing CPUs of a virtual node's machine.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...model.spec import ALLOCATED_VARIABLE
 from ...protocol import wire
-from ..core.client_requests import CallersFiles, elsewhere, leave, relay
+from ..core.client_requests import CallersFiles, address_for_job, end_session, relay
 from ..net.channel import Channel
 from ..process import resource_limits
 from . import srun_verbose
@@ -29,7 +29,7 @@ def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload
     try:
         parsed = parse_srun(request.args, files.context)
     except CommandError as error:
-        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
+        end_session(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
     step = parsed.step
     if step.test_only:
@@ -38,9 +38,9 @@ def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload
     text = str(step.jobid or request.env.get("SLURM_JOB_ID") or request.env.get("SLURM_JOBID") or "")
     job = agent.jobs.get(int(text)) if text.isdecimal() else None
     if job is None or job.ended:
-        address = elsewhere(agent, int(text) if text.isdecimal() else 0)
+        address = address_for_job(agent, int(text) if text.isdecimal() else 0)
         if text and not address:
-            leave(
+            end_session(
                 channel,
                 1,
                 "srun: error: Unable to confirm allocation for job %s: Invalid job id specified\n"
@@ -67,5 +67,5 @@ def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload
     srun = Srun(agent, job, channel, request, components, files.read, () if allocated else tuple(parsed.warnings))
     if step.verbose:
         listed = () if allocated else srun_verbose.options(parsed.given)
-        srun.note(*listed, srun_verbose.job(job.job_id, job.launch.shares))
+        srun.print_verbose(*listed, srun_verbose.job(job.job_id, job.launch.shares))
     srun.begin()

@@ -137,7 +137,7 @@ class Srun:
         run.argv0 = planner.argvs[0][0]
         run.watchers.append(self)
         job.steps[run.step_id] = run
-        self._exits = Exits(self.agent.loop, self._step_name, self._say, self.note)
+        self._exits = Exits(self.agent.loop, self._step_name, self._say, self.print_verbose)
         self._termination = Termination(job, run, spec, self.ntasks, self._exits, self.agent.loop, self._say)
         commons = planner.environments()
         plans = planner.plans(commons, outputs, source)
@@ -225,7 +225,7 @@ class Srun:
             )
             self._never_started()
             return
-        self.note(*srun_verbose.launching(self._step_name, run.shape.shares, run.shape.ranks))
+        self.print_verbose(*srun_verbose.launching(self._step_name, run.shape.shares, run.shape.ranks))
         if self.terminal:
             self._raw = True
             self.channel.send(wire.TTY, b"1")
@@ -324,13 +324,13 @@ class Srun:
         if self._termination is not None:
             self._termination.exited(node, rank, status)
 
-    def over(self) -> None:
+    def step_ended(self) -> None:
         """Handle the step's end on all nodes."""
         if self._ended:
             return
         run, termination = self.run, self._termination
         assert run is not None and termination is not None
-        termination.over()
+        termination.step_ended()
         self._ended = True
         self._exits.report()
         code, number = step_run.worst(run.statuses.values())
@@ -350,7 +350,7 @@ class Srun:
             self._say("srun: error: srun epilog failed status=%d\n" % status)
         self._end(final)
 
-    def note(self, *lines: str) -> None:
+    def print_verbose(self, *lines: str) -> None:
         """Print lines for -v."""
         if self.spec.verbose:
             self._say("".join("srun: %s\n" % line for line in lines))

@@ -177,7 +177,7 @@ class Termination:
         self._timers.append(timer)
         return timer
 
-    def over(self) -> None:
+    def step_ended(self) -> None:
         """Handle the step's end on all nodes."""
         if self._bad_exit:
             self._end_on_bad_exit()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ... import paths
 from ...protocol import wire
-from ..core.client_requests import elsewhere, leave, parse_context, relay
+from ..core.client_requests import address_for_job, end_session, parse_context, relay
 from ..net.channel import Channel
 from ..process import process_tree
 from ..process.process_usage import TaskUsage, combine
@@ -33,13 +33,13 @@ def serve_sstat(agent: Agent, channel: Channel, request: wire.CommandRequest, pa
     try:
         query = parse_sstat(request.args, parse_context(request))
     except CommandError as error:
-        leave(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
+        end_session(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
     one = request.env.get(ONE_STEP)
     if one:
         query = replace(query, jobs=step_or_job("sstat", one), noheader=True)
     if len(query.jobs) == 1 and query.jobs[0].job_id not in agent.jobs:
-        address = elsewhere(agent, query.jobs[0].job_id)
+        address = address_for_job(agent, query.jobs[0].job_id)
         if address:
             relay(agent, channel, payload, address, "sstat")
             return
@@ -143,7 +143,7 @@ class _Sstat:
         try:
             columns = sstat_columns(query.format or (PIDS if query.pidformat else DEFAULT), context)
         except InvalidField as error:
-            leave(self.channel, 1, "sstat: error: %s\n" % error)
+            end_session(self.channel, 1, "sstat: error: %s\n" % error)
             return
         lines = []
         for row in self.rows:
@@ -167,4 +167,4 @@ class _Sstat:
             else:
                 lines.append(RunningStep(record, step, tuple(pid for _, here in pids for pid in here)))
         style = TableStyle(parsable=2 if query.parsable2 else 1 if query.parsable else 0, header=not query.noheader)
-        leave(self.channel, 0, "".join(self.errors), sstat_text(lines, columns, style))
+        end_session(self.channel, 0, "".join(self.errors), sstat_text(lines, columns, style))

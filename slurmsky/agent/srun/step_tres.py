@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..steps.step_allocation import StepShape
 
 
-def shown(spec: JobSpec, job: JobSpec, shape: StepShape, tasks: int) -> str:
+def tres_text(spec: JobSpec, job: JobSpec, shape: StepShape, tasks: int) -> str:
     """Return the step's TRES as "KEY=VALUE ...", "" for a step without devices."""
     requested = spec.gpus or spec.gpus_per_node or spec.gpus_per_socket or spec.gpus_per_task or spec.gres
     if not (requested or any(shape.gpus) or spec.cpus_per_gpu or spec.mem_per_gpu_mib or spec.gpu_freq):

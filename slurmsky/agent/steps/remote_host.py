@@ -61,7 +61,7 @@ class _RemoteSink:
     def mpi(self, message: MpiMessage) -> None:
         self.channel.send_json(FromMpiServer(message=message).encode())
 
-    def over(self, series: NodeSeries) -> None:
+    def step_ended(self, series: NodeSeries) -> None:
         self.channel.on_close = lambda: None
         self.channel.send_json(TasksEnded(series=series).encode())
         self.channel.close()

@@ -93,7 +93,7 @@ class StepHost:
 
         first, agent = self.tasks[0].rank, self.agent
         self._container = Container(
-            agent.loop, self.plan.container, agent.images, lambda text: self.say(first, text + "\n")
+            agent.loop, self.plan.container, agent.images, lambda text: self.write_text(first, text + "\n")
         )
         self._container.prepare(self.plan.environment, self._prepare_tasks, self._no_container)
 
@@ -211,7 +211,7 @@ class StepHost:
         """Write a line of slurmstepd itself. Its stderr is that of the node's first task."""
         self._complain(self.tasks[0], text)
 
-    def say(self, rank: int, text: str) -> None:
+    def write_text(self, rank: int, text: str) -> None:
         """Write a message of a task's MPI library to its stderr."""
         self.sink.output(rank, ERR, text.encode(errors="replace"))
 
@@ -260,7 +260,7 @@ class StepHost:
                     stdout=stdout,
                     stderr=stderr,
                     terminal=terminal,
-                    apart=self._folder_in_child,
+                    in_child_only=self._folder_in_child,
                     group=self._memory.folder if self._memory is not None else "",
                     rlimits={name: (pair[0], pair[1]) for name, pair in plan.rlimits.items()},
                     before_exec=before if prologs or bound is not None or container is not None or notice else None,
@@ -272,7 +272,7 @@ class StepHost:
         finally:
             for fd in set(theirs):
                 os.close(fd)
-        self.agent.orphans.expect(task.pid, self.key)
+        self.agent.orphans.add_session(task.pid, self.key)
         if self._series is not None:
             self.agent.sampler.watch(task.pid, self._series)
         self.agent.loop.child(task.pid, lambda status, usage: self._exited(task, status, usage))
@@ -319,10 +319,10 @@ class StepHost:
     def _exited(self, task: Task, status: int, usage: resource.struct_rusage) -> None:
         numbers = self.agent.sampler.end(task.pid, usage).to_list()
         if self._memory is not None:
-            complaint = self._memory.complaint("%d.%s" % self.key)
+            complaint = self._memory.oom_error("%d.%s" % self.key)
             if complaint:
                 self.write_first_error(complaint)
-            if self._memory.exceeded:
+            if self._memory.had_oom_error:
                 status = OOM_STATUS
         task.status = status
         self._streams.close_stdin(task)
@@ -374,7 +374,7 @@ class StepHost:
         self._over = True
         for task in self.tasks:
             self._streams.close(task)
-            self.agent.orphans.over(task.pid)
+            self.agent.orphans.forget_session(task.pid)
         if self._mpi is not None:
             self._mpi.close()
         if self._container is not None:
@@ -382,7 +382,7 @@ class StepHost:
         if self._memory is not None:
             self._memory.close()
         self.agent.unhost_step(self.key)
-        self.sink.over(self.agent.sampler.close(self._series) if self._series is not None else NodeSeries())
+        self.sink.step_ended(self.agent.sampler.close(self._series) if self._series is not None else NodeSeries())
 
     def _sweep(self) -> None:
         self._sweeping = False

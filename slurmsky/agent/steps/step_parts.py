@@ -60,7 +60,7 @@ class StepPart:
     def mpi(self, message: MpiMessage) -> None:
         self.run.mpi(self.index, message)
 
-    def over(self, series: NodeSeries) -> None:
+    def step_ended(self, series: NodeSeries) -> None:
         self.ended = True
         self.run.node_series.append(series)
         self.run.part_ended()
@@ -156,11 +156,11 @@ class RemotePart(StepPart):
     def _finished(self, series: NodeSeries) -> None:
         self.channel.on_close = lambda: None
         self.channel.close()
-        self.over(series)
+        self.step_ended(series)
 
     def _lost(self) -> None:
         # The node's agent has failed, and with it its tasks.
         self.run.node_failed(self.name)
         for rank in sorted(self.left):
             self.exited(rank, signal.SIGKILL, [0.0] * 7)
-        self.over(NodeSeries())
+        self.step_ended(NodeSeries())

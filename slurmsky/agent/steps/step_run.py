@@ -42,7 +42,7 @@ class StepWatcher(Protocol):
     def cancelled(self) -> None:
         """Handle a cancellation of the step from outside."""
 
-    def over(self) -> None:
+    def step_ended(self) -> None:
         """Handle the end of the step."""
 
 
@@ -172,7 +172,7 @@ class StepRun:
         self._emit_records()
         self.job.step_ended(self.step_id)
         for watcher in list(self.watchers):
-            watcher.over()
+            watcher.step_ended()
 
     def _record_end(self, record: Step, ranks: frozenset[int]) -> None:
         record.end_time = time.time()

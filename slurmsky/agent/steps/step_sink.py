@@ -32,5 +32,5 @@ class Sink(Protocol):
     def mpi(self, message: MpiMessage) -> None:
         """Send a message of the node's MPI server to the head agent."""
 
-    def over(self, series: NodeSeries) -> None:
+    def step_ended(self, series: NodeSeries) -> None:
         """Handle the step's end on the node. ``series``: its usage series there."""

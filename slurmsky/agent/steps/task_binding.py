@@ -321,7 +321,7 @@ def of_step(request: TaskBinding, cpus: Sequence[Cpu], node: str, ranks: Sequenc
     """The bindings of a node's tasks. Raises BindingRefused."""
     real = {cpu.number for cpu in cpus if cpu.real}
     if request.affinity and request.method == "none" and len(request.cpus) < len(cpus):
-        request = request.but(method="")  # a job of a part of the node keeps to its CPUs
+        request = request.evolve(method="")  # a job of a part of the node keeps to its CPUs
     masks = lay_out(request, cpus, len(ranks))
     env: dict[str, str] = {}
     if request.affinity and not request.method:

@@ -118,7 +118,7 @@ def _kinds(ctx: CommandContext, query: SacctQuery, context: Report) -> tuple[_Ki
         return make
 
     every = tuple(fields)
-    words = ctx.controller.pages.words
+    words = ctx.controller.pages.page_key
     return (
         _Kind(words("jobs", *requested), rows_of(lambda job: report.records([job], True, query.array)), every),
         _Kind(words("steps", *requested), rows_of(
@@ -142,7 +142,7 @@ def _documents(ctx: CommandContext) -> _Kind:
         written = structured.accounting_records(jobs, controller.clock(), controller.job_table.cluster)
         return [1] * len(jobs), {_DOCUMENT: list(map(structured.json_record, written))}
 
-    return _Kind(controller.pages.words("documents"), make, (_DOCUMENT,))
+    return _Kind(controller.pages.page_key("documents"), make, (_DOCUMENT,))
 
 
 _DOCUMENT = "document"
@@ -156,7 +156,7 @@ def lines(ctx: CommandContext, query: SacctQuery, form: RowForm) -> Iterator[str
 
     def written(page: CachePage, writer: Writer[SacctRow], runs: Sequence[Run]) -> tuple[list[int], list[str]]:
         counts, rows = page.rows(runs)
-        return counts, writer.lines([page.cells(name, rows) for name in names], sum(counts))
+        return counts, writer.lines([page.column_cells(name, rows) for name in names], sum(counts))
 
     for runs, past in _run_groups(ctx, query):
         pages = None
@@ -187,7 +187,7 @@ def documents(ctx: CommandContext, query: SacctQuery) -> Iterator[object]:
             jobs = _matching_jobs(ctx, query, runs, True)
             yield from structured.accounting_records(jobs, ctx.controller.clock(), ctx.controller.job_table.cluster)
         else:
-            cells = page.cells(_DOCUMENT, page.rows(runs)[1])
+            cells = page.column_cells(_DOCUMENT, page.rows(runs)[1])
             yield from map(structured.Written, list(cells) * len(runs) if isinstance(cells, SharedCell) else cells)
 
 
@@ -198,7 +198,7 @@ def _run_groups(ctx: CommandContext, query: SacctQuery) -> Iterator[tuple[list[R
     if not accounted.selects_cluster(ctx, query):
         return
     start, end = accounted.window(query, controller.clock())
-    where = accounted.where(query, int(start), end)
+    where = accounted.sql_conditions(query, int(start), end)
     since, until = (start, end) if query.truncate else (0.0, _END_OF_TIME)
 
     def place(run: Run) -> tuple[int, bool]:
@@ -243,7 +243,7 @@ class _Pages:
         counts, cells = kind.make(jobs, names)
         keys = [(job.job_id, job.restarts) for job in jobs]
         page = CachePage.of(keys, counts, cells) if page is None else page.with_columns(cells)
-        controller.pages.put(number, kind.words, page)
+        controller.pages.store_page(number, kind.words, page)
         return page
 
     def _of_page(self, number: int) -> list[Job]:
@@ -253,7 +253,7 @@ class _Pages:
 
 
 def _read(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Job]:
-    jobs = accounted.recall(ctx, runs, with_steps)
+    jobs = accounted.load_jobs(ctx, runs, with_steps)
     for job in jobs:
         accounted.take_live_steps(ctx, job)
     return jobs
@@ -298,4 +298,4 @@ async def prepare(controller: Controller) -> AsyncGenerator[None, None]:
             # The commit of another request may have changed the runs and made the page stale.
             if store.pages.edition(number) != edition:
                 break
-            controller.pages.put(number, kind.words, page)
+            controller.pages.store_page(number, kind.words, page)

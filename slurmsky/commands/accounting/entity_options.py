@@ -168,7 +168,7 @@ _SETTINGS = {
 
 def _shown(name: str, value: Any) -> str:
     if name in ("max_wall_min", "grp_wall_min"):
-        return limit_cells.wall(value) or "NONE"
+        return limit_cells.wall_limit_text(value) or "NONE"
     if name == "fair_share":
         return "parent" if value is None else str(value)
     if name in ("flags", "preempt", "qos"):

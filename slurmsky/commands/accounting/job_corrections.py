@@ -20,7 +20,7 @@ def modify_jobs(change: ChangeRequest) -> None:
         if name not in (*JOB_TEXTS, "derivedexitcode", "derivedes", "extra", "newwckey", "wckey"):
             raise ChangeRefused(f" Unknown option: {name}={change.own[name]}")
     ids = {int(name) for name in change.names if name.isdecimal()}
-    jobs = change.job_table.recall(ids)
+    jobs = change.job_table.jobs_with_ids(ids)
     if not jobs or not change.own or not change.matches(cluster=change.cluster):
         raise ChangeRefused(" Nothing modified")
     code = change.own.get("derivedexitcode", "0")

@@ -1,7 +1,7 @@
 """Selection of job runs for sacct: SQL conditions and tests.
 
-The accounting index decides about an ended run (``where``). For other runs the index preselects, and the job record
-decides (``test``).
+The accounting index decides about an ended run (``sql_conditions``). For other runs the index preselects, and the job
+record decides (``test``).
 
 Source: src/sacct/options.c, as_mysql_jobacct_process.c.
 """
@@ -60,7 +60,7 @@ def window(query: SacctQuery, now: float) -> tuple[int, int]:
     return start, end + 1 if end in (start, int(now)) else end
 
 
-def where(query: SacctQuery, since: float, until: float, held: bool = False) -> Where:
+def sql_conditions(query: SacctQuery, since: float, until: float, held: bool = False) -> Where:
     """SQL conditions of the query, equivalent to ``test`` for ended runs.
 
     A query by time alone selects jobs by their eligible time, which a held job never gets. ``held``: include held jobs.
@@ -101,7 +101,7 @@ _FLAGS = {
 
 
 def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], bool]:
-    """Combine all conditions of the query into one test. ``held``: as for ``where``."""
+    """Combine all conditions of the query into one test. ``held``: as for ``sql_conditions``."""
     tests: list[Callable[[Job], bool]] = []
     if query.users:
         uids = {find_user(name) for name in query.users}
@@ -158,7 +158,7 @@ def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], b
 
 def flags_of(job: Job) -> set[str]:
     """Flags of -F: how a job was scheduled, and whether it started."""
-    if not sacct_fields.started(job):
+    if not sacct_fields.ever_had_nodes(job):
         return {"NotSet"}
     return {"SchedMain" if job.sched_main else "SchedBackfill", "StartReceived"}
 
@@ -170,7 +170,7 @@ def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool
 
     Source: as_mysql_jobacct_process.c, _state_time_string; times are whole seconds there.
     """
-    began = int(job.start_time) if sacct_fields.started(job) or JobFlag.REQUEUED in job.flags else 0
+    began = int(job.start_time) if sacct_fields.ever_had_nodes(job) or JobFlag.REQUEUED in job.flags else 0
     ended = int(job.end_time) if _has_ended(job) else 0
     lasting = set()
     # Only eligible jobs count: a held or dependent job is not pending in this sense.
@@ -215,7 +215,7 @@ def take_live_steps(ctx: CommandContext, job: Job) -> None:
         job.steps = dict(live.steps)  # the store lacks a running batch step
 
 
-def recall(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Job]:
+def load_jobs(ctx: CommandContext, runs: Sequence[Run], with_steps: bool) -> list[Job]:
     """Load the jobs of these runs in order.
 
     Active jobs come from memory, others from the store, without damaged records.

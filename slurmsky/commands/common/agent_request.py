@@ -18,7 +18,7 @@ from ...protocol import wire
 _REACH_S = 10.0
 
 
-async def reach(ctx: CommandContext, job: Job) -> str | None:
+async def agent_socket(ctx: CommandContext, job: Job) -> str | None:
     """Return the agent's socket on a running job's first node.
 
     None if it cannot be reached. A job is RUNNING from its allocation on, so this function waits until the agent has
@@ -32,7 +32,7 @@ async def reach(ctx: CommandContext, job: Job) -> str | None:
     if not ready_or_ended(job) and not controller.engine.out_of_reach(job.job_id):
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(controller.life.wait(job, ready_or_ended), _REACH_S)
-        awaited = "" if ready_or_ended(job) else controller.engine.awaited(job.job_id)
+        awaited = "" if ready_or_ended(job) else controller.engine.missing_connections(job.job_id)
         if awaited:
             ctx.say(f"{awaited}, retrying")
             await controller.life.wait(job, ready_or_ended)
@@ -60,7 +60,7 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
     job = controller.find_job(wanted)
     if job is not None:
         job = controller.life.leader(job)  # agents run a het job under its leader's id
-    address = await reach(ctx, job) if job is not None and job.state.active else None
+    address = await agent_socket(ctx, job) if job is not None and job.state.active else None
     if job is None or address is None:
         return None
     # The agent knows jobs by single ids, not by array or het notation.

@@ -11,7 +11,7 @@ from ...controller.slurm_errors import Errno, SlurmError
 from ...options.usage_errors import CommandError
 
 
-def answer(ctx: CommandContext, error: CommandError) -> int:
+def print_error(ctx: CommandContext, error: CommandError) -> int:
     """Print an option error or --help text; return its exit code."""
     ctx.out(error.stdout)
     for line in error.lines:
@@ -27,7 +27,7 @@ def command(main: Callable[[CommandContext], int]) -> Callable[[CommandContext],
         try:
             return main(ctx)
         except CommandError as error:
-            return answer(ctx, error)
+            return print_error(ctx, error)
 
     return run
 
@@ -40,7 +40,7 @@ def streaming(main: Callable[[CommandContext], Awaitable[int]]) -> Callable[[Com
         try:
             return await main(ctx)
         except CommandError as error:
-            return answer(ctx, error)
+            return print_error(ctx, error)
 
     return run
 

@@ -49,7 +49,7 @@ def _form(ctx: CommandContext, json: str | None, yaml: str | None) -> OutputForm
         last = [word[:3] for word in ctx.args if word.startswith(("--j", "--y"))][-1:]
         json, yaml = (json, None) if last == ["--j"] else (None, yaml)
     name = "SLURM_JSON" if yaml is None else "SLURM_YAML"
-    return data_parser.chosen((json if yaml is None else yaml) or "", yaml is not None, _style(ctx, name))
+    return data_parser.parse_form((json if yaml is None else yaml) or "", yaml is not None, _style(ctx, name))
 
 
 async def send(ctx: CommandContext, json: str | None, yaml: str | None, make: Build) -> int:

@@ -19,7 +19,7 @@ from ...protocol import wire
 from .._start_notice import forecast
 from ..sbatch import job_environment
 from .caller_settings import submitter
-from .progress import phase, shown
+from .progress import phase, show_progress
 from .resumed_request import requested_before, resume_later
 
 #: messages when a signal cancels the request (salloc.c; srun's allocate.c, _job_complete_handler)
@@ -174,7 +174,7 @@ async def _wait_until(
     while not begun.done():
         frame = asyncio.ensure_future(ctx.frame())
         left = None if deadline is None else max(0.0, deadline - loop.time())
-        with shown(ctx, lambda: phase(job)):
+        with show_progress(ctx, lambda: phase(job)):
             done, _ = await asyncio.wait({begun, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=left)
         if not done:
             frame.cancel()
@@ -214,7 +214,7 @@ async def await_returned_files(ctx: CommandContext, job: Job) -> None:
         while not finished.done():
             frame = asyncio.ensure_future(ctx.frame())
             left = deadline - asyncio.get_running_loop().time()
-            with shown(ctx, lambda: f"job {job.job_id}: bringing files back"):
+            with show_progress(ctx, lambda: f"job {job.job_id}: bringing files back"):
                 done, _ = await asyncio.wait(
                     {finished, frame}, return_when=asyncio.FIRST_COMPLETED, timeout=max(left, 0.0)
                 )

@@ -19,7 +19,7 @@ _CLEAR = "\r\x1b[K"
 
 
 @contextmanager
-def shown(ctx: CommandContext, describe: Callable[[], str]) -> Iterator[None]:
+def show_progress(ctx: CommandContext, describe: Callable[[], str]) -> Iterator[None]:
     """Context manager: show ``describe()`` and the elapsed time.
 
     Without a terminal nothing is shown. The line is cleared at the end.

@@ -51,8 +51,8 @@ def nodes_and_cluster(ctx: CommandContext) -> tuple[Mapping[str, Node], ClusterC
     """All nodes, and their cluster. On SkyPilot the nodes are as of the last read of its infras."""
     infra = ctx.controller.infra
     if infra is None:
-        return ctx.controller.job_table.shown()
-    infra.wanted()
+        return ctx.controller.job_table.with_virtual_nodes()
+    infra.request_refresh()
     return infra.nodes(), infra.cluster()
 
 

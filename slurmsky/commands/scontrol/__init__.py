@@ -65,7 +65,9 @@ class Verb:
 
 def _ping(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     if show_output.as_data(query):
-        return show_output.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.controller.host, about))
+        return show_output.print_document(
+            ctx, query, lambda form, about, now: form.ping_document(ctx.controller.host, about)
+        )
     ctx.out(f"Slurmctld(primary) at {ctx.controller.host} is UP\n")
     return 0
 
@@ -83,7 +85,9 @@ def _listed(what: str) -> Run:
     def run(ctx: CommandContext, query: ScontrolQuery, words: Words) -> Answer:
         if show_output.as_data(query):
             records = running_records(admin_verbs.running(ctx, words))[what]
-            return show_output.answer(ctx, query, lambda form, about, now: form.managed_document(what, records, about))
+            return show_output.print_document(
+                ctx, query, lambda form, about, now: form.managed_document(what, records, about)
+            )
         return admin_verbs.listjobs(ctx, words, steps=what == "steps")
 
     return run
@@ -258,7 +262,9 @@ async def main(ctx: CommandContext) -> int:
     if query.words:
         return await request(ctx, query, query.words)
     if is_list(query.json, query.yaml):
-        return show_output.answer(ctx, query, lambda form, about, now: form.ping_document(ctx.controller.host, about))
+        return show_output.print_document(
+            ctx, query, lambda form, about, now: form.ping_document(ctx.controller.host, about)
+        )
     return await _interactive(ctx, query)
 
 

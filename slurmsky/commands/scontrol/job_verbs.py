@@ -41,7 +41,7 @@ class Outcome:
     array_id: int = 0
 
 
-def each(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads: bool = False) -> Outcome:
+def apply_to_records(ctx: CommandContext, text: str, act: Act, throttle: bool = False, heads: bool = False) -> Outcome:
     """Apply a change to every record of one id.
 
     ``throttle``: the change is allowed for whole arrays only. ``heads``: a change of a het job's leader is applied
@@ -180,7 +180,7 @@ def _run(ctx: CommandContext, words: Sequence[str], act: Act, unknown: Errno = E
             ctx.err(f"{Errno.INVALID_JOB_ID.text} for job {word}")
             code = 1
         for text in texts or ():
-            outcome = each(ctx, text, act, heads=True)
+            outcome = apply_to_records(ctx, text, act, heads=True)
             if outcome.error is not None and outcome.error.errno is Errno.INVALID_JOB_ID:
                 outcome = Outcome(SlurmError(unknown))
             code = max(code, report(ctx, text, outcome))
@@ -215,7 +215,7 @@ def _priority(ctx: CommandContext, words: Sequence[str], wanted: JobUpdate) -> i
             else:
                 texts, problem = _of_name(ctx, name)
         for text in texts or ():
-            outcome = each(ctx, text, lambda job: change(job_table, life, job, wanted))
+            outcome = apply_to_records(ctx, text, lambda job: change(job_table, life, job, wanted))
             code = max(code, report(ctx, text, outcome))
             problem = outcome.error.errno if outcome.error is not None else problem
         if problem is not None:

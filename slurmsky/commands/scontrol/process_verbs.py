@@ -27,7 +27,9 @@ def listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     wanted = words[0] if words else None
     if show_output.as_data(query):
         found = [process_record(*row) for row in _processes(ctx, wanted)]
-        return show_output.answer(ctx, query, lambda form, about, now: form.managed_document("pids", found, about))
+        return show_output.print_document(
+            ctx, query, lambda form, about, now: form.managed_document("pids", found, about)
+        )
     head = f"{'PID':<8} {'JOBID':<8} {'STEPID':<8} {'LOCALID':<7} {'GLOBALID':<8}\n"
     rows = list(_processes(ctx, wanted))
     if wanted is not None:

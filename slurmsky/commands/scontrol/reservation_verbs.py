@@ -73,7 +73,7 @@ def _flags(ctx: CommandContext, given: Given) -> dict[str, Any]:
         if part[0] in "+-":
             sign, part = part[0], part[1:]
         word, _, value = part.partition("=")
-        found = next((flag.name for flag in FLAGS if flag.fits(word, sign)), "")
+        found = next((flag.name for flag in FLAGS if flag.matches_word(word, sign)), "")
         if not found or (value and found != "PURGE_COMP"):
             raise _InvalidRequest(f"Error parsing flags {given.value}.")
         if value:

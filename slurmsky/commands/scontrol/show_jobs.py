@@ -20,7 +20,7 @@ from ...options.query import ScontrolQuery
 from ...report.text import show_job as report
 from ..common import job_targets
 from ..common.report_settings import report as report_context
-from .show_output import answer, as_data, updated
+from .show_output import as_data, print_document, updated
 
 
 def jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
@@ -47,7 +47,9 @@ def jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
                 ctx.out(f"Job {value} not found\n")
             return 1
     if as_data(query):
-        return answer(ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, job_table.cluster))
+        return print_document(
+            ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, job_table.cluster)
+        )
     updated(ctx, query, len(jobs))
     context = report_context(ctx, query)
     shown = report.show_jobs(jobs, context, detail=query.details, oneliner=query.oneliner)
@@ -122,7 +124,9 @@ def steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
         if not step.state.finished and (wanted is None or wanted.step is None or str(wanted.step) == step.step_id)
     ]
     if as_data(query):
-        return answer(ctx, query, lambda form, about, now: form.steps_document(found, about, now, job_table.cluster))
+        return print_document(
+            ctx, query, lambda form, about, now: form.steps_document(found, about, now, job_table.cluster)
+        )
     context = report_context(ctx, query)
     if wanted is not None and wanted.step is not None and not found:
         ctx.out(f"Job step {value} not found\n")

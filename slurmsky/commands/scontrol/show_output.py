@@ -16,7 +16,7 @@ def as_data(query: ScontrolQuery) -> bool:
     return query.json is not None or query.yaml is not None
 
 
-def answer(ctx: CommandContext, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
+def print_document(ctx: CommandContext, query: ScontrolQuery, document: Callable[[Any, Any, float], Any]) -> int:
     """Print one JSON or YAML answer. ``document`` receives the document module, the meta block and the time."""
     return write(ctx, query.json, query.yaml, lambda form, about: document(form, about, ctx.controller.clock()))
 

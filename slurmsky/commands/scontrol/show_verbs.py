@@ -30,7 +30,7 @@ from ..common.caller_settings import user_name
 from ..common.report_settings import nodes_and_cluster
 from ..common.report_settings import report as report_context
 from . import show_jobs
-from .show_output import answer, as_data, updated
+from .show_output import as_data, print_document, updated
 
 Words = Sequence[str]
 
@@ -77,7 +77,7 @@ def _nodes(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
         elif not every:
             missing.append(name)
     if as_data(query):
-        return answer(ctx, query, lambda form, about, now: form.nodes_document(shown, about, now, cluster))
+        return print_document(ctx, query, lambda form, about, now: form.nodes_document(shown, about, now, cluster))
     updated(ctx, query, len(shown))
     context = report_context(ctx, query)
     known = {node.config.name: node for node in shown}
@@ -100,7 +100,7 @@ def _partitions(ctx: CommandContext, query: ScontrolQuery, value: str | None) ->
         return 1
     shown = [replace(part, state=job_table.partition_states.get(part.name, part.state)) for part in found]
     if as_data(query):
-        return answer(ctx, query, lambda form, about, now: form.partitions_document(shown, about, now, cluster))
+        return print_document(ctx, query, lambda form, about, now: form.partitions_document(shown, about, now, cluster))
     updated(ctx, query, len(cluster.partitions))
     for part in shown:
         ctx.out(report_nodes.show_partition(part, context, oneliner=query.oneliner))
@@ -185,7 +185,7 @@ def _licenses(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> i
     if as_data(query):
         rows = [(name, total, job_table.licenses_used.get(name, 0)) for name, total in job_table.cluster.licenses
                 if value in (None, name)]  # fmt: skip
-        return answer(ctx, query, lambda form, about, now: form.licenses_document(rows, about, now))
+        return print_document(ctx, query, lambda form, about, now: form.licenses_document(rows, about, now))
     if not job_table.cluster.licenses:
         ctx.out("No licenses configured in Slurm.\n")
         return 0
@@ -207,7 +207,7 @@ def _reservations(ctx: CommandContext, query: ScontrolQuery, value: str | None) 
         return 1
     shown = [one for name, one in known.items() if value in (None, name)]
     if as_data(query):
-        return answer(
+        return print_document(
             ctx,
             query,
             lambda form, about, now: form.reservations_document(shown, about, now, ctx.controller.job_table.cluster),
@@ -299,7 +299,7 @@ def _resources(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> 
     job = job_table.jobs.get(number)
     if as_data(query):
         records = resource_records(job, job_table.cluster) if job is not None else []
-        return answer(ctx, query, lambda form, about, now: form.managed_document("nodes", records, about))
+        return print_document(ctx, query, lambda form, about, now: form.managed_document("nodes", records, about))
     if job is None or not job.shares or job.state.finished:
         ctx.error(f"JobId={number} lookup failed: {Errno.INVALID_JOB_ID.text}" if job is None
                   else f"JobId={number} not running")  # fmt: skip

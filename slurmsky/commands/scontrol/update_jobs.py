@@ -16,7 +16,7 @@ from ...language import jobids
 from ...language.key_values import choose, parse
 from . import admin_verbs, reservation_verbs, resize_script, update_nodes, update_partitions, update_steps
 from .job_keys import JOB_KEYS, SELECTS, loaded
-from .job_verbs import each, report
+from .job_verbs import apply_to_records, report
 from .update_values import Unreadable, answered, error
 
 Words = Sequence[str]
@@ -95,7 +95,7 @@ def _update_job(ctx: CommandContext, words: Words) -> int:
     job_table, life, update = ctx.controller.job_table, ctx.controller.life, cast(JobUpdate, wanted)
     code = 0
     for text in texts:
-        outcome = each(ctx, text, lambda job: change(job_table, life, job, update), "throttle" in update)
+        outcome = apply_to_records(ctx, text, lambda job: change(job_table, life, job, update), "throttle" in update)
         failed = report(ctx, text, outcome, quiet_success=True)
         if resized and not failed and "SLURM_JOBID" in ctx.env:
             resize_script.write(ctx, text)

@@ -12,10 +12,10 @@ from typing import Any
 async def main(ctx: Any) -> int:
     """Serve a request that the client has forwarded to the controller."""
     from ...options.usage_errors import CommandError
-    from ..common.command_errors import answer
+    from ..common.command_errors import print_error
     from ._application import serve
 
     try:
         return await serve(ctx)
     except CommandError as error:
-        return answer(ctx, error)
+        return print_error(ctx, error)

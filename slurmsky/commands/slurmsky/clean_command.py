@@ -116,7 +116,7 @@ def _active_job_ids() -> set[int]:
     controller = ControllerClient()
     try:
         controller.start()
-        answer = controller.ask("squeue", "-h", "-a", "-o", "%A %F")
+        answer = controller.run_command("squeue", "-h", "-a", "-o", "%A %F")
     except NoController as error:
         raise click.ClickException(f"clean: {error}") from error
     return {int(word) for word in answer.out.split() if word.isdecimal()}

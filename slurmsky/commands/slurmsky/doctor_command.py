@@ -156,7 +156,7 @@ def _controller() -> Iterator[CheckResult]:
     try:
         started = "" if controller.running() else "; started now"
         controller.start()
-        answer = controller.ask("slurmsky", "status", "--json")
+        answer = controller.run_command("slurmsky", "status", "--json")
         found = json.loads(answer.out)
     except NoController as error:
         yield CheckResult("controller", BAD, str(error), f"less {log}")

@@ -27,7 +27,7 @@ from ...site.init import (
     read_slurm_conf,
     render,
 )
-from ...site.load import load, where
+from ...site.load import load, position_of_key
 from ...site.record import Site, SiteError, WarmNodes
 from ...translate.sky_task.task import plan
 from ...translate.sky_task.translation_notes import Refused
@@ -58,7 +58,7 @@ class _Checks:
     def good(self, text: str) -> None:
         self.ctx.out(f"ok    {text}\n")
 
-    def note(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         self.ctx.out(f"note  {text}\n")
 
     def fault(self, text: str) -> None:
@@ -90,9 +90,9 @@ async def check(ctx: CommandContext, file: str | None) -> int:
     names = ", ".join(part.name for part in site.cluster.partitions)
     report.good(f"{found}: cluster {site.cluster.name}, partitions {names}")
     for remark in _remarks(ctx, site):
-        report.note(remark)
+        report.print_note(remark)
     if site.source == ctx.controller.site.source and await site_changed(ctx):
-        report.note("the running controller read an earlier version: scontrol reconfigure")
+        report.print_note("the running controller read an earlier version: scontrol reconfigure")
     service = registry.cloud_service(ctx.env, site, ctx.env.get("USER", ""))
     sky = [part.name for part in site.cluster.partitions if site.engine_of(part.name) != "local"]
     if not sky:
@@ -163,7 +163,7 @@ async def _warm_nodes(
 def _line(text: str, file: str, site: Site, partition: str, key: str) -> str:
     """Position of a partition's key, as FILE:LINE:COLUMN."""
     index = [part.name for part in site.cluster.partitions].index(partition)
-    line, column = where(text, "partition", index, key)
+    line, column = position_of_key(text, "partition", index, key)
     return f"{file}:{line}:{column}"
 
 

@@ -35,7 +35,7 @@ async def record(ctx: CommandContext) -> dict[str, Any]:
         "site": controller.site.source or None,
         "site_changed": await site_changed(ctx),
         "cluster": controller.site.cluster.name,
-        "engine": {"name": controller.usual.shown, "reason": controller.usual.reason},
+        "engine": {"name": controller.usual.printed_name, "reason": controller.usual.reason},
         "nodes": {"up": sum(use.available for use in job_table.uses.values()), "all": len(job_table.nodes)},
         "nodes_down": [name for name, use in job_table.uses.items() if not use.available],
         "jobs": {"running": running, "pending": pending, "known": controller.store.count()},

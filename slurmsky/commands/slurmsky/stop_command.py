@@ -37,7 +37,7 @@ def stop() -> int:
         click.echo("no controller is running")
         return 0
     try:
-        answer = controller.ask("slurmsky", "stop")
+        answer = controller.run_command("slurmsky", "stop")
     except NoController as error:
         client_start.wait_until_gone(client.home())
         if controller.running():

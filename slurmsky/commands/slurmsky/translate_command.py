@@ -35,7 +35,7 @@ from ...translate.shell.script_commands import parse
 from ...translate.sky_task.sky_names import sky_name
 from ...translate.sky_task.translation_notes import Refused
 from ..common.caller_settings import submitter, surroundings
-from ..common.command_errors import absolute, answer
+from ..common.command_errors import absolute, print_error
 from ..common.site_options import table
 from ..sbatch import job_environment
 from ._base import PassingCommand, in_controller
@@ -65,7 +65,7 @@ async def command(ctx: CommandContext, words: tuple[str, ...], output: str, serv
     try:
         yaml = await _yaml_of(ctx, words, output, serve=serve)
     except _NotTranslated as error:
-        return answer(ctx, error.command) if error.command is not None else _failed(ctx, str(error))
+        return print_error(ctx, error.command) if error.command is not None else _failed(ctx, str(error))
     code = write(ctx, yaml, output)
     return code or (await _check(ctx, yaml) if check else 0)
 

@@ -58,7 +58,7 @@ def wait_for(job: str, controller: ControllerClient) -> None:
     while True:
         try:
             controller.start()
-            answer = controller.ask("squeue", "-h", "-t", "all", "-j", job, "-o", "%T %r")
+            answer = controller.run_command("squeue", "-h", "-t", "all", "-j", job, "-o", "%T %r")
         except NoController as error:
             raise failed(f"{_SPECIAL}{error}") from error
         words = answer.out.split()

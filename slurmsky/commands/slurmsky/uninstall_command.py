@@ -78,7 +78,7 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
     if controller.running() or (home / paths.DATABASE_NAME).exists():
         try:
             controller.start()
-            waiting = controller.ask("squeue", "-h", "-a", "-o", "%i").out.split()
+            waiting = controller.run_command("squeue", "-h", "-a", "-o", "%i").out.split()
         except NoController as error:
             if not yes:
                 raise failed(
@@ -98,7 +98,7 @@ def command(cancel_jobs: bool, keep_history: bool, yes: bool) -> int:
     if not yes and not click.confirm("Stop slurmsky and remove these?", default=False, err=True):
         return 1
     if waiting:
-        controller.ask("scancel", *waiting)
+        controller.run_command("scancel", *waiting)
         _wait_for_the_end(controller)
     if service.installed():
         service.remove()
@@ -122,7 +122,7 @@ def _last_step(root: Path) -> str:
 def _wait_for_the_end(controller: ControllerClient) -> None:
     deadline = time.monotonic() + _PATIENCE_S * 3
     while time.monotonic() < deadline:
-        if not controller.ask("squeue", "-h", "-a", "-o", "%i").out.split():
+        if not controller.run_command("squeue", "-h", "-a", "-o", "%i").out.split():
             return
         time.sleep(0.2)
     raise failed("slurmsky: uninstall: jobs have not ended after a minute; squeue lists them")

@@ -232,7 +232,7 @@ def _limit(controller: Controller, job: Job, partition: PartitionConfig) -> str:
         used = (f"{controller.job_table.licenses_used.get(name, 0)} of {most} {name}" for name, most in total.items())
         return f"it requests {job.spec.licenses}; in use are {', '.join(used)}"
     controller.job_table.policy.begin_pass()  # running jobs may have ended since the last scheduler pass
-    over = controller.scheduler.over(job, partition)
+    over = controller.scheduler.exceeded_limit(job, partition)
     return str(over) if over is not None and over.reason == job.reason else ""
 
 

@@ -103,7 +103,7 @@ class ClusterTable:
         if cluster is not self.cluster:
             self._set_cluster(cluster)
 
-    def shown(self) -> tuple[dict[str, Node], ClusterConfig]:
+    def with_virtual_nodes(self) -> tuple[dict[str, Node], ClusterConfig]:
         """Return nodes and cluster, with the virtual nodes of running jobs."""
         if self.virtual.machine is None:
             return self.nodes, self.cluster
@@ -113,7 +113,7 @@ class ClusterTable:
 
     def put_accounting(self) -> None:
         """Apply and commit sacctmgr's changes. Raises StoreError."""
-        account_overrides.keep(self.store, self.overrides)
+        account_overrides.store_overrides(self.store, self.overrides)
         site, _ = self._site_entities
         base = replace(self.cluster, accounts=site.accounts, qos=site.qos)
         cluster = self.overrides.applied(base)
@@ -135,7 +135,7 @@ class ClusterTable:
 
     def put_partition(self, config: PartitionConfig, state: str = "") -> None:
         """Add or change a partition. Raises StoreError. ``state``: its new state; "": unchanged."""
-        partition_overrides.keep(self.store, config)
+        partition_overrides.store_partition(self.store, config)
         self._set_cluster(partition_overrides.with_partition(self.cluster, config))
         if state:
             self.partition_states[config.name] = state
@@ -151,7 +151,7 @@ class ClusterTable:
         """Apply and commit changes of nodes, by name. Raises StoreError."""
         for name, values in changes.items():
             self.node_changes.setdefault(name, {}).update(values)
-        node_overrides.keep(self.store, self.node_changes)
+        node_overrides.store_changes(self.store, self.node_changes)
         self._set_cluster(node_overrides.applied(self.cluster, self.node_changes))
         self._apply_node_changes()
 
@@ -184,7 +184,7 @@ class ClusterTable:
         for values in self.node_changes.values():
             for field in node_overrides.CONFIGURED:
                 values.pop(field, None)
-        node_overrides.keep(self.store, self.node_changes)
+        node_overrides.store_changes(self.store, self.node_changes)
         if "keeppartinfo" not in kept:
             partition_overrides.forget(self.store)
         if not kept & _KEEP_STATES:
@@ -206,7 +206,7 @@ class ClusterTable:
         self.keep_states()
 
     def _restore_states(self) -> None:
-        self.store.damage.note("states", self._apply_states)
+        self.store.damage.parse_note("states", self._apply_states)
 
     def _apply_states(self, kept: Any) -> None:
         names = {partition.name for partition in self.cluster.partitions}

@@ -49,7 +49,7 @@ class Events:
         self.health = NodeHealth(job_table, life.node_changed)
         self._uncommitted: set[int] = set()  # jobs whose first step is in memory only
 
-    def take(self, event: Event) -> None:
+    def apply_event(self, event: Event) -> None:
         """Apply one event; ignore events of ended runs."""
         if isinstance(event, JobEvent):
             job = self.job_table.jobs.get(event.job_id)
@@ -69,7 +69,7 @@ class Events:
             self.followers.dropped(event.node)
 
     def _reachable(self, job: Job, event: JobReachable) -> None:
-        self.life.changed(job)
+        self.life.wake_waiting_commands(job)
 
     def _started(self, job: Job, event: Started) -> None:
         if event.nodes:
@@ -96,7 +96,7 @@ class Events:
             transitions.nodes_ready(part, since)
             part.system_comment = ""
             self.job_table.touch(part)
-            self.life.changed(part)
+            self.life.wake_waiting_commands(part)
         self.life.mailer.watch_limit(job)
 
     def _waiting(self, job: Job, event: Waiting) -> None:
@@ -126,7 +126,7 @@ class Events:
             if part.managed_job_id and not part.system_comment.startswith(_MANAGED):
                 part.system_comment = f"{_MANAGED} {part.managed_job_id}"  # the launch is complete
             self.job_table.touch(part)
-            self.life.changed(part)
+            self.life.wake_waiting_commands(part)
         self.life.mailer.watch_limit(job)
         self.life.mailer.notify("BEGIN", job)
 
@@ -150,7 +150,7 @@ class Events:
         elif job.launched:
             transitions.back_to_pending(job, event.reason or "Resources", event.desc)
         self.job_table.touch(job)
-        self.life.changed(job)
+        self.life.wake_waiting_commands(job)
 
     def _restarted_by_engine(self, job: Job, restarts: int, reason: str) -> None:
         """Restart the job's record after the engine lost the nodes. The engine restarts the job itself."""
@@ -182,7 +182,7 @@ class Events:
             transitions.note_step_end(job, step.exit_code, step.exit_signal)
         self.job_table.touch_step(job, step)
         self.job_table.touch(job)
-        self.life.changed(job)
+        self.life.wake_waiting_commands(job)
 
     def _node_status(self, event: NodeStatus) -> None:
         node = self.job_table.nodes.get(event.node)

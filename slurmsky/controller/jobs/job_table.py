@@ -73,7 +73,7 @@ class JobTable(ClusterTable):
                 self._finished.append((job.end_time, job.job_id))
             wanted = {part for job in found for part in job.het_ids} - self.jobs.keys()
 
-    def recall(self, ids: Iterable[int]) -> list[Job]:
+    def jobs_with_ids(self, ids: Iterable[int]) -> list[Job]:
         """Return the jobs with these ids, from memory or the store."""
         wanted = set(ids)
         for job in self.store.history(0, self.clock(), wanted - self.jobs.keys()) if wanted - self.jobs.keys() else ():
@@ -109,7 +109,7 @@ class JobTable(ClusterTable):
             self.members.setdefault(job.array_job_id, set()).add(job.job_id)
         (self.pending.add if job.state is JobState.PENDING else self.pending.discard)(job.job_id)
         (self.active.add if holds_allocation(job) else self.active.discard)(job.job_id)
-        if self._targets.note(job) and self._kept:
+        if self._targets.record_state(job) and self._kept:
             self._finished.extendleft(reversed(self._kept))
             self._kept.clear()
 
@@ -184,7 +184,7 @@ class JobTable(ClusterTable):
             job = self.jobs.get(job_id)
             if job is None or not job.state.finished or job.end_time > horizon:
                 continue
-            if self._targets.hold(job):
+            if self._targets.has_dependents(job):
                 self._kept.append((ended, job_id))
                 continue
             del self.jobs[job_id]
@@ -211,7 +211,7 @@ class JobTable(ClusterTable):
 
     def has_dependents(self, job: Job) -> bool:
         """True if a pending job depends on this job, array or het job."""
-        return self._targets.hold(job)
+        return self._targets.has_dependents(job)
 
     def running_elements(self, base: int) -> int:
         """The number of an array's elements that hold an allocation."""
@@ -230,7 +230,7 @@ class JobTable(ClusterTable):
     def book_shares(self, job: Job) -> None:
         """Book nodes, CPUs, devices and licences of a starting job."""
         exclusive = job.spec.whole_nodes
-        for share in self.virtual.hold(job, self.uses):
+        for share in self.virtual.book_real_nodes(job, self.uses):
             use = self.uses.get(share.name)
             if use is not None:
                 use.allocate(job.job_id, share, exclusive, job.partition)
@@ -259,11 +259,11 @@ class JobTable(ClusterTable):
 
     def shrink(self, job: Job, nodes: frozenset[str]) -> None:
         """Release a running job's other nodes; the job keeps its licences."""
-        with self.rebooked(job):
+        with self.rebook_resources(job):
             transitions.shrink(job, nodes, self.clock())
 
     @contextmanager
-    def rebooked(self, job: Job) -> Iterator[None]:
+    def rebook_resources(self, job: Job) -> Iterator[None]:
         """Release an active job's resources, and book them again afterwards."""
         self.free_shares(job)
         yield

@@ -63,7 +63,7 @@ class LifeCycle:
 
     # --- waiting for a job
 
-    def changed(self, job: Job) -> None:
+    def wake_waiting_commands(self, job: Job) -> None:
         """Wake the commands that wait for the job."""
         for waiter in self._watchers.pop(job.job_id, ()):
             if not waiter.done():
@@ -86,7 +86,7 @@ class LifeCycle:
     async def launch(self, job: Job) -> None:
         """Send a begun job to the engine; requeue or fail it on error."""
         if job.het_job_id and job.het_offset:
-            self.changed(job)  # the leader's agent starts the steps of a component, which has no script
+            self.wake_waiting_commands(job)  # the leader's agent starts the steps of a component, which has no script
             return
         try:
             await self.engine.start(self.launches.launch_of(job))
@@ -99,9 +99,9 @@ class LifeCycle:
             return
         except Exception as problem:
             if job.state.active or job.launched:
-                self.set_aside(job, problem)
+                self.hold_after_error(job, problem)
             return
-        self.changed(job)
+        self.wake_waiting_commands(job)
         self.mailer.watch_limit(job)
         if not job.launched:
             self.mailer.notify("BEGIN", job)
@@ -137,7 +137,7 @@ class LifeCycle:
         transitions.end(job, state, exit_code, exit_signal, self.job_table.clock(), reason, at, comment, began)
         self.job_table.touch(job)
         self.job_table.finished(job)
-        self.changed(job)
+        self.wake_waiting_commands(job)
         if job.het_job_id and not job.het_offset:
             for part in self.job_table.components(job):
                 if part is not job and (not part.state.finished or JobFlag.COMPLETING in part.flags):
@@ -180,14 +180,14 @@ class LifeCycle:
     def terminate(self, job: Job, state: JobState, kill_wait_s: int | None = None) -> None:
         """End a running job. Its state is ``state`` at once, and COMPLETING until its agent reports the end."""
         wait = self.job_table.cluster.kill_wait_s if kill_wait_s is None else kill_wait_s
-        transitions.complete(job, state, self.job_table.clock())
+        transitions.set_completing_as(job, state, self.job_table.clock())
         self.job_table.touch(job)
-        self.changed(job)
+        self.wake_waiting_commands(job)
         self._to_engine(job, self.engine.terminate(job.job_id, state.name, signals.SIGTERM, wait))
         if job.het_job_id and not job.het_offset:
             for part in self.job_table.components(job):
                 if part is not job and (part.state.active or part.launched):
-                    transitions.complete(part, state, job.end_time)
+                    transitions.set_completing_as(part, state, job.end_time)
                     transitions.cancelled_by(part, job.cancelled_by)
                     self.job_table.touch(part)
 
@@ -250,7 +250,7 @@ class LifeCycle:
             transitions.show_stopped(part, stopped)
             self.job_table.touch(part)
 
-    def set_aside(self, job: Job, problem: Exception) -> None:
+    def hold_after_error(self, job: Job, problem: Exception) -> None:
         """Hold a job whose scheduling raised an internal error.
 
         All other jobs start as usual. The log has the traceback; after ``scontrol release`` the job is scheduled again.
@@ -259,9 +259,9 @@ class LifeCycle:
         for part in self.job_table.components(job):
             if part.shares:
                 self.job_table.free_shares(part)
-            transitions.set_aside(part, "internal error, see the controller's log")
+            transitions.hold_after_error(part, "internal error, see the controller's log")
             self.job_table.touch(part)
-        self.changed(job)
+        self.wake_waiting_commands(job)
 
     def reservation_expired(self, one: Reservation) -> None:
         """End the jobs of an expired reservation (ResvOverRun=0).
@@ -366,7 +366,7 @@ class LifeCycle:
         priority = 0 if job.priority else self.job_table.take_priority()
         transitions.requeue(job, now, priority, self.job_table.cluster.requeue_delay_s)
         self.job_table.touch(job)
-        self.changed(job)
+        self.wake_waiting_commands(job)
 
     def requeue_at(self, job: Job, start: int) -> None:
         """Requeue an ended job with an earliest start in epoch seconds (scrontab)."""
@@ -392,7 +392,7 @@ class LifeCycle:
         self._check_reachable(job)
         now = self.job_table.clock()
         for part in self.job_table.components(job):
-            with self.job_table.rebooked(part):
+            with self.job_table.rebook_resources(part):
                 transitions.suspend(part, now)
         self._to_engine(job, self.engine.suspend(job.job_id))
         self.schedule_soon()
@@ -408,7 +408,7 @@ class LifeCycle:
         now = self.job_table.clock()
         gap = now - job.suspend_time
         for part in self.job_table.components(job):
-            with self.job_table.rebooked(part):
+            with self.job_table.rebook_resources(part):
                 transitions.resume(part, self.job_table.take_priority(), now, gap)
         if job.time_limit_min is not None and job.time_limit_min < INFINITE:
             self._to_engine(job, self.engine.limit(job.job_id, self._earliest_end(job)))
@@ -427,7 +427,7 @@ class LifeCycle:
         self._check_reachable(job)
         self.job_table.shrink(job, nodes)
         self._to_engine(job, self.engine.shrink(job.job_id, [share.name for share in job.shares]))
-        self.changed(job)
+        self.wake_waiting_commands(job)
         self.schedule_soon()
 
     def set_time_limit(self, job: Job, minutes: int) -> None:

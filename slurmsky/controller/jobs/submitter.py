@@ -61,7 +61,7 @@ def limit_in(job_table: JobTable, job: Job, partition: PartitionConfig) -> int |
     limit = time_limit(job.spec, partition)
     if job.spec.time_limit_min is not None:
         return limit
-    wall = job_table.policy.wall(job, partition)
+    wall = job_table.policy.wall_limit_min(job, partition)
     return wall if limit is None else min(limit, wall)
 
 
@@ -222,7 +222,7 @@ def _record(
     elif not held and (spec.dependency or begin > now):
         # slurmctld tests such a job on idle nodes and shows the result. Source: select_nodes, node_cnt_wag.
         idle = [NodeUse(node) for node in partition_nodes(cluster, parts[0])]
-        shares = place(demand.within(parts[0]), idle, consumes_memory(cluster))
+        shares = place(demand.limited_to(parts[0]), idle, consumes_memory(cluster))
     account = account_of(job_table, spec, who)
     qos = job_table.policy.qos_of(spec.qos, account, who.user)
     job = Job(

@@ -272,7 +272,7 @@ def fail_node(job: Job, node: str) -> None:
 # --- ending
 
 
-def complete(job: Job, state: JobState, now: float) -> None:
+def set_completing_as(job: Job, state: JobState, now: float) -> None:
     """Set the final state, and COMPLETING until the agent reports the end."""
     job.end_time = now
     job.state = state
@@ -427,7 +427,7 @@ def restart_on_new_nodes(job: Job, restarts: int, reason: str) -> None:
     job.steps = {}
 
 
-def set_aside(job: Job, why: str) -> None:
+def hold_after_error(job: Job, why: str) -> None:
     """Hold a job after an internal error."""
     job.shares, job.launched = [], False
     job.state, job.flags = JobState.PENDING, JobFlag.NONE

@@ -50,9 +50,9 @@ class Reservations:
         """``available`` returns True for the name of a node that is up and not drained."""
         self._store, self.cluster, self._clock, self._available = store, cluster, clock, available
         known = {node.name for node in cluster.nodes}
-        kept = store.damage.note(_NOTE, lambda kept: plain.read(_StoredReservations, kept)) or _StoredReservations(
-            0, ()
-        )
+        kept = store.damage.parse_note(
+            _NOTE, lambda kept: plain.read(_StoredReservations, kept)
+        ) or _StoredReservations(0, ())
         self._made = kept.made
         self._all = {one.name: one for one in kept.all if known.issuperset(one.nodes)}
         self._idle_since: dict[str, float] = {}

@@ -41,7 +41,7 @@ class Demand:
     threads: int
     contiguous: bool
     arbitrary: tuple[str, ...]  # --distribution=arbitrary: host of each task
-    wide: bool = False  # take as many nodes of the range as are free now
+    maximize_nodes: bool = False  # take as many nodes of the range as are free now
     tasks_per_socket: int = 0  # 0: free
     tasks_per_core: int = 0
     partition: str = ""
@@ -56,7 +56,7 @@ class Demand:
         tasks = 1 if self.overcommit or self.ntasks <= 1 else max(1, self.tasks_per_node)
         return max(self.min_cpus_node, self.cpus_per_task * tasks)
 
-    def within(self, partition: PartitionConfig) -> Demand:
+    def limited_to(self, partition: PartitionConfig) -> Demand:
         """Limit the demand to the CPUs per node that a partition allows."""
         if partition.max_cpus_per_node >= INFINITE:
             return self
@@ -142,7 +142,7 @@ def demand_of(spec: JobSpec) -> Demand:
         threads=spec.threads_requested or 0,
         contiguous=spec.contiguous,
         arbitrary=arbitrary,
-        wide=spec.spread_job or (not least and min_nodes < max_nodes < INFINITE),
+        maximize_nodes=spec.spread_job or (not least and min_nodes < max_nodes < INFINITE),
         tasks_per_socket=spec.ntasks_per_socket or numbers.tasks_per_socket or 0,
         tasks_per_core=spec.ntasks_per_core or 0,
     )

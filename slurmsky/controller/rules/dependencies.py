@@ -159,7 +159,7 @@ class Targets:
     def __iter__(self) -> Iterator[int]:
         return iter(self._dependents)
 
-    def note(self, job: Job) -> bool:
+    def record_state(self, job: Job) -> bool:
         """Record a job's dependencies; True if a target lost its last dependent."""
         return self._set(job.job_id, job.dependency if job.state is JobState.PENDING else "")
 
@@ -185,7 +185,7 @@ class Targets:
                 released = True
         return released
 
-    def hold(self, job: Job) -> bool:
+    def has_dependents(self, job: Job) -> bool:
         """True if a pending job depends on this job, array or het job."""
         ids = (job.job_id, job.array_job_id, job.het_job_id)
         return any(job_id in self._dependents for job_id in ids if job_id)

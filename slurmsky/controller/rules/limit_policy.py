@@ -36,7 +36,7 @@ class LimitSource:
     deny: bool = False
     open: frozenset[str] = frozenset()
 
-    def word(self, pair: Sequence[Word]) -> Word:
+    def select_reason(self, pair: Sequence[Word]) -> Word:
         """Select the form of a reason for a QOS or an association."""
         return pair[self.kind != "qos"]
 
@@ -153,7 +153,7 @@ class Policy:
         """Return the flags of the job's QOS."""
         return self.qos[job.qos].flags if job.qos in self.qos else ()
 
-    def wall(self, job: Job, partition: PartitionConfig) -> int:
+    def wall_limit_min(self, job: Job, partition: PartitionConfig) -> int:
         """Return the longest time limit in minutes, or INFINITE. A job without a limit gets this limit."""
         walls = [one.limits.max_wall_min for one in self.sources(job, partition) if one.has("max_wall_min")]
         return min((wall for wall in walls if wall is not None), default=INFINITE)
@@ -222,7 +222,7 @@ class Policy:
                 known = (one for one in (*present, *coming) if not one.state.finished)
                 count = sum(_records(one) for one in known if self._counts(source, whose, one, job))
                 if count > getattr(source.limits, name):
-                    return source.word(words)
+                    return source.select_reason(words)
         return ""
 
     def _counts(self, source: LimitSource, whose: str, one: Job, job: Job) -> bool:
@@ -265,12 +265,14 @@ class Policy:
             del self._planned[since:]
             self._used = None
 
-    def objection(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
+    def pending_reason(
+        self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]
+    ) -> str:
         """Return the limit's reason that delays a job on these shares, or ""."""
-        over = self.over(job, partition, find_shares)
+        over = self.first_exceeded(job, partition, find_shares)
         return over.reason if over else ""
 
-    def over(
+    def first_exceeded(
         self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]
     ) -> Exceeded | None:
         """Return the first limit that a job on these shares exceeds, or None."""
@@ -289,7 +291,9 @@ class Policy:
                 return found
         return None
 
-    def never(self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]) -> str:
+    def exceeded_when_idle(
+        self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]
+    ) -> str:
         """Return the limit's reason if even an idle cluster is too small, or ""."""
         if not self.active:
             return ""
@@ -303,13 +307,13 @@ class Policy:
         for name, (whose, *words) in RUNNING.items():
             if source.has(name):
                 running, most = self._use(source, whose, job).jobs, getattr(source.limits, name)
-                if running >= most and source.word(words):
-                    return Exceeded(source.word(words), source, name, "", most, running + 1)
+                if running >= most and source.select_reason(words):
+                    return Exceeded(source.select_reason(words), source, name, "", most, running + 1)
         if self.usage and source.has("grp_wall_min"):
             have = self.usage.wall_reached((source.kind, source.name), source.limits, job)
             if have is not None:
                 return Exceeded(
-                    source.word(USAGE_WALL), source, "grp_wall_min", "", source.limits.grp_wall_min or 0, have
+                    source.select_reason(USAGE_WALL), source, "grp_wall_min", "", source.limits.grp_wall_min or 0, have
                 )
         return _too_long(source, job)
 
@@ -319,7 +323,7 @@ class Policy:
             reached = self.usage.minutes_reached(owner, source.limits, job, use, self._left(source))
             if reached:
                 resource, most, have = reached
-                reason = source.word(USAGE)[KINDS.index(resource)]
+                reason = source.select_reason(USAGE)[KINDS.index(resource)]
                 return Exceeded(reason, source, "grp_tres_mins", resource, most, have)
         for name in SIZES:
             if source.has(name):
@@ -379,7 +383,7 @@ def _too_long(source: LimitSource, job: Job) -> Exceeded | None:
     if not source.has("max_wall_min") or limit is None:
         return None
     wanted = INFINITE if job.time_limit_min is None else job.time_limit_min
-    return Exceeded(source.word(WALL), source, "max_wall_min", "", limit, wanted) if wanted > limit else None
+    return Exceeded(source.select_reason(WALL), source, "max_wall_min", "", limit, wanted) if wanted > limit else None
 
 
 def _over(
@@ -387,7 +391,7 @@ def _over(
 ) -> Exceeded | None:
     """Return the first resource outside its limit, or None."""
     limits: Tres = getattr(source.limits, name)
-    words = source.word(SIZES[name])
+    words = source.select_reason(SIZES[name])
     for resource, most in limits:
         have = use[resource] + others.get(resource, 0)
         if name == "max_tres_mins":

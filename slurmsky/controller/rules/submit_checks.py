@@ -66,7 +66,7 @@ def check(
     problem = None
     for partition in parts:
         nodes = partition_nodes(cluster, partition)
-        problem = impossible(demand.within(partition), nodes, consumes_memory(cluster))
+        problem = impossible(demand.limited_to(partition), nodes, consumes_memory(cluster))
         if problem is None:
             return
     assert problem is not None

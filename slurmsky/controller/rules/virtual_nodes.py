@@ -147,19 +147,19 @@ class VirtualNodes:
             shares.append(replace(share, gres=gres))
         return shares
 
-    def hold(self, job: Job, uses: Mapping[str, NodeUse]) -> list[NodeShare]:
+    def book_real_nodes(self, job: Job, uses: Mapping[str, NodeUse]) -> list[NodeShare]:
         """Record and return the real shares of an active job.
 
         A suspended job holds memory and devices. Source: job_res_rm_job of select/cons_tres (JOB_RES_ACTION_RESUME).
         """
-        held = job.shares if self.machine is None else self.holding(job.shares, uses[self.machine.name])
+        held = job.shares if self.machine is None else self.real_shares(job.shares, uses[self.machine.name])
         if job.state is JobState.SUSPENDED:
             held = [replace(share, cpu_ids=()) for share in held]
         if held is not job.shares:
             self._held[job.job_id] = held
         return held
 
-    def holding(self, shares: list[NodeShare], use: NodeUse) -> list[NodeShare]:
+    def real_shares(self, shares: list[NodeShare], use: NodeUse) -> list[NodeShare]:
         """Return the real shares that a job on ``shares`` would hold.
 
         Without virtual nodes these are its own shares.
@@ -182,7 +182,7 @@ class VirtualNodes:
         )
         return [held]
 
-    def held(self, job: Job) -> list[NodeShare]:
+    def real_shares_of(self, job: Job) -> list[NodeShare]:
         """Return the real shares of a running job."""
         return self._held.get(job.job_id, job.shares)
 
@@ -294,7 +294,7 @@ def _virtual_shares(demand: Demand, machine: NodeConfig) -> list[NodeShare]:
     least = max(demand.min_nodes, len(demand.required), 1)
     if demand.tasks_per_node and demand.ntasks_given:
         least = max(least, -(-demand.ntasks // demand.tasks_per_node))
-    count = max(least, demand.max_nodes) if demand.wide and demand.max_nodes < INFINITE else least
+    count = max(least, demand.max_nodes) if demand.maximize_nodes and demand.max_nodes < INFINITE else least
     names = node_names(machine.name, demand, count)
     tasks = demand.tasks_per_node or -(-demand.ntasks // least)
     # The most tasks that one node can get: each of the other nodes has at least one.

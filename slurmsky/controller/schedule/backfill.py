@@ -52,7 +52,7 @@ def ends_of(
     found = []
     for job_id in job_table.active:
         job = job_table.jobs[job_id]
-        held = job_table.virtual.held(job)
+        held = job_table.virtual.real_shares_of(job)
         if any(share.name in names for share in held):
             ends = now if JobFlag.COMPLETING in job.flags else end_of(job.start_time or now, job.time_limit_min, now)
             found.append(End(ends, job_id, job.partition, held))
@@ -92,7 +92,7 @@ def earliest(
     return None
 
 
-def harmless(
+def nodes_after_start(
     job: Job, shares: Sequence[NodeShare], now: float, first: Blocked, partition: str, scheduler: Scheduler
 ) -> list[NodeUse] | None:
     """Return the blocked job's nodes if this job starts now. None: the blocked job's plan would fail."""
@@ -131,7 +131,7 @@ def predict_start(
     The start is now if the job fits, else at the end of enough running jobs.
     """
     fit, job_table, now = scheduler.fit(job_like.spec), scheduler.job_table, clock()
-    demand = fit.demand.within(partition)
+    demand = fit.demand.limited_to(partition)
     nodes = scheduler.uses(partition.name)
     start, shares = now, scheduler.place(demand, nodes, scheduler.consume_memory)
     if shares is None:

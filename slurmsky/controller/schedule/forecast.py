@@ -57,7 +57,7 @@ class _Timeline:
         scheduler = self._scheduler
         if self._partition is None:
             return None
-        demand = scheduler.fit(job.spec).demand.within(self._partition)
+        demand = scheduler.fit(job.spec).demand.limited_to(self._partition)
         nodes, ends, time = {name: use.copy() for name, use in self._nodes.items()}, list(self._ends), self._time
         while (shares := scheduler.place_later(demand, list(nodes.values()), scheduler.consume_memory)) is None:
             if not ends:

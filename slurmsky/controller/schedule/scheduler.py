@@ -182,14 +182,18 @@ class Scheduler:
             if partition is None:
                 continue
             limit = self.lasting_limit(job, partition)
-            reason = limit[0] if limit else self.job_table.policy.never(job, partition, self.requested(job, partition))
+            reason = (
+                limit[0]
+                if limit
+                else self.job_table.policy.exceeded_when_idle(job, partition, self.requested(job, partition))
+            )
             if not reason:
                 return ""
         return reason
 
-    def over(self, job: Job, partition: PartitionConfig) -> Exceeded | None:
+    def exceeded_limit(self, job: Job, partition: PartitionConfig) -> Exceeded | None:
         """Return the limit of QOS or account that the job exceeds now."""
-        return self.job_table.policy.over(job, partition, self.requested(job, partition))
+        return self.job_table.policy.first_exceeded(job, partition, self.requested(job, partition))
 
     def requested(self, job: Job, partition: PartitionConfig) -> Callable[[], list[NodeShare]]:
         demand = self.demand(job.spec)

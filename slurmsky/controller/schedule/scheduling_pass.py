@@ -28,7 +28,7 @@ from ..rules.node_use import NodeUse
 from ..rules.partition_access import exempted
 from ..rules.provisional_shares import ordered_shares
 from ..rules.virtual_nodes import Fit
-from .backfill import Blocked, earliest, harmless, shortened, shown_start
+from .backfill import Blocked, earliest, nodes_after_start, shortened, shown_start
 from .trial import Trial
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class SchedulingPass:
         if element is None:
             return Wait(job, "Dependency")
         task, job_id = element
-        demand = self._rules.demand(job.spec).within(partition)
+        demand = self._rules.demand(job.spec).limited_to(partition)
         shares = ordered_shares(demand, job.spec, partition, job_id)
         self._start(job, job_id, task, partition.name, shares, job.time_limit_min, launched=True)
         return None
@@ -173,7 +173,7 @@ class SchedulingPass:
         """Plan a start on nodes of a partition, or return the wait."""
         name, rules = partition.name, self._rules
         fit = rules.fit(job.spec)
-        demand = fit.demand.within(partition)
+        demand = fit.demand.limited_to(partition)
         every = self._trial.uses(name)
         nodes = self._job_table.reservations.open_to(job, every, self._now)
         shares = rules.place(demand, nodes, rules.consume_memory)
@@ -183,7 +183,7 @@ class SchedulingPass:
             self._failed.add((id(job.spec), name))
             return self._wait_for_resources(job, demand, nodes, name)
         placed = self._job_table.virtual.placed(fit, shares)
-        objection = self._limits.objection(job, partition, lambda: placed)
+        objection = self._limits.pending_reason(job, partition, lambda: placed)
         if objection:
             return Wait(job, objection)
         too_dear = self._budget.verdict(job, partition, placed)
@@ -223,7 +223,7 @@ class SchedulingPass:
     def _keeps_blocked_plan(self, job: Job, shares: Sequence[NodeShare], name: str) -> bool:
         """True if the blocked job's plan remains valid with this start."""
         first = self._blocked[name]
-        left = harmless(job, shares, self._now, first, name, self._rules)
+        left = nodes_after_start(job, shares, self._now, first, name, self._rules)
         if left is None:
             return False
         first.nodes = left
@@ -327,7 +327,7 @@ class SchedulingPass:
             uses = [use for use in free if use.config.name in group and use.config.name not in used]
             partition = self._job_table.cluster.partition(name)
             assert partition is not None
-            demand = self._rules.fit(part.spec).demand.within(partition)
+            demand = self._rules.fit(part.spec).demand.limited_to(partition)
             shares = self._rules.place(demand, uses, self._rules.consume_memory)
             if shares is None or (name in self._blocked and not self._keeps_blocked_plan(part, shares, name)):
                 return ("Resources", "")
@@ -460,7 +460,7 @@ class SchedulingPass:
             return ("ReqNodeNotAvail", f"ReqNodeNotAvail, {undecided}")
         reason = rules.lasting_limit(job, partition)
         if reason is None and self._limits.active:
-            over = self._limits.over(job, partition, rules.requested(job, partition))
+            over = self._limits.first_exceeded(job, partition, rules.requested(job, partition))
             reason = (over.reason, "") if over else None
         if reason is None and not rules.places_in(partition.name):
             reason = self._budget.verdict(job, partition)

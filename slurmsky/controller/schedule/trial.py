@@ -43,19 +43,19 @@ class Trial:
             self._licenses[name] = self._licenses.get(name, 0) + count
         self.starts += fork.starts
 
-    def use(self, name: str) -> NodeUse:
+    def use_of_node(self, name: str) -> NodeUse:
         """The use of one node."""
         found = self._uses.get(name)
         if found is not None:
             return found
-        return self._job_table.uses[name] if self._parent is None else self._parent.use(name)
+        return self._job_table.uses[name] if self._parent is None else self._parent.use_of_node(name)
 
     def uses(self, partition: str) -> list[NodeUse]:
         """Nodes of a partition, without the resources of other users."""
         found = self._lists.get(partition)
         if found is None:
             found = self._lists[partition] = [
-                self.use(node.name) for node in self._job_table.partition_nodes[partition]
+                self.use_of_node(node.name) for node in self._job_table.partition_nodes[partition]
             ]
         return self._shared(partition, found)
 
@@ -74,7 +74,11 @@ class Trial:
         """Book the nodes and licences of a start."""
         job_table, job = self._job_table, start.job
         machine = job_table.virtual.machine
-        held = start.shares if machine is None else job_table.virtual.holding(start.shares, self.use(machine.name))
+        held = (
+            start.shares
+            if machine is None
+            else job_table.virtual.real_shares(start.shares, self.use_of_node(machine.name))
+        )
         exclusive = job.spec.whole_nodes
         for share in held:
             if share.name in job_table.uses:
@@ -93,6 +97,6 @@ class Trial:
     def _own(self, name: str) -> NodeUse:
         found = self._uses.get(name)
         if found is None:
-            found = self._uses[name] = self.use(name).copy()
+            found = self._uses[name] = self.use_of_node(name).copy()
             self._lists.clear()
         return found

@@ -91,7 +91,7 @@ class BudgetPolicy:
 
     # --- spending
 
-    def note(self, job: Job) -> None:
+    def record_cost(self, job: Job) -> None:
         """Record the changed cost of a job."""
         now = self.job_table.clock()
         self._change_month(now)
@@ -101,7 +101,7 @@ class BudgetPolicy:
         """The budgets for one scheduler pass."""
         return BudgetTrial(self)
 
-    def passed(self, unpriced: Iterable[tuple[Job, str]], over_budget: bool) -> None:
+    def request_prices(self, unpriced: Iterable[tuple[Job, str]], over_budget: bool) -> None:
         """Request the prices that a pass needed."""
         self._budget_blocks = over_budget
         for job, partition in unpriced:
@@ -205,7 +205,7 @@ class BudgetTrial:
         self._planned = [job for job in self._planned if job.job_id not in left_out]
         self._uses.clear()
 
-    def use(self, budget: Budget) -> BudgetUse:
+    def use_of(self, budget: Budget) -> BudgetUse:
         """The use of a budget, with the planned jobs."""
         known = self._uses.get(budget)
         if known is None:
@@ -250,7 +250,7 @@ class BudgetTrial:
         shares: Sequence[NodeShare],
     ) -> str | None:
         for budget in budgets:  # needs no price, and so no request
-            if budget.month is not None and self.use(budget).spent >= budget.month:
+            if budget.month is not None and self.use_of(budget).spent >= budget.month:
                 return reason(budget, "month")
         hourly, outdated = (self._policy.on_nodes(shares), False) if shares else self._policy.quote(job, partition)
         if outdated:
@@ -265,7 +265,7 @@ class BudgetTrial:
         if most is not None and whole > most:
             return JOB_TOTAL
         for budget in budgets:
-            use = self.use(budget)
+            use = self.use_of(budget)
             if budget.hourly is not None and use.hourly + hourly > budget.hourly:
                 return reason(budget, "hourly")
             if budget.month is not None and use.spent + use.promised + whole > budget.month:

@@ -45,7 +45,7 @@ class Crontab:
         self.text: str | None
         self.entries: tuple[CrontabEntry, ...]
         self.disabled: frozenset[int]  # lines of entries whose job was cancelled
-        kept = store.damage.note(
+        kept = store.damage.parse_note(
             _NOTE,
             lambda kept: (
                 kept["text"],
@@ -56,7 +56,7 @@ class Crontab:
         self.text, self.entries, self.disabled = kept or (None, (), frozenset())
         life.listeners.append(self._on_job_event)
 
-    def shown(self) -> str | None:
+    def printed_table(self) -> str | None:
         """Return the table as scrontab -l prints it, or None."""
         if self.text is None:
             return None

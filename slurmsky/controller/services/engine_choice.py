@@ -29,13 +29,13 @@ class EngineChoice:
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def take(self, choice: Choice) -> None:
+    def record_choice(self, choice: Choice) -> None:
         """Record the answer of a query."""
         self.engine, self.reason, self.open = choice.engine, choice.reason, not choice.sure
-        log.log(logging.WARNING if self.open else logging.INFO, "engine: %s (%s)", self.shown, self.reason)
+        log.log(logging.WARNING if self.open else logging.INFO, "engine: %s (%s)", self.printed_name, self.reason)
 
     @property
-    def shown(self) -> str:
+    def printed_name(self) -> str:
         """Return the engine's name as it is printed."""
         return "not known yet" if self.open else self.engine
 
@@ -53,11 +53,11 @@ class EngineChoice:
                 pause = min(pause * 2, LONGEST_PAUSE_S)
             choice = await ask()
             if choice.sure or choice.reason != self.reason:
-                self.take(choice)
+                self.record_choice(choice)
             if choice.sure:
                 decided()
 
-    def wanted(self) -> None:
+    def query_soon(self) -> None:
         """Query soon, after a client's command."""
         self._wanted.set()
 

@@ -43,7 +43,7 @@ class Infra:
         self.read_at = 0.0  # epoch second
         self.offers: Sequence[offers.Offer] = []
         self.unlisted: Sequence[str] = []  # enabled infras without nodes
-        kept = job_table.store.damage.note(
+        kept = job_table.store.damage.parse_note(
             _NOTE,
             lambda kept: plain.read(_Kept, kept),
         )
@@ -51,15 +51,15 @@ class Infra:
             self.read_at, self.offers, self.unlisted = kept.time, kept.offers, kept.unlisted
         self._wanted = time.time() - self.read_at > STALE_S
 
-    def wanted(self) -> None:
+    def request_refresh(self) -> None:
         """Request a refresh of the inventory, which a command shows."""
         self._wanted = True
 
-    def known(self) -> offers.Inventory:
+    def recent_inventory(self) -> offers.Inventory:
         """Return the nodes of a recent read, and request a due refresh."""
         age = self.job_table.clock() - self.read_at
         if age > FRESH_S:
-            self.wanted()
+            self.request_refresh()
         return offers.Inventory(self.offers if age < STALE_S else (), self.unlisted)
 
     async def refresh(self) -> None:

@@ -26,7 +26,7 @@ from functools import lru_cache
 log = logging.getLogger("slurmsky.controller")
 
 #: candidate folders that all users share; the first existing one is used
-PLACES = ("/run/lock", "/dev/shm", "/tmp")
+FOLDERS = ("/run/lock", "/dev/shm", "/tmp")
 _NAME = re.compile(r"(\d{1,10})-[0-9a-f]{12}")
 _MOST_BYTES = 1 << 16
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -274,7 +274,7 @@ def _opened(path: str, flags: int) -> int:
 
 def ledger(home: str) -> Ledger | None:
     """Open the ledger for a state folder; None: no shared folder exists."""
-    for place in PLACES:
+    for place in FOLDERS:
         try:
             if os.stat(place).st_mode & 0o1777 != 0o1777:
                 continue

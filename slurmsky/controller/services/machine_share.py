@@ -58,15 +58,15 @@ class MachineShare:
     def end(self) -> None:
         """End a pass: write the resources that our jobs hold now."""
         if self._ledger is not None:
-            self.entry_current = self._ledger.leave(self.held())
+            self.entry_current = self._ledger.leave(self.held_by_jobs())
 
     def close(self) -> None:
         """Close the ledger at the controller's shutdown; its jobs continue."""
         if self._ledger is not None:
-            self._ledger.close(self.held())
+            self._ledger.close(self.held_by_jobs())
             self._ledger = None
 
-    def held(self) -> Held:
+    def held_by_jobs(self) -> Held:
         """Resources of this machine that our jobs hold."""
         nodes = self._nodes
         if any(use.partitions.get(name) for use in nodes for name in self._exclusive_user_partitions):

@@ -1,8 +1,8 @@
 """Shows foreign managed jobs in the queue, and reads costs.
 
 A background task reads from SkyPilot at intervals; commands answer from the last read. Each command requests a read
-(``wanted``). Between commands reads are frequent only while a job of ours waits for a result. A foreign job is a Job of
-the engine "foreign" with its own id above those of sbatch, so that squeue, sacct, scontrol and dependencies need no
+(``read_soon``). Between commands reads are frequent only while a job of ours waits for a result. A foreign job is a Job
+of the engine "foreign" with its own id above those of sbatch, so that squeue, sacct, scontrol and dependencies need no
 special case for it.
 """
 
@@ -99,7 +99,7 @@ class ManagedJobs:
         job = self.job_table.jobs.get(job_id)
         return job.managed_job_id if job is not None and job.engine == FOREIGN else None
 
-    def wanted(self) -> None:
+    def read_soon(self) -> None:
         """Read again soon, after a command that shows the queue. A recent read is not repeated."""
         self._shown_at = time.monotonic()
         self._requested.set()
@@ -278,7 +278,7 @@ class ManagedJobs:
             transitions.show_foreign_pending(job, seen.reason)
         if job != before:
             self.job_table.touch(job)
-            self.life.changed(job)
+            self.life.wake_waiting_commands(job)
 
     def _end_unlisted(self, row: Managed) -> Managed:
         """End an active job that SkyPilot no longer lists."""
@@ -352,7 +352,7 @@ class ManagedJobs:
             base = int(named[1]) if named else 0
             jobs = self._members(base, row.managed_job_id) if base or row.managed_job_id < 0 else []
         away = []
-        for job, part in shares(jobs, self.job_table.clock()):
+        for job, part in divide_cost(jobs, self.job_table.clock()):
             job.cost, job.hourly_cost = round(row.cost * part, 6), round(row.hourly * part, 6)
             self._on_cost(job)
             if self.job_table.jobs.get(job.job_id) is job:
@@ -362,7 +362,7 @@ class ManagedJobs:
         self.job_table.store.charge(away)
 
 
-def shares(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:
+def divide_cost(jobs: Iterable[Job], now: float) -> list[tuple[Job, float]]:
     """Divide a common cost among jobs: (job, fraction).
 
     The fraction depends on the number of a job's nodes (the nodes of a het job's components have one size) and on the

@@ -34,7 +34,7 @@ class NodeHours:
     def __init__(self, job_table: JobTable, on_cost: Callable[[Job], None]) -> None:
         self._job_table = job_table
         self._on_cost = on_cost  # called with each job whose cost has changed
-        self.spans = [Span(*row) for row in json.loads(job_table.store.note(_NOTE) or "[]")]
+        self.spans = [Span(*row) for row in json.loads(job_table.store.read_note(_NOTE) or "[]")]
 
     def node_up(self, partition: str, node: str, price: float, since: float) -> None:
         """Begin a span of a node. ``since`` may be before the controller's start."""

@@ -75,7 +75,7 @@ class PowerSaving:
         self.prospects = NodeProspects(job_table, warm, engine, self.hours, schedule_soon)
         self.requests = PowerRequests(job_table, self._warm_of)
         self._task: asyncio.Task[None] | None = None
-        busy = json.loads(job_table.store.note(_BUSY_NOTE) or "{}")
+        busy = json.loads(job_table.store.read_note(_BUSY_NOTE) or "{}")
         for name in self._warm_of:
             node = job_table.nodes[name]
             node.last_busy_time = busy.get(name, 0.0)
@@ -87,7 +87,7 @@ class PowerSaving:
 
     # --- what the engine reports
 
-    def take(self, event: Power) -> None:
+    def apply_power_event(self, event: Power) -> None:
         """Apply a node's new power state."""
         node = self.job_table.nodes.get(event.node)
         if node is None:

@@ -30,7 +30,7 @@ class PowerRequests:
 
     def __init__(self, job_table: JobTable, nodes: Collection[str]) -> None:
         self._job_table = job_table
-        rows = json.loads(job_table.store.note(_NOTE) or "{}")
+        rows = json.loads(job_table.store.read_note(_NOTE) or "{}")
         self._of = {name: plain.read(PowerRequest, row) for name, row in rows.items() if name in nodes}
         for name, request in self._of.items():
             self._show(name, request)

@@ -75,7 +75,7 @@ class Triggers:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Future[None]] = set()
-        kept = store.damage.note(_NOTE, lambda kept: plain.read(_StoredTriggers, kept)) or _StoredTriggers(1, [])
+        kept = store.damage.parse_note(_NOTE, lambda kept: plain.read(_StoredTriggers, kept)) or _StoredTriggers(1, [])
         self._next, self.triggers = kept.next, kept.triggers
         life.listeners.append(self._job)
         life.node_listeners.append(self._node)

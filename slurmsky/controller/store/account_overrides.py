@@ -42,9 +42,9 @@ class Overrides:
 def load(store: Store) -> Overrides:
     """Read the stored changes; none if they are unreadable."""
 
-    return store.damage.note(_NOTE, lambda kept: plain.read(Overrides, kept)) or Overrides()
+    return store.damage.parse_note(_NOTE, lambda kept: plain.read(Overrides, kept)) or Overrides()
 
 
-def keep(store: Store, overrides: Overrides) -> None:
+def store_overrides(store: Store, overrides: Overrides) -> None:
     """Commit the changes. Raises StoreError."""
     store.put_note(_NOTE, json.dumps(plain.write(overrides)))

@@ -63,14 +63,14 @@ class CachePage:
 
     @classmethod
     def read(cls, packed: bytes) -> CachePage:
-        """Deserialise a page that ``written`` serialised."""
+        """Deserialise a page that ``serialised_page`` serialised."""
         (length,) = memoryview(packed)[:8].cast("q")
         runs, counts, sizes = json.loads(zlib.decompress(packed[8 : 8 + length]))
         starts = accumulate(sizes.values(), initial=8 + length)
         return cls(runs, counts, {name: packed[start : start + size]
                                   for (name, size), start in zip(sizes.items(), starts, strict=False)})  # fmt: skip
 
-    def written(self) -> bytes:
+    def serialised_page(self) -> bytes:
         """Serialise the page."""
         sizes = {name: len(column) for name, column in self._columns.items()}
         head = zlib.compress(json.dumps([list(self._places), self._counts, sizes], separators=(",", ":")).encode(), 1)
@@ -103,7 +103,7 @@ class CachePage:
         starts = self._starts
         return counts, [row for place in places for row in range(starts[place], starts[place + 1])]
 
-    def cells(self, name: str, rows: Sequence[int] | None) -> Sequence[Cell] | SharedCell:
+    def column_cells(self, name: str, rows: Sequence[int] | None) -> Sequence[Cell] | SharedCell:
         """Cells of a column in these rows."""
         column = _unpacked(self._columns[name])
         return column if rows is None or isinstance(column, SharedCell) else [column[row] for row in rows]
@@ -144,7 +144,7 @@ class AccountingCache:
         self._room = room
         self._uncounted = _UNCOUNTED
 
-    def words(self, *requested: object) -> bytes:
+    def page_key(self, *requested: object) -> bytes:
         """Key of pages whose cells depend on these values. It includes the cluster, the time zone and this program."""
         return digest((requested, self._cluster, time.tzname, time.timezone, program()))
 
@@ -153,10 +153,10 @@ class AccountingCache:
         found = self._store.pages.get(number, words)
         return None if found is None else CachePage.read(found)
 
-    def put(self, number: int, words: bytes, page: CachePage) -> None:
+    def store_page(self, number: int, words: bytes, page: CachePage) -> None:
         """Store a page."""
         try:
-            self._store.pages.put(number, words, page.written())
+            self._store.pages.store_page(number, words, page.serialised_page())
             self._uncounted += 1
             if self._uncounted >= _UNCOUNTED:
                 self._uncounted = 0

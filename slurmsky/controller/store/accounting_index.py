@@ -15,7 +15,7 @@ from typing import Any
 from ...model.job import Job
 from ...model.spec import NO_VAL
 from ...model.states import JobState
-from ...report.fields.sacct_fields import started
+from ...report.fields.sacct_fields import ever_had_nodes
 from ...report.text.spending import Charge
 from ...report.text.utilization import Use
 
@@ -40,7 +40,7 @@ def row(job: Job, superseded: bool) -> tuple[object, ...]:
         finish, job.suspended_s, job.num_cpus, job.num_nodes,
         sum([share.memory_mib for share in job.shares]), int(job.managed_job_id is not None), job.cost,
         min([moment for moment in (job.submit_time, job.eligible_time, job.start_time) if moment > 0], default=0.0),
-        *_whole(job, finish), int(started(job)), job.time_limit_min, int(job.sched_main), ",".join(job.nodes),
+        *_whole(job, finish), int(ever_had_nodes(job)), job.time_limit_min, int(job.sched_main), ",".join(job.nodes),
         _text(job.reason), _text((job.spec.constraint or "").replace("&", ",")),
     )  # fmt: skip
 

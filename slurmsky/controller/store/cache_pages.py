@@ -29,7 +29,7 @@ class CachePages:
         self._file = file
         self._editions: Counter[int] = Counter()
 
-    def changed(self, job_ids: Iterable[int]) -> tuple[str, list[tuple[int]]]:
+    def begin_edition(self, job_ids: Iterable[int]) -> tuple[str, list[tuple[int]]]:
         """Begin a new edition of these jobs' pages. Return the statement and rows that delete the stored pages."""
         numbers = {page_of(job_id) for job_id in job_ids}
         self._editions.update(numbers)
@@ -45,7 +45,7 @@ class CachePages:
         found = self._file.execute(query, (number, words)).fetchone()
         return None if found is None else bytes(found[0])
 
-    def put(self, number: int, words: bytes, packed: bytes) -> None:
+    def store_page(self, number: int, words: bytes, packed: bytes) -> None:
         """Store a page. Raises StoreError."""
         self._file.commit(("INSERT OR REPLACE INTO pages VALUES (?,?,?)", [(number, words, packed)]))
 

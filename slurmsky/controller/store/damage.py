@@ -44,7 +44,7 @@ class Damage:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def set_aside(self, table: str, key: Row, error: Exception) -> None:
+    def move_to_damaged(self, table: str, key: Row, error: Exception) -> None:
         """Move a record to the table ``damaged``."""
         column, where = _TABLES[table]
         problem = f"{type(error).__name__}: {error}"[:200].encode("ascii", "backslashreplace").decode()
@@ -81,11 +81,11 @@ class Damage:
                 if not isinstance(record, dict):
                     raise TypeError(f"a {type(record).__name__} and no record")
             except UNREADABLE as error:
-                self.set_aside(table, key(row), error)
+                self.move_to_damaged(table, key(row), error)
             else:
                 yield row, record
 
-    def note(self, name: str, parse: Callable[[Any], Parsed]) -> Parsed | None:
+    def parse_note(self, name: str, parse: Callable[[Any], Parsed]) -> Parsed | None:
         """Parse a note's JSON; None: the note is missing or unreadable."""
         row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
         if row is None:
@@ -93,7 +93,7 @@ class Damage:
         try:
             return parse(json.loads(_plain(row[0])))
         except UNREADABLE as error:
-            self.set_aside("meta", (name,), error)
+            self.move_to_damaged("meta", (name,), error)
             return None
 
 

@@ -48,7 +48,7 @@ class Store(DatabaseFile):
 
     def _fill_derived(self) -> None:
         """Compute missing index rows, or rows with missing columns."""
-        if self.note("facts") == _INDEX_VERSION:
+        if self.read_note("facts") == _INDEX_VERSION:
             return
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("DELETE FROM facts")
@@ -73,10 +73,10 @@ class Store(DatabaseFile):
         jobs, steps, superseded = list(jobs), list(steps), list(superseded)
         self._keep_file()
         try:
-            covered = self._ids.cover(counters.get("next_job_id", 0))
+            covered = self._ids.reserve(counters.get("next_job_id", 0))
         except OSError as error:
             raise StoreError(f"{error.filename}: {error.strerror}") from error
-        no_pages = self.pages.changed(job.job_id for job in (*jobs, *superseded, *(job for job, _ in steps)))
+        no_pages = self.pages.begin_edition(job.job_id for job in (*jobs, *superseded, *(job for job, _ in steps)))
         self.commits += 1
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -164,7 +164,7 @@ class Store(DatabaseFile):
                 try:
                     found[spec_id] = JobSpec.from_dict(data)
                 except UNREADABLE as error:
-                    self.damage.set_aside("specs", (spec_id,), error)
+                    self.damage.move_to_damaged("specs", (spec_id,), error)
         if len(found) < 1000:
             if len(self._specs) > 1000:
                 self._specs.clear()
@@ -187,7 +187,7 @@ class Store(DatabaseFile):
                 try:
                     step = step_from_dict(record)
                 except UNREADABLE as error:
-                    self.damage.set_aside("steps", (job_id, restarts, step_id), error)
+                    self.damage.move_to_damaged("steps", (job_id, restarts, step_id), error)
                 else:
                     steps.setdefault((job_id, restarts), []).append(step)
         for (job_id, restarts, spec_id, cost, _), record in self.damage.decoded("jobs", rows, lambda row: row[:2]):
@@ -196,7 +196,7 @@ class Store(DatabaseFile):
                 if job.job_id != job_id:
                     raise ValueError(f"the record of job {job.job_id}")
             except UNREADABLE as error:
-                self.damage.set_aside("jobs", (job_id, restarts), error)
+                self.damage.move_to_damaged("jobs", (job_id, restarts), error)
                 continue
             job.cost = cost
             for step in steps.get((job_id, restarts), ()):
@@ -243,7 +243,7 @@ class Store(DatabaseFile):
         """Cost of runs in a period."""
         return accounting_index.charges(self._db.execute, start, end, now, where)
 
-    def known(self, column: str) -> set[str]:
+    def column_values(self, column: str) -> set[str]:
         """All values of a text column of the index."""
         return {str(value) for (value,) in self._db.execute(f"SELECT DISTINCT {column} FROM facts")}
 
@@ -289,7 +289,7 @@ class Store(DatabaseFile):
     def charge(self, costs: Iterable[tuple[int, int, float]]) -> None:
         """Commit (job id, restarts, dollars) of runs. Raises StoreError. The runs may have left memory."""
         costs = list(costs)
-        no_pages = self.pages.changed(job_id for job_id, _, _ in costs)
+        no_pages = self.pages.begin_edition(job_id for job_id, _, _ in costs)
         self.commits += 1
         rows = [(dollars, job_id, restarts) for job_id, restarts, dollars in costs]
         update = "UPDATE %s SET cost=? WHERE job_id=? AND restarts=?"

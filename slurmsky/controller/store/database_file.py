@@ -117,7 +117,7 @@ class DatabaseFile:
     def _continue_ids(self, fresh: bool) -> None:
         """Continue with unused ids, even if the old database is lost."""
         stored = self.counter("next_job_id")
-        known = int(self.note("id_bound") or 0)
+        known = int(self.read_note("id_bound") or 0)
         first = self._ids.first_of_new() if fresh else self._ids.first(stored, known)
         if first != stored:
             log.warning("%s does not know of all jobs: ids continue with %d", self.path, first)
@@ -165,7 +165,7 @@ class DatabaseFile:
             self.put_note(name, str(value))
             return value
 
-    def note(self, name: str) -> str | None:
+    def read_note(self, name: str) -> str | None:
         """Return the text stored under a name by ``put_note``, or None."""
         row = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
         return None if row is None else str(row[0])

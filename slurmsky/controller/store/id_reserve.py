@@ -42,7 +42,7 @@ class IdReserve:
             folders = []
         return max(1, self.bound, *(number + 1 for number in folders))
 
-    def cover(self, next_id: int) -> bool:
+    def reserve(self, next_id: int) -> bool:
         """Write the file if its bound is too low. Raises OSError.
 
         ``next_id`` is assigned next. Return True if the file was written.

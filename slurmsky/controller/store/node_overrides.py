@@ -27,10 +27,10 @@ def load(store: Store) -> Changes:
     def read(kept: Any) -> Changes:
         return {name: {key: _value(value) for key, value in row.items()} for name, row in kept.items()}
 
-    return store.damage.note(_NOTE, read) or {}
+    return store.damage.parse_note(_NOTE, read) or {}
 
 
-def keep(store: Store, changes: Mapping[str, Mapping[str, Any]]) -> None:
+def store_changes(store: Store, changes: Mapping[str, Mapping[str, Any]]) -> None:
     """Commit the changes of all nodes. Raises StoreError."""
     store.put_note(_NOTE, json.dumps(changes))
 

@@ -51,7 +51,7 @@ def without(cluster: ClusterConfig, name: str) -> ClusterConfig:
     return replace(cluster, partitions=tuple(part for part in cluster.partitions if part.name != name))
 
 
-def keep(store: Store, config: PartitionConfig) -> None:
+def store_partition(store: Store, config: PartitionConfig) -> None:
     """Commit a partition's current configuration. Raises StoreError."""
     kept = _kept(store)
     others = (replace(one, default=one.default and not config.default) for one in kept.changed.values())
@@ -77,7 +77,7 @@ def forget(store: Store) -> None:
 
 
 def _kept(store: Store) -> _StoredChanges:
-    return store.damage.note(_NOTE, lambda kept: plain.read(_StoredChanges, kept)) or _StoredChanges()
+    return store.damage.parse_note(_NOTE, lambda kept: plain.read(_StoredChanges, kept)) or _StoredChanges()
 
 
 def _put(store: Store, kept: _StoredChanges) -> None:

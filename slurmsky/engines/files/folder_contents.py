@@ -22,13 +22,13 @@ def home_of(launch: Launch) -> Path:
     return Path(launch.environment.get("HOME") or os.path.expanduser("~"))
 
 
-def fits(folder: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path) -> bool:
+def may_be_sent(folder: Path, limit: int, home: Path, leave_out: Path, submit_dir: Path) -> bool:
     """True if a folder above the submit folder may be sent. It must be small enough, not private, and not shared."""
     guard = private.Private(private.homes(str(home)), [str(leave_out)])
     shared = folder.stat().st_mode & stat.S_ISVTX
     if (
         shared
-        or guard.around(str(folder))
+        or guard.private_parent(str(folder))
         or any(private.holds_home(str(folder), one) for one in private.homes(str(home)))
     ):
         return False
@@ -49,7 +49,7 @@ def archive(
     the folder ``leave_out``. Raises EngineError for a folder that is too large, or is itself private.
     """
     guard = private.Private(private.homes(str(home)), [str(leave_out)])
-    kept_in = guard.around(str(folder))
+    kept_in = guard.private_parent(str(folder))
     if kept_in:
         raise EngineError(f"the submit folder {folder} contains credentials ({kept_in}) and is not copied")
     manifest: dict[str, tuple[int, int]] = {}
@@ -114,7 +114,7 @@ def _stat_of(path: Path, inside: os.stat_result, guard: private.Private) -> os.s
         return None  # the file was removed
     link = stat.S_ISLNK(metadata.st_mode)
     try:
-        if guard.named(inside, (path.name,)) or guard.holds(os.stat(path) if link else metadata):
+        if guard.is_private(inside, (path.name,)) or guard.contains_inode(os.stat(path) if link else metadata):
             return None
     except OSError:
         return metadata  # a dangling link

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...model.allocation import Launch
 from ...site import Site
-from ...translate.script.needs import Needs, beside, of, with_started
+from ...translate.script.needs import Needs, needs_in_folder, of, with_started
 from ...translate.script.project_folder import Project
 from ...translate.script.python_packages import packages
 from ...translate.sky_task import credentials
@@ -27,7 +27,7 @@ def folder_above(launch: Launch, limit: int, leave_out: Path) -> tuple[str, str]
     top = _project(launch).above(levels)
     if top == launch.submit_dir:
         return "", ""
-    if top and folder_contents.fits(
+    if top and folder_contents.may_be_sent(
         Path(top), limit, folder_contents.home_of(launch), leave_out, Path(launch.submit_dir)
     ):
         return top, ""
@@ -65,7 +65,7 @@ def needs_of(launch: Launch) -> Needs:
         return Needs()
     found = replace(of(text), packages=packages(text, Path(launch.submit_dir)))
     project = _project(launch)
-    return beside(with_started(found, text, project), project)
+    return needs_in_folder(with_started(found, text, project), project)
 
 
 def _text(launch: Launch) -> str:

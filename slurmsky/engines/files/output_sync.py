@@ -70,7 +70,7 @@ class OutputSync:
         self.job_id = job_id
         self.umask = umask
         self.outputs = outputs or {}
-        self.ours: set[str] = set()  # further paths that only slurmsky changes on this machine
+        self.extra_paths: set[str] = set()  # further paths that only slurmsky changes on this machine
         self.streams: dict[str, Stream] = {key: Stream(**value) for key, value in state.get("streams", {}).items()}
         self.returned: dict[str, str] = dict(state.get("returned", {}))  # path -> sha256
         self.messages: list[str] = list(state.get("messages", []))
@@ -102,7 +102,7 @@ class OutputSync:
             descriptor = self._open(stream, 0 if event.append else os.O_TRUNC)
         except OutputRefused:
             stream.same = True
-            self.say(f"{path} is no file of this job and was not written")
+            self.add_message(f"{path} is no file of this job and was not written")
         except OSError as error:
             self._stop_writing(stream, error)
         else:
@@ -162,7 +162,7 @@ class OutputSync:
 
     def _stop_writing(self, stream: Stream, error: OSError) -> None:
         stream.same = True
-        self.say(f"{stream.path} could not be written: {error.strerror or error}")
+        self.add_message(f"{stream.path} could not be written: {error.strerror or error}")
 
     def _open(self, stream: Stream, flags: int = 0) -> int:
         guard = None if stream.root == "/" else self._private  # the user's own -o may name any file
@@ -197,14 +197,14 @@ class OutputSync:
         path = os.path.normpath(event.path)
         digest = _digest(os.open(partial, os.O_RDONLY | os.O_CLOEXEC))
         if digest != event.sha256:
-            self.say(f"{event.path} did not come back whole")
+            self.add_message(f"{event.path} did not come back whole")
         else:
             try:
                 self._install(path, partial, digest, event)
             except OSError as error:
                 out = error.errno in safe_paths.OUTSIDE_ERRORS
                 why = "it lies outside of the submit folder" if out else error.strerror or str(error)
-                self.say(f"{path} was not brought back: {why}")
+                self.add_message(f"{path} was not brought back: {why}")
         partial.unlink(missing_ok=True)
 
     def _install(self, path: str, partial: Path, digest: str, event: FileBegun) -> None:
@@ -215,7 +215,7 @@ class OutputSync:
         with safe_paths.folder_of(self.submit_dir, path, True, self._private, modes) as (folder, name):
             if self._changed_here(path, folder, name, digest):
                 kept = f"{name}.slurm-{self.job_id}"
-                self.say(f"{path} was changed here while the job ran; the job's is {kept}")
+                self.add_message(f"{path} was changed here while the job ran; the job's is {kept}")
                 name = kept
             try:
                 os.replace(partial, name, dst_dir_fd=folder)
@@ -243,19 +243,19 @@ class OutputSync:
         if self.manifest.get(path) == (metadata.st_size, metadata.st_mtime_ns):
             return False
         target = os.path.join(self.submit_dir, path)
-        if target in self.ours or any(stream.path == target for stream in self.streams.values()):
+        if target in self.extra_paths or any(stream.path == target for stream in self.streams.values()):
             return False  # the change is ours: a step's output was written there
         if not stat.S_ISREG(metadata.st_mode):
             return True
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return _digest(os.open(name, flags, dir_fd=folder)) != digest
 
-    def kept(self, event: FileKept) -> None:
+    def record_large_file(self, event: FileKept) -> None:
         """Record a file that was too large to be sent."""
         place = f"it is at {event.at}" if event.at else "[sky] bucket of the site file would keep it"
-        self.say(f"{event.path} ({event.size} bytes) was not brought back: more than [sky] return_mib; {place}")
+        self.add_message(f"{event.path} ({event.size} bytes) was not brought back: more than [sky] return_mib; {place}")
 
-    def say(self, text: str) -> None:
+    def add_message(self, text: str) -> None:
         """Add a line to the end of the job's output."""
         if text not in self.messages:
             self.messages.append(text)

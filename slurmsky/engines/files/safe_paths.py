@@ -43,7 +43,7 @@ def folder_of(
     folder = os.open(root, flags)
     try:
         for depth, part in enumerate(folders):
-            if private is not None and private.named(os.fstat(folder), whole[depth:]):
+            if private is not None and private.is_private(os.fstat(folder), whole[depth:]):
                 raise _private(path)
             made = False
             if make:
@@ -57,9 +57,9 @@ def folder_of(
                 os.chmod(f"/proc/self/fd/{inner}", modes[depth] & 0o777 | 0o700)  # files are still to be created in it
             os.close(folder)
             folder = inner
-            if private is not None and private.holds(os.fstat(folder)):
+            if private is not None and private.contains_inode(os.fstat(folder)):
                 raise _private(path)
-        if private is not None and private.named(os.fstat(folder), (name,)):
+        if private is not None and private.is_private(os.fstat(folder), (name,)):
             raise _private(path)
         yield folder, name
     finally:

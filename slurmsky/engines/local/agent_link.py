@@ -95,7 +95,7 @@ class AgentLink(asyncio.Protocol):
         if self.outdated:
             raise NodeUnavailable(f"node {self.node}: {OUTDATED}")
         message = self._launches.message(launch)
-        self.send(message if behind is None else message.but(behind=behind))
+        self.send(message if behind is None else message.evolve(behind=behind))
         self.launched.add((launch.job_id, launch.restart_count))
 
     def _flush(self) -> None:

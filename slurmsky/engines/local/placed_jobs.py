@@ -63,9 +63,9 @@ class PlacedJobs(EngineDefaults):
             # The agent did not understand the launch; a retry would fail in the same way.
             log.error("node %s refused the launch of job %s: %s", node, event.job_id, event.comment)
             ended = Ended(state="FAILED", exit_code=1, reason="JobLaunchFailure", comment=event.comment)
-            event = ended.but(job_id=event.job_id, run=event.run)
+            event = ended.evolve(job_id=event.job_id, run=event.run)
         if isinstance(event, JobEvent) and not event.node:
-            event = event.but(node=node)
+            event = event.evolve(node=node)
         if isinstance(event, Ended):
             placed = self._placed.get(event.job_id)
             if placed is not None and event.run in (placed.run, PRESENT_RUN):

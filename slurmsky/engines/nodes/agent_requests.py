@@ -35,7 +35,7 @@ class AgentRequests:
             known = self._open[key] = asyncio.get_running_loop().create_future()
         return known
 
-    async def ask(self, link: AgentLink, kind: str, about: str, message: AgentRequest) -> Any:
+    async def send_request(self, link: AgentLink, kind: str, about: str, message: AgentRequest) -> Any:
         """Send a message and wait for its answer. Raises ConnectionLost if the node does not answer."""
         answer = self.expect(link.node, kind, about)
         link.send(message)
@@ -47,7 +47,7 @@ class AgentRequests:
     async def reaches(self, link: AgentLink, order: Order) -> bool:
         """True if a node can connect to all nodes of another order. Raises EngineError."""
         peers = {node: order.address(node) for node in order.nodes}
-        answer = await self.ask(link, "reached", ",".join(sorted(peers)), ReachPeers(peers=peers))
+        answer = await self.send_request(link, "reached", ",".join(sorted(peers)), ReachPeers(peers=peers))
         return set(answer) == set(peers)
 
     def fail(self, node: str) -> None:
@@ -58,7 +58,7 @@ class AgentRequests:
                 waiting.set_exception(ConnectionLost(f"the connection to node {node} broke"))
                 waiting.exception()  # a request whose caller has disconnected is not an error
 
-    def take(self, node: str, event: Event) -> bool:
+    def resolve_request(self, node: str, event: Event) -> bool:
         """Resolve the request that an event answers; False: none."""
         if type(event) not in _ANSWERS:
             return False

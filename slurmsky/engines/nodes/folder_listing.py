@@ -94,7 +94,7 @@ class FolderListing:
         too large.
         """
         guard = private.Private(private.homes(), [str(self._home)])
-        kept_in = guard.around(folder)
+        kept_in = guard.private_parent(folder)
         if kept_in:
             raise EngineError(f"the submit folder {folder} contains credentials ({kept_in}) and is not copied")
         found: dict[str, FolderEntry] = {}

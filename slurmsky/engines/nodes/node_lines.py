@@ -42,24 +42,24 @@ class NodeConnections:
         """Connect a protocol to a node's agent. Raises AgentUnreachable."""
         loop = asyncio.get_running_loop()
 
-        async def straight(host: str, port: int, context: ssl.SSLContext) -> None:
+        async def connect_directly(host: str, port: int, context: ssl.SSLContext) -> None:
             await loop.create_connection(factory, host, port, ssl=context, server_hostname=host)
 
-        async def through(path: str, context: ssl.SSLContext) -> None:
+        async def tunnelled(path: str, context: ssl.SSLContext) -> None:
             await loop.create_unix_connection(factory, path, ssl=context, server_hostname="node")
 
-        await self._open(order, node, straight, through)
+        await self._open(order, node, connect_directly, tunnelled)
 
     async def streams(self, order: Order, node: str, role: str = "") -> Streams:
         """Open a connection as streams. Raises AgentUnreachable. Sends a hello with ``role`` unless that is ""."""
 
-        async def straight(host: str, port: int, context: ssl.SSLContext) -> Streams:
+        async def connect_directly(host: str, port: int, context: ssl.SSLContext) -> Streams:
             return await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
 
-        async def through(path: str, context: ssl.SSLContext) -> Streams:
+        async def tunnelled(path: str, context: ssl.SSLContext) -> Streams:
             return await asyncio.open_unix_connection(path, ssl=context, server_hostname="node")
 
-        found: Streams = await self._open(order, node, straight, through)
+        found: Streams = await self._open(order, node, connect_directly, tunnelled)
         if role:
             found[1].write(wire.encode(wire.JSON, json.dumps(Hello(role=role).encode()).encode()))
         return found

@@ -97,7 +97,7 @@ class NodeSetup:
         new = {node: host for node, host in pairs if known.get(node) != host}
         if new:
             message = AddHosts(names=tuple(new), addresses=tuple(new.values()))
-            if not await self._requests.ask(link, "hosts", ",".join(new), message):
+            if not await self._requests.send_request(link, "hosts", ",".join(new), message):
                 log.warning("node %s: %s cannot be resolved there", link.node, ", ".join(new))
             known.update(new)
 
@@ -106,7 +106,7 @@ class NodeSetup:
         key = (link.node, folder)
         if key not in self._same:
             message = CompareFolder(path=folder, identity=tuple(submit_folder.identity(folder)))
-            self._same[key] = await self._requests.ask(link, "same", folder, message)
+            self._same[key] = await self._requests.send_request(link, "same", folder, message)
         return self._same[key]
 
     def request_there(self, node: str, request: wire.CommandRequest) -> wire.CommandRequest:

@@ -141,7 +141,7 @@ class NodesEngine(WarmAgents):
             return None
         return str(self._socket(node))
 
-    def awaited(self, job_id: int) -> str:
+    def missing_connections(self, job_id: int) -> str:
         placed = self._placed.get(job_id)
         if placed is None or placed.ready:
             return ""

@@ -201,7 +201,7 @@ class RemoteFiles:
         state = {"messages": [job.note] if job.note else []}
         partial = self._folder / "in" / f"{job_id}-{run}"  # jobs on other nodes receive files at the same time
         target = OutputSync(partial, job.shipped_folder, dict(job.given), job_id, job.umask, state)
-        target.ours = {path for _, path in job.steps}
+        target.extra_paths = {path for _, path in job.steps}
         over = [tail.there for tail in job.tails]
         left, whole = list(job.nodes), True
         while there(job.nodes[0]):

@@ -257,7 +257,7 @@ class WarmAgents(LocalEngine):
 
     def _event(self, node: str, event: Event) -> None:
         self._last_message[node] = asyncio.get_running_loop().time()
-        if self._requests.take(node, event):
+        if self._requests.resolve_request(node, event):
             return
         if isinstance(event, Ended) and self._files.has(event.job_id, event.run):
             background(self._bring_back(node, event))
@@ -275,9 +275,9 @@ class WarmAgents(LocalEngine):
         if self._files.has(job_id, run) or self._closing:
             return  # an earlier call is doing it, or the next controller will
         if problem:
-            event = event.but(comment="; ".join(filter(None, (event.comment, problem))))
+            event = event.evolve(comment="; ".join(filter(None, (event.comment, problem))))
         if not whole and event.state == "COMPLETED":
-            event = event.but(state="NODE_FAIL", reason="NodeDown")  # its results are lost
+            event = event.evolve(state="NODE_FAIL", reason="NodeDown")  # its results are lost
         super()._event(node, event)
 
     # --- lost nodes

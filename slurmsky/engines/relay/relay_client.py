@@ -15,14 +15,14 @@ FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 HERE_S = 60.0
 
 
-async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | None = None) -> None:
+async def keep_parked(open_one: OpenLine, socket: Path, reconnected: asyncio.Event | None = None) -> None:
     """Keep one idle connection at the node's relay, until cancelled.
 
-    Serve the connections that become active. ``back`` is set when the node answers again: the next attempt then starts
-    at once.
+    Serve the connections that become active. ``reconnected`` is set when the node answers again: the next attempt then
+    starts at once.
     """
     pause = FIRST_RETRY_S
-    back = back or asyncio.Event()
+    reconnected = reconnected or asyncio.Event()
     serving: set[asyncio.Task[None]] = set()
     try:
         while True:
@@ -38,7 +38,7 @@ async def keep_parked(open_one: OpenLine, socket: Path, back: asyncio.Event | No
                 if not first:
                     raise HeadUnreachable("closed")
             except (HeadUnreachable, OSError):
-                answers = await wait_and_clear(back, pause)
+                answers = await wait_and_clear(reconnected, pause)
                 pause = FIRST_RETRY_S if answers else min(pause * 2, LAST_RETRY_S)
                 continue
             task = background(_serve(first, reader, writer, socket))

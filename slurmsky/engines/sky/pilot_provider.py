@@ -167,7 +167,7 @@ class Pilots:
                     placing.cancel()
                 return
             except SkyError as error:
-                if not error.passing:
+                if not error.may_succeed_later:
                     raise BringUpFailed(str(error)) from error
                 if isinstance(error, Interrupted):
                     order.notes.request = ""
@@ -274,7 +274,7 @@ class Pilots:
         if warm.cluster:
             return round(await existing_cluster.node_price(self._client, warm.cluster, len(warm.names)), 6)
         fields = task_fields(warm, Order("", partition, list(warm.names[:nodes])), self._site)
-        return round((await prices.hourly_price(self._client, prices.question(fields)) or 0.0) / nodes, 6)
+        return round((await prices.hourly_price(self._client, prices.price_task(fields)) or 0.0) / nodes, 6)
 
     async def _place(self, order: Order) -> None:
         """Record infra, region and instance type of the nodes."""
@@ -292,7 +292,7 @@ class Pilots:
             status = await self._status(order, refresh="FORCE")
             return bool(status) and await self._job_status(order) not in _ENDED
         except SkyError as error:
-            if status == "INIT" and not error.passing:
+            if status == "INIT" and not error.may_succeed_later:
                 return False  # some of its nodes, including the first, no longer exist: a preempted spot node
             raise TemporarilyUnavailable(str(error)) from error
 

@@ -79,7 +79,7 @@ class SkyRuns:
         self._ended = EndedRuns(self.folder / "ended", self._launcher.cancel)
         self._states = StatePoller(
             client, site.sky.queue_poll_s, lambda: [*self._watches.values(), *self._ended], self._backend,
-            self._status_reported, self._server_unavailable, self._status_after_end, self._ended.gone,
+            self._status_reported, self._server_unavailable, self._status_after_end, self._ended.nodes_released,
         )  # fmt: skip
         self._followers = Followers(self._backend, self._states)
 
@@ -103,7 +103,7 @@ class SkyRuns:
             if member.cancel:
                 self._spawn(self.terminate(job_id, member.cancel, 15, 30))
         # The restart count is ours: SkyPilot cannot update the shipment at a remote server after a restart.
-        self._on_event(event.but(run=watch.record.restart, node=""))
+        self._on_event(event.evolve(run=watch.record.restart, node=""))
 
     def _open_session(self, watch: JobWatch) -> None:
         record = watch.record
@@ -128,7 +128,7 @@ class SkyRuns:
             await earlier
         code, refusal = await inbox.deliver(self.socket, request)
         if code:
-            watch.output_sync.say(f"what the job asked for was refused: {refusal}")
+            watch.output_sync.add_message(f"what the job asked for was refused: {refusal}")
         watch.record.delivered.append(key)
         watch.save()
 
@@ -136,7 +136,7 @@ class SkyRuns:
         """Report a state for all members that have not started."""
         for job_id in record.open:
             if not record.member(job_id).started:
-                self._on_event(state.but(job_id=job_id))
+                self._on_event(state.evolve(job_id=job_id))
 
     def _end(self, watch: JobWatch, event: Ended) -> None:
         """Report a member's end, once."""
@@ -144,7 +144,7 @@ class SkyRuns:
         member = watch.record.member(job_id)
         if member.ended:
             return
-        event = event.but(run=watch.record.restart, node="")
+        event = event.evolve(run=watch.record.restart, node="")
         member.ended, member.end = True, event.encode()
         try:
             shipment.note_end(watch.folder / "ship", job_id, event.process_exit_code)
@@ -164,7 +164,7 @@ class SkyRuns:
         for job_id in watch.record.open:
             state_of = watch.record.member(job_id).cancel or state
             end = Ended(job_id=job_id, state=state_of, exit_code=exit_code, reason=reason, comment=comment)
-            self._end(watch, end.but(time=time.time()))
+            self._end(watch, end.evolve(time=time.time()))
 
     async def _check_end(self, watch: JobWatch, event: Ended) -> None:
         """Process a job's end that the agent reports.
@@ -179,7 +179,7 @@ class SkyRuns:
         if event.by_signal and not requested:
             session = record.session
             for _ in range(24):
-                await self._states.ask(watch)
+                await self._states.query_job(watch)
                 if record.session != session:
                     return  # SkyPilot has launched the run again on the same nodes, without a status
                 if record.status in ("RECOVERING", "CANCELLING") or record.status in TERMINAL:
@@ -188,7 +188,7 @@ class SkyRuns:
             if record.status == "RECOVERING" or (event.state == "NODE_FAIL" and record.status not in TERMINAL):
                 return  # _status_reported processes it: after a notice SkyPilot reads an exit code first
         if event.by_signal:
-            event = event.but(state=requested or "CANCELLED")
+            event = event.evolve(state=requested or "CANCELLED")
         self._end(watch, event)
 
     # --- life of a job
@@ -200,7 +200,7 @@ class SkyRuns:
             if record.phase in ("new", "launching") and not await self._launch(watch):
                 return
             self._states.begin()
-            if record.unwanted and not record.started:
+            if record.must_end and not record.started:
                 await self._launcher.cancel(watch)
             if record.started and record.open:
                 self._open_session(watch)
@@ -254,7 +254,7 @@ class SkyRuns:
             return
         for job_id in record.open:
             named = ManagedJobNamed(job_id=job_id, managed_job_id=record.managed_job_id, name=record.name)
-            self._on_event(named.but(note=record.note))
+            self._on_event(named.evolve(note=record.note))
 
     async def _read_final_log(self, watch: JobWatch) -> None:
         """Report a job's end from its stored log, else from SkyPilot.
@@ -264,9 +264,9 @@ class SkyRuns:
         if await self._followers.fetch(watch):
             return
         record = watch.record
-        if watch.release():
+        if watch.report_held_ends():
             await asyncio.sleep(intervals.PACE_S)  # the held ends are processed by now
-        seen = self._states.verdict(record)
+        seen = self._states.final_status(record)
         comment = "; ".join([*watch.broken, seen.comment]).strip("; ")
         code = int(seen.state is JobState.FAILED) if seen.exit_code is None else seen.exit_code
         self._end_all(watch, seen.state.name, code, seen.reason, comment)
@@ -280,7 +280,7 @@ class SkyRuns:
             if status_changed:
                 self._lost(watch)
             return
-        seen = answer.seen
+        seen = answer.mapped_status
         if not seen.state.finished and not record.started:
             coming = JobFlag.CONFIGURING in seen.flags or seen.state is JobState.RUNNING
             state = "CONFIGURING" if coming else "PENDING"
@@ -348,7 +348,7 @@ class SkyRuns:
         watch.save()
         shipment.prepare_restart(watch.folder / "ship", record.restart, record.open, record.rank)
         again = EngineState(state="REQUEUED", reason="NodeDown", comment="SkyPilot lost the nodes")
-        self._state(record, again.but(restarts=record.restart))
+        self._state(record, again.evolve(restarts=record.restart))
 
     # --- requests to the first node
 
@@ -368,14 +368,14 @@ class SkyRuns:
                 return
             except EngineError as error:
                 log.info("job %d: %s", job_id, error)
-        if watch.record.unwanted:
+        if watch.record.must_end:
             if watch.record.managed_job_id or watch.record.request_id:
                 await self._launcher.cancel(watch)
             elif watch.record.phase == "new":
                 watch.record.phase = "over"
         if not member.started:
             self._end(watch, Ended(job_id=job_id, state=state, reason="None", time=time.time()))
-        elif not watch.record.unwanted:
+        elif not watch.record.must_end:
             raise EngineError(f"the nodes of job {job_id} cannot be reached, and other elements run on them")
 
     async def _prepared_watch(self, job_id: int) -> JobWatch:

@@ -86,12 +86,12 @@ class SkyEngine(SkyRuns):
             await self._prepare(launch, task_of(launch, self.site), [launch])
 
     async def _start_elements(self, elements: list[Launch]) -> None:
-        for group in array_packs.alike(elements):
+        for group in array_packs.group_equal(elements):
             task = task_of(group[0], self.site)
             partition = self.site.cluster.partition(group[0].partition)
             if array_packs.packs(group[0].spec, task):
                 for part, slots in array_packs.split(group, task, partition, self.site):
-                    await self._prepare(part[0], array_packs.sized(task, slots), part, slots)
+                    await self._prepare(part[0], array_packs.task_with_slots(task, slots), part, slots)
             elif len(group) > 1:
                 await self._prepare_batch(group, task)
             else:
@@ -173,7 +173,7 @@ class SkyEngine(SkyRuns):
             raise Unable(str(error), error.hint) from error
         if task.pool:
             return
-        problem = feasibility.objection(task.fields["resources"], *self.inventory(), self._can_grow)
+        problem = feasibility.infeasibility(task.fields["resources"], *self.inventory(), self._can_grow)
         if problem:
             raise Unable(NODE_CONFIG, problem)
 
@@ -251,7 +251,7 @@ class SkyEngine(SkyRuns):
     def agent_address(self, job_id: int) -> str | None:
         """Return the local socket to the job's first node, or None."""
         watch = self._watches.get(job_id)
-        session = self._sessions.known(watch.folder) if watch is not None else None
+        session = self._sessions.session_of(watch.folder) if watch is not None else None
         return session.address if session is not None else None
 
     async def node_socket(self, node: str) -> str | None:
@@ -260,12 +260,12 @@ class SkyEngine(SkyRuns):
 
     def out_of_reach(self, job_id: int) -> str:
         watch = self._watches.get(job_id)
-        session = self._sessions.known(watch.folder) if watch is not None else None
+        session = self._sessions.session_of(watch.folder) if watch is not None else None
         if session is None or not session.problem:
             return ""
         return f"the nodes of job {job_id} cannot be reached from this machine ({session.problem}): only scancel works"
 
-    def awaited(self, job_id: int) -> str:
+    def missing_connections(self, job_id: int) -> str:
         """Return "": an unreachable node may stay unreachable."""
         return ""
 
@@ -278,7 +278,7 @@ class SkyEngine(SkyRuns):
             task = plan_all(components, self.site)
         except Refused:
             return None
-        text = prices.question(task.fields)
+        text = prices.price_task(task.fields)
         return text, lambda: prices.hourly_price(self.client, text)
 
     def clusters(self) -> dict[int, str]:

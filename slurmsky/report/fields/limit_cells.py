@@ -75,10 +75,10 @@ def association(cluster: ClusterConfig, name: str, user: str) -> Cells:
 def _shared(limits: Limits) -> Cells:
     return {
         "GrpTRES": format_tres(limits.grp_tres), "GrpTRESMins": format_tres(limits.grp_tres_mins),
-        "GrpWall": wall(limits.grp_wall_min), "GrpJobs": _count(limits.grp_jobs),
+        "GrpWall": wall_limit_text(limits.grp_wall_min), "GrpJobs": _count(limits.grp_jobs),
         "GrpSubmit": _count(limits.grp_submit_jobs), "MaxTRES": format_tres(limits.max_tres),
         "MaxTRESPerNode": format_tres(limits.max_tres_per_node), "MaxTRESMins": format_tres(limits.max_tres_mins),
-        "MaxWall": wall(limits.max_wall_min),
+        "MaxWall": wall_limit_text(limits.max_wall_min),
     }  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def _count(number: Optional[int]) -> str:
     return "" if number is None else str(number)
 
 
-def wall(minutes: Optional[int]) -> str:
+def wall_limit_text(minutes: Optional[int]) -> str:
     """Wall time limit as text.
 
     Source: mins2time_str.

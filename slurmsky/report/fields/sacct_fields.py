@@ -52,7 +52,7 @@ def job_id(record: SacctRow) -> str:
     return text + "." + record.step.step_id if record.step else text
 
 
-def started(job: Job) -> bool:
+def ever_had_nodes(job: Job) -> bool:
     """Return whether the job ever had nodes. A planned start does not count."""
     return bool(job.shares) and job.state is not JobState.PENDING
 
@@ -63,7 +63,7 @@ def elapsed(record: SacctRow, now: float) -> int:
     if step is not None:
         end = step.end_time or (job.suspend_time if job.state is JobState.SUSPENDED else 0) or now
         return max(int(end) - int(step.start_time) - int(step.suspended_s), 0) if step.start_time else 0
-    return derived.run_seconds(job, now) if started(job) else 0
+    return derived.run_seconds(job, now) if ever_had_nodes(job) else 0
 
 
 def cpus(record: SacctRow) -> int:
@@ -73,7 +73,7 @@ def cpus(record: SacctRow) -> int:
 
 def held_cpus(record: SacctRow) -> int:
     """Number of CPUs by which run time is multiplied."""
-    return cpus(record) if record.step or started(record.job) else 0
+    return cpus(record) if record.step or ever_had_nodes(record.job) else 0
 
 
 def state(record: SacctRow) -> str:
@@ -106,7 +106,7 @@ def _time_limit(record: SacctRow, form: Callable[[int], str]) -> Optional[str]:
     job = record.job
     limit = job.time_limit_min
     # A job that was held until now, or until it was cancelled, has not received the partition's time limit.
-    held = not started(job) and not job.priority and job.spec.time_limit_min is None
+    held = not ever_had_nodes(job) and not job.priority and job.spec.time_limit_min is None
     if limit is None or held:
         return "Partition_Limit"
     return "UNLIMITED" if limit == INFINITE else form(limit)
@@ -115,12 +115,12 @@ def _time_limit(record: SacctRow, form: Callable[[int], str]) -> Optional[str]:
 def _flags(record: SacctRow) -> Optional[str]:
     if record.step is not None:
         return None
-    scheduled = ["SchedMain" if record.job.sched_main else "SchedBackfill"] if started(record.job) else []
+    scheduled = ["SchedMain" if record.job.sched_main else "SchedBackfill"] if ever_had_nodes(record.job) else []
     return ",".join([*scheduled, "StartReceived"])
 
 
 def _start(job: Job, clock: Clock) -> str:
-    if started(job):
+    if ever_had_nodes(job):
         return clock.text(job.start_time)
     return "None" if job.state.finished else "Unknown"
 
@@ -129,7 +129,7 @@ def planned_seconds(job: Job, now: float) -> int:
     """Seconds between eligible time and start, or until now."""
     if not job.eligible_time:
         return 0
-    end = job.start_time if started(job) else job.end_time if job.state.finished else now
+    end = job.start_time if ever_had_nodes(job) else job.end_time if job.state.finished else now
     return int(end) - int(job.eligible_time)
 
 
@@ -229,7 +229,7 @@ def _numbers(context: ReportContext) -> Values:
         if record.step is not None:
             return str(len(record.step.nodes))
         job = record.job
-        return str(len(job.shares) if started(job) else derived.min_nodes_requested(job.spec))
+        return str(len(job.shares) if ever_had_nodes(job) else derived.min_nodes_requested(job.spec))
 
     def suspended(record: SacctRow) -> int:
         job = record.job
@@ -264,7 +264,7 @@ def _texts(context: ReportContext) -> Values:
         if record.step is not None:
             memory = record.step.memory_mib if context.consumes_memory else 0
             return _tres_sorted(_scaled(tres_texts.step_tres(record.step, context), memory, context))
-        if not started(record.job):
+        if not ever_had_nodes(record.job):
             return None
         memory = sum(share.memory_mib for share in record.job.shares)
         return _tres_sorted(_scaled(tres_texts.allocated(record.job, context), memory, context))
@@ -300,7 +300,7 @@ def _texts(context: ReportContext) -> Values:
 
     return {
         "allocnodes": lambda record: str(
-            len(record.step.nodes) if record.step else len(record.job.shares) if started(record.job) else 0
+            len(record.step.nodes) if record.step else len(record.job.shares) if ever_had_nodes(record.job) else 0
         ),
         "alloctres": alloc_tres,
         "blockid": _nothing,

@@ -8,7 +8,7 @@ from typing import Optional, Union
 from slurmsky.model.job import Job, Step, Usage
 
 from ..fields import derived, tres_texts
-from ..fields.sacct_fields import KILLED, SacctRow, elapsed, planned_seconds, started
+from ..fields.sacct_fields import KILLED, SacctRow, elapsed, ever_had_nodes, planned_seconds
 from ..report_context import ReportContext
 from .job_records import Record as Object
 from .job_records import exit_code, number, stamp
@@ -38,7 +38,7 @@ def _cpu_times(steps: Iterable[Step]) -> dict[str, Object]:
 
 def accounting_record(job: Job, context: ReportContext) -> Object:
     """Record of a job with its steps, as in sacct."""
-    spec, ran = job.spec, started(job)
+    spec, ran = job.spec, ever_had_nodes(job)
     kind, memory = derived.min_memory(spec)
     stdout, stderr = job.stdout, derived.stderr_pattern(job)
     memory_held = sum(share.memory_mib for share in job.shares)

@@ -50,7 +50,7 @@ class OutputForm:
     warnings: tuple[str, ...] = ()
 
     @property
-    def usual(self) -> bool:
+    def is_default(self) -> bool:
         """Return whether the form is JSON in the default layout and style."""
         return not (self.yaml or self.complex or self.style) and self.version == NEWEST
 
@@ -66,7 +66,7 @@ class OutputForm:
             records = map(change, records)
         return map(_plain, records) if self.complex else records
 
-    def rest(self, value: Any) -> Any:
+    def convert_rest(self, value: Any) -> Any:
         """Convert the values besides the records."""
         return _plain(value) if self.complex else value
 
@@ -74,7 +74,7 @@ class OutputForm:
 USUAL = OutputForm()
 
 
-def chosen(text: str, yaml: bool = False, style: str = "") -> OutputForm:
+def parse_form(text: str, yaml: bool = False, style: str = "") -> OutputForm:
     """Parse the argument of --json or --yaml. Raises BadForm."""
     unsupported = f"application/{'x-yaml' if yaml else 'json'} output not supported by {NEWEST}"
     parts = [part for part in text.split(",") if part]

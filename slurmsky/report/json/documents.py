@@ -60,7 +60,7 @@ class Document(dict[str, Any]):
     written: Optional[Iterable[Any]] = None
 
 
-def answer(layout: str, name: str, records: Iterable[Any], about: Record, **more: Any) -> Document:
+def records_document(layout: str, name: str, records: Iterable[Any], about: Record, **more: Any) -> Document:
     """Build a document: records, further values, standard last keys.
 
     ``records`` may be a generator, so that ten thousand jobs are encoded one by one and never held in memory at once.
@@ -77,7 +77,7 @@ def _context(now: float, cluster: ClusterConfig) -> ReportContext:
 def jobs_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Document of squeue --json and scontrol show job --json."""
     jobs, context = list(jobs), _context(now, cluster)
-    document = answer(
+    document = records_document(
         "job_info", "jobs", map(JobRecords(context), jobs), about, last_backfill=stamp(now), last_update=stamp(now)
     )
     document.written = map(_JobTexts(context), jobs)
@@ -114,7 +114,7 @@ _STAMP = '{"set": true, "infinite": false, "number": %d}'
 def nodes_document(nodes: Iterable[Node], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Document of scontrol show node --json."""
     context = _context(now, cluster)
-    return answer("node", "nodes", node_records(nodes, context), about, last_update=stamp(now))
+    return records_document("node", "nodes", node_records(nodes, context), about, last_update=stamp(now))
 
 
 def partitions_document(
@@ -123,13 +123,13 @@ def partitions_document(
     """Document of scontrol show partition --json."""
     context = _context(now, cluster)
     records = (partition_record(part, context) for part in partitions)
-    return answer("partition", "partitions", records, about, last_update=stamp(now))
+    return records_document("partition", "partitions", records, about, last_update=stamp(now))
 
 
 def reservations_document(known: Iterable[Reservation], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Document of scontrol show reservation --json."""
     context = _context(now, cluster)
-    return answer(
+    return records_document(
         "reservation",
         "reservations",
         (reservation_record(one, context) for one in known),
@@ -142,22 +142,24 @@ def steps_document(steps: Iterable[tuple[Job, Step]], about: Record, now: float,
     """Document of scontrol show step --json."""
     context = _context(now, cluster)
     records = (step_record(job, step, context) for job, step in steps)
-    return answer("step_info", "steps", records, about, last_update=stamp(now))
+    return records_document("step_info", "steps", records, about, last_update=stamp(now))
 
 
 def licenses_document(known: Iterable[tuple[str, int, int]], about: Record, now: float) -> Document:
     """Document of scontrol show license --json. ``known`` has tuples of name, total and used."""
-    return answer("license", "licenses", (license_record(*one) for one in known), about, last_update=stamp(now))
+    return records_document(
+        "license", "licenses", (license_record(*one) for one in known), about, last_update=stamp(now)
+    )
 
 
 def ping_document(host: str, about: Record) -> Document:
     """Document of scontrol ping --json."""
-    return answer("ping", "pings", ping_records(host), about)
+    return records_document("ping", "pings", ping_records(host), about)
 
 
 def states_document(jobs: Iterable[Job], about: Record) -> Document:
     """Document of squeue --only-job-state --json."""
-    return answer("job_state", "jobs", state_records(jobs), about)
+    return records_document("job_state", "jobs", state_records(jobs), about)
 
 
 #: layouts of the records that other modules build, by their key in the document
@@ -166,7 +168,7 @@ _LAYOUTS = {"users": "user", "associations": "association"}
 
 def managed_document(name: str, records: Any, about: Record) -> Document:
     """Document of sdiag, sshare, sacctmgr show, scontrol listjobs --json. It has one record or several under a key."""
-    return answer(_LAYOUTS.get(name, name), name, records, about)
+    return records_document(_LAYOUTS.get(name, name), name, records, about)
 
 
 def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], about: Record, now: float) -> Document:
@@ -174,12 +176,12 @@ def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig],
     known = list(nodes)
     context = _context(now, ClusterConfig(nodes=tuple(node.config for node in known)))
     rows = sort_nodes(node_rows(known, partitions, items_of_names(SINFO_FIELDS), Options(), context), context)
-    return answer("sinfo", "sinfo", (sinfo_record(row, context) for row in rows), about)
+    return records_document("sinfo", "sinfo", (sinfo_record(row, context) for row in rows), about)
 
 
 def accounting_document(jobs: Iterable[Job], about: Record, now: float, cluster: ClusterConfig) -> Document:
     """Document of sacct --json."""
-    return answer("accounting", "jobs", accounting_records(jobs, now, cluster), about)
+    return records_document("accounting", "jobs", accounting_records(jobs, now, cluster), about)
 
 
 def accounting_records(jobs: Iterable[Job], now: float, cluster: ClusterConfig) -> Iterator[Record]:
@@ -201,12 +203,12 @@ def json_record(record: Record) -> str:
 def dump(document: Document, form: OutputForm = USUAL) -> Iterator[str]:
     """Encode a document in pieces. The document of ten thousand jobs has fifty megabytes."""
     first, *others = document.items()
-    records = document.written if document.written is not None and form.usual else first[1]
+    records = document.written if document.written is not None and form.is_default else first[1]
     if isinstance(records, Mapping):  # a single record instead of a list
         formed: Any = next(iter(form.records(document.layout, [records])))
     else:
         formed = form.records(document.layout, records)
-    made = {first[0]: formed, **{key: form.rest(value) for key, value in others}}
+    made = {first[0]: formed, **{key: form.convert_rest(value) for key, value in others}}
     if form.yaml:
         return yaml_pieces(made)
     return _styled(made, form.style) if form.style else json_pieces(made)

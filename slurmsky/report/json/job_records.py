@@ -55,7 +55,7 @@ def number(value: Optional[float]) -> Number:
     return ENDLESS if value == INFINITE else Number(set=True, infinite=False, number=value)
 
 
-def real(value: Optional[float]) -> Number:
+def float_number(value: Optional[float]) -> Number:
     """A floating-point number that may be unset."""
     return UNSET_REAL if value is None else Number(set=True, infinite=False, number=float(value))
 
@@ -98,7 +98,7 @@ FORMS: dict[str, Callable[[Any], Any]] = {
     "number": number,
     "one": lambda value: number(value or 1),
     "raw": _raw,
-    "real": real,
+    "real": float_number,
     "seconds": lambda minutes: number((minutes or 0) * 60),
     "shared": _SHARED.__getitem__,
     "stamp": stamp,

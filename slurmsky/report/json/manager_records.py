@@ -11,7 +11,7 @@ from slurmsky.model.policy import NORMAL, AccountConfig, Limits, QosConfig
 from ..fields import limit_cells as cells
 from ..text.controller_statistics import Counters
 from ..text.sacctmgr_tables import ENTITIES, RPC_VERSION, TRES, Association, Records, tres_count
-from .job_records import ENDLESS, ENDLESS_REAL, UNSET, Record, number, real, stamp
+from .job_records import ENDLESS, ENDLESS_REAL, UNSET, Record, float_number, number, stamp
 
 _ENTITY = {one.name: one for one in ENTITIES}
 _IDS = {(kind, name): number for kind, name, number in TRES}
@@ -120,12 +120,12 @@ def _share(row: Association, names: list[str]) -> Record:
     return nested({
         "id": row.number, "cluster": row.cluster, "name": row.user or row.account,
         "parent": row.account if row.user else "" if row.root else "root", "partition": "",
-        "shares_normalized": real(None), "shares": UNSET if top else number(1),
+        "shares_normalized": float_number(None), "shares": UNSET if top else number(1),
         "tres/run_seconds": [{"name": name, "value": number(0)} for name in names],
         "tres/group_minutes": [{"name": name, "value": UNSET} for name in names],
         "tres/usage": [{"name": name, "value": 0.0} for name in names],
-        "effective_usage": real(0), "usage_normalized": real(None), "usage": 0,
-        "fairshare/factor": real(0), "fairshare/level": real(0),
+        "effective_usage": float_number(0), "usage_normalized": float_number(None), "usage": 0,
+        "fairshare/factor": float_number(0), "fairshare/level": float_number(0),
         "type": ["USER" if row.user else "ASSOCIATION"],
     })  # fmt: skip
 
@@ -226,11 +226,12 @@ def _qos(one: QosConfig, place: int, limits: Limits) -> Record:
         "limits/max/tres/per/job": _tres(limits.max_tres), "limits/max/tres/per/node": _tres(limits.max_tres_per_node),
         "limits/max/tres/per/user": _tres(limits.max_tres_per_user),
         "limits/max/wall_clock/per/qos": _limit(limits.grp_wall_min),
-        "limits/max/wall_clock/per/job": _limit(limits.max_wall_min), "limits/factor": real(None),
+        "limits/max/wall_clock/per/job": _limit(limits.max_wall_min), "limits/factor": float_number(None),
         "limits/min/priority_threshold": ENDLESS, "limits/min/tres/per/job": _tres(limits.min_tres),
         "name": one.name, "preempt/list": list(one.preempt),
         "preempt/mode": ["DISABLED"], "preempt/exempt_time": ENDLESS,
-        "priority": number(one.priority), "usage_factor": real(one.usage_factor), "usage_threshold": ENDLESS_REAL,
+        "priority": number(one.priority), "usage_factor": float_number(one.usage_factor),
+        "usage_threshold": ENDLESS_REAL,
     })  # fmt: skip
 
 

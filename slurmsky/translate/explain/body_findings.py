@@ -192,7 +192,7 @@ class Body:
 
     def _program(self, command: Command, name: str, part: Launched) -> Finding | None:
         view = self.view
-        shown = one_line(" ".join(word.shown for word in part.words[:3]), 50)
+        shown = one_line(" ".join(word.text_or_source for word in part.words[:3]), 50)
 
         def finding(effect: str, reason: str, suggestion: str = "") -> Finding:
             return Finding(command.line, "command", shown, effect, reason, suggestion)

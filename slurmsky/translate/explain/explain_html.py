@@ -124,7 +124,7 @@ def _fold(page: Page, verdict: str) -> str:
 
     These lines would fill the page of a large folder.
     """
-    fixed, spot, infra = folder_prices.cells(page)
+    fixed, spot, infra = folder_prices.price_cells(page)
     price = f"<small>{_text(fixed)} on demand, {_text(spot)} spot, {_text(infra)}</small>" if page.prices else ""
     counts = ", ".join(f"{page.count(effect)} {_HEADS[effect].lower()}" for effect in EFFECTS if page.count(effect))
     rows = [_row(found) for found in page.findings if found.effect != KEPT]

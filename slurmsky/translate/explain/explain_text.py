@@ -59,7 +59,7 @@ def verdict(page: Page) -> str:
 def _conditions(page: Page) -> str:
     """Needs of an unchanged script: inputs, and names missing here."""
     inputs = [found.text for found in page.findings if found.reason.startswith("an input of the script")]
-    missing = list(dict.fromkeys(_LOG.sub(r"the folder of \1", found.text) for found in page.missing))
+    missing = list(dict.fromkeys(_LOG.sub(r"the folder of \1", found.text) for found in page.missing_names))
     parts = []
     if inputs:
         parts.append(f", given {_few(inputs)}")
@@ -108,7 +108,7 @@ def table_text(pages: Sequence[Page]) -> str:
     lines += ["", "  ".join([f"{'script':<{width}}", *_HEADS.values(), *heads, "verdict"])]
     for page in pages:
         counts = (f"{page.count(effect):>{len(head)}}" for effect, head in _HEADS.items())
-        fixed, spot, infra = folder_prices.cells(page)
+        fixed, spot, infra = folder_prices.price_cells(page)
         cells = [f"{fixed:>12}", f"{spot:>12}", f"{one_line(infra, 22):<22}"] if priced else []
         lines.append("  ".join([f"{one_line(page.file, width):<{width}}", *counts, *cells, verdict(page)]))
     suggestion = merged(found.suggestion for page in pages for found in page.findings)

@@ -19,7 +19,7 @@ from ..script import needs
 from ..script.conversion_tables import one_line
 from ..script.mount_points import is_mounted, mount_of
 from ..script.project_folder import Project
-from ..script.started_scripts import InnerScript, started
+from ..script.started_scripts import InnerScript, started_by
 from ..shell.script_commands import parse
 from ..shell.script_variables import Scope
 from ..sky_task.sky_components import plan_all
@@ -67,7 +67,7 @@ class Page:
         return not self.refusal and not any(found.effect in (REFUSED, DECISION) for found in self.findings)
 
     @property
-    def missing(self) -> tuple[Finding, ...]:
+    def missing_names(self) -> tuple[Finding, ...]:
         """Names that this machine lacks, for a script that runs here."""
         return tuple(found for found in self.findings if found.effect == MISSING)
 
@@ -110,8 +110,8 @@ def explain(
     script = parse(text)
     scope = Scope.of(script, dict(site.environment))
     wanted = replace(needs.of(text), packages=packages)
-    wanted = needs.beside(needs.with_started(wanted, text, project), project) if project else wanted
-    inner = tuple(started(script, scope, project)) if project else ()
+    wanted = needs.needs_in_folder(needs.with_started(wanted, text, project), project) if project else wanted
+    inner = tuple(started_by(script, scope, project)) if project else ()
     scope.functions.update(*(one.scope.functions for one in inner if one.sourced))
     view = View(site, table, engine, partition, spec, text, script, scope, wanted, project, lookup)
     if engine == "sky" and specs:

@@ -49,7 +49,7 @@ def _dollars(page: Page, row: Mapping[str, str] | None) -> tuple[float, bool]:
     return float(row["cost"]) * hours * page.elements if row else 0.0, limited
 
 
-def cells(page: Page) -> tuple[str, str, str]:
+def price_cells(page: Page) -> tuple[str, str, str]:
     """Prices on demand and on spot nodes, and the cheapest infra."""
 
     def price(row: Mapping[str, str] | None) -> str:
@@ -74,7 +74,7 @@ def summary(pages: Sequence[Page]) -> list[str]:
             amounts = f"${fixed:,.2f} on demand, ${spot:,.2f} with spot nodes where there are some, {per}"
             lines.append(f"{_scripts(len(some))}, arrays times their elements: {amounts}")
     if priced:
-        infras = Counter(cells(page)[2] for page in priced).most_common()
+        infras = Counter(price_cells(page)[2] for page in priced).most_common()
         lines.append("cheapest infra: " + ", ".join(f"{infra} ({_scripts(count)})" for infra, count in infras[:6]))
     notes = Counter(page.prices_note for page in queried if not page.prices)
     return lines + [f"{_scripts(count)}: {note}" for note, count in notes.most_common(6)]

@@ -31,7 +31,7 @@ class Lines(Base):
 
     def _line(self, statement: Statement, command: Command) -> bool:
         """Process a simple command; True if run keeps no part."""
-        name, words = command.name, command.texts
+        name, words = command.name, command.word_texts
         if not command.words:
             self._arrays(command)
             for given in command.assignments:
@@ -98,7 +98,7 @@ class Lines(Base):
     def _login(self, statement: Statement, command: Command) -> bool:
         """Replace a login by a secret, which the libraries read."""
         verbs, secret = LOGINS[command.name]
-        verb = (command.texts[1:2] or [""])[0]
+        verb = (command.word_texts[1:2] or [""])[0]
         if verb in verbs:
             self._remove(statement)
             self.found.secrets.append(secret)
@@ -107,7 +107,7 @@ class Lines(Base):
 
     def _poetry(self, statement: Statement, command: Command) -> None:
         """Enter the environment that setup makes, instead of ``poetry shell``."""
-        if command.texts[1:2] == ["shell"]:
+        if command.word_texts[1:2] == ["shell"]:
             self.found.workdir = True
             self.found.setup.append("poetry install")
             self.found.edit(command.start, command.words[-1].end, 'eval "$(poetry env activate)"')
@@ -231,7 +231,7 @@ class Lines(Base):
         if target.endswith("/bin/activate") and not self._makes(command):
             self._remove(statement)
             for other in self.script.statements:
-                if [one.texts for one in other.commands] == [["deactivate"]] and not other.blocks:
+                if [one.word_texts for one in other.commands] == [["deactivate"]] and not other.blocks:
                     self._remove(other)
             self._leave_environment(command, self.script.text(statement))
             return True
@@ -268,7 +268,7 @@ class Lines(Base):
         return any(
             folder in (self.scope.expand(word).rstrip("/") for word in other.words)
             for other in self.script.commands
-            if other.name == "virtualenv" or "venv" in other.texts[:4]
+            if other.name == "virtualenv" or "venv" in other.word_texts[:4]
         )
 
     def _creates(self, command: Command, name: str) -> bool:
@@ -276,7 +276,7 @@ class Lines(Base):
         return any(
             other.name in ("conda", "mamba", "micromamba")
             and other.words[0].start < command.words[0].start
-            and "create" in other.texts[1:3]
+            and "create" in other.word_texts[1:3]
             and name in (self.scope.expand(word) for word in other.arguments)
             for other in self.script.commands
             if other.words
@@ -312,8 +312,10 @@ class Lines(Base):
 
     def _fills(self, name: str) -> bool:
         """Return whether the script installs a conda environment's packages."""
-        installs = [other for other in self.script.commands if self._installs(other) and "install" in other.texts[1:4]]
-        return sum(name in other.texts for other in installs) > 0 or len(installs) > 2
+        installs = [
+            other for other in self.script.commands if self._installs(other) and "install" in other.word_texts[1:4]
+        ]
+        return sum(name in other.word_texts for other in installs) > 0 or len(installs) > 2
 
     def _modules(self, command: Command) -> None:
         for line in module_lines.parse(self.script.text(command)):
@@ -336,7 +338,7 @@ class Lines(Base):
         return bool(names)
 
     def _installs(self, command: Command) -> bool:
-        texts = command.texts
+        texts = command.word_texts
         if texts[:1] == ["sudo"]:
             texts = texts[1:]
         if len(texts) > 2 and texts[0].startswith("python") and texts[1:3] == ["-m", "pip"]:

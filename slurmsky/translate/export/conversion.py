@@ -85,7 +85,7 @@ class _Reader(Steps):
         if statement.blocks or not statement.commands:
             return False
         first, *rest = statement.commands
-        shows = first.name == "scontrol" and bool(re.match("show (job|node|part)", " ".join(first.texts[1:])))
+        shows = first.name == "scontrol" and bool(re.match("show (job|node|part)", " ".join(first.word_texts[1:])))
         return (
             (shows or first.name in QUERIES)
             and all(command.name in FILTERS and command.before in ("|", "|&", "||") for command in rest)
@@ -145,7 +145,7 @@ class _Reader(Steps):
         kept = [one for one in self.script.commands if not any(at <= one.start and one.end <= end for at, end in gone)]
         if not any(command.after == "&" for command in kept):
             for statement in self.script.statements:
-                if [command.texts for command in statement.commands] == [["wait"]] and not statement.blocks:
+                if [command.word_texts for command in statement.commands] == [["wait"]] and not statement.blocks:
                     self._remove(statement)
         for statement in self.script.statements:
             command = statement.commands[0] if len(statement.commands) == 1 and not statement.blocks else None
@@ -166,7 +166,7 @@ class _Reader(Steps):
         """Replace a manual start of a Ray cluster by SkyPilot's template."""
         commands = self.script.commands
         starts = [command for command in commands if called(command, "ray", "start")]
-        submits = [command for command in commands if called(command, "ray", "job") and "submit" in command.texts]
+        submits = [command for command in commands if called(command, "ray", "job") and "submit" in command.word_texts]
         if not starts and not submits:
             return
         drivers = set()
@@ -246,7 +246,7 @@ class _Reader(Steps):
             try:
                 given = json.loads(body).get("env_vars", {})
             except (ValueError, AttributeError):
-                self.found.drop(command.line, word.shown, "its env_vars are moved to envs")
+                self.found.drop(command.line, word.text_or_source, "its env_vars are moved to envs")
                 continue
             for name, value in given.items() if isinstance(given, dict) else ():
                 if not re.fullmatch(r"[A-Za-z_]\w*", str(name), re.ASCII):

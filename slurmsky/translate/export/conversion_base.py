@@ -116,7 +116,7 @@ class Base:
         """Index of the program's word after srun's options."""
         if command.name != "srun":
             return 0
-        rest = split(self.table, [word.shown for word in command.words[1:]]).rest
+        rest = split(self.table, [word.text_or_source for word in command.words[1:]]).rest
         return len(command.words) - len(rest)
 
     def _paths(self, words: Sequence[Word], targets: tuple[str, ...] = ()) -> None:

@@ -10,7 +10,7 @@ from ..shell.shell_elements import Command, Statement
 
 def called(command: Command, program: str, verb: str) -> bool:
     """Return whether the command calls ``program verb``. The call is direct or through srun, ssh or env."""
-    texts = command.texts
+    texts = command.word_texts
     for index, text in enumerate(texts[:-1]):
         if text.rpartition("/")[2] == program and texts[index + 1] == verb:
             return True
@@ -21,7 +21,7 @@ def called(command: Command, program: str, verb: str) -> bool:
 
 def ray_chore(command: Command, mine: list[Command]) -> bool:
     """Return whether a command only served the Ray cluster's start. Examples are sleep and pkill ray."""
-    texts = command.texts
+    texts = command.word_texts
     if command.name in ("sleep", "wait"):
         return True
     if command.name in ("pkill", "killall"):
@@ -31,7 +31,7 @@ def ray_chore(command: Command, mine: list[Command]) -> bool:
 
 def on_all_nodes(command: Command) -> bool:
     """Return whether a command is a launcher to start on every node."""
-    texts = command.texts
+    texts = command.word_texts
     joined = " ".join(texts)
     return (
         command.name in ("torchrun", "accelerate") and bool(re.search(r"node[_-]rank|machine[_-]rank|rdzv", joined))

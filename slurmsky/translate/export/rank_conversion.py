@@ -38,7 +38,7 @@ class Ranks(Lines):
         """Word with its known variables replaced. The values are those of the directives and of the script."""
         found = variable_conversion.value(word, self.directives, self.values)
         expanded = self.scope.expand(word) if found is None else found
-        return word.shown if "$" in expanded.replace("$PWD", "") else expanded
+        return word.text_or_source if "$" in expanded.replace("$PWD", "") else expanded
 
     def _inner(self, command: Command, program: Word) -> str:
         """Name of the program, also in its container; "" if unknown."""
@@ -146,12 +146,14 @@ class Ranks(Lines):
     def _without_cards(self, command: Command) -> None:
         """Omit options that name a network card of the old cluster: ``dask-mpi --interface ib0``."""
         for at, word in enumerate(command.words[1:], 1):
-            option, sign, value = word.shown.partition("=")
+            option, sign, value = word.text_or_source.partition("=")
             following = command.words[at + 1] if not sign and at + 1 < len(command.words) else word
-            if _CARD_OPTION.fullmatch(option) and _CARD.fullmatch(value.strip("'\"") or following.shown.strip("'\"")):
+            if _CARD_OPTION.fullmatch(option) and _CARD.fullmatch(
+                value.strip("'\"") or following.text_or_source.strip("'\"")
+            ):
                 self.found.edit(command.words[at - 1].end, following.end, "")
                 why = "a network card of the old cluster; the nodes have others"
-                self.found.drop(command.line, f"{option} {value or following.shown}", why)
+                self.found.drop(command.line, f"{option} {value or following.text_or_source}", why)
 
     def _mpirun(self, statement: Statement, command: Command) -> None:
         nodes, texts = self.directives.nodes, [self._known(word) for word in own_words(command)]
@@ -190,7 +192,7 @@ class Ranks(Lines):
 
         ibrun's own options select parts of the tasks.
         """
-        if command.depth or (command.texts[1:2] or ["-"])[0].startswith("-"):
+        if command.depth or (command.word_texts[1:2] or ["-"])[0].startswith("-"):
             self.found.need(command.line, self.script.text(command), "options of ibrun select parts of the tasks")
             return
         word = command.words[0]

@@ -38,7 +38,7 @@ def hints(script: Script, unchanged: Container[str] = ()) -> list[str]:
         if any(start < command.start < end for start, end in contained):
             continue
         program = launched(command)
-        texts = [word.shown for word in program.words]
+        texts = [word.text_or_source for word in program.words]
         files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
         shell = program.name in ("bash", "sh", "source", ".") or (texts and _HIDDEN.search(texts[0]))
         if files and shell and not program.inside:

@@ -22,7 +22,7 @@ _ABSENT = re.compile(r"\[ -e (?P<file>\S+) \] \|\| \{ (?P<command>.*); \}$")
 _OWN_APT = re.compile(rf"(?:{re.escape(programs.APT.split('{}')[0])}|sudo apt-get update -q && sudo ).*")
 
 
-def tidied(lines: Iterable[str]) -> list[str]:
+def sorted_unique(lines: Iterable[str]) -> list[str]:
     """Remove repetitions and sort the lines.
 
     System packages are in one line, then environments, then their packages.

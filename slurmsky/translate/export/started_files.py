@@ -15,7 +15,7 @@ from ..script.outside_paths import read_unchanged
 from ..script.project_folder import Project
 from ..script.python_packages import own_files, read_small
 from ..script.slurm_variables import KNOWN, ONLY_WITH, RENAMED
-from ..script.started_scripts import started
+from ..script.started_scripts import started_by
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
@@ -50,7 +50,7 @@ class StartedFiles:
         scope = Scope.of(self.script)
         plain: set[str] = set()
         above = os.path.normpath(os.path.join(self.folder, "..", ".."))  # for scripts that change into these
-        for one in started(self.script, scope, Project(above, work_dir=self.folder)):
+        for one in started_by(self.script, scope, Project(above, work_dir=self.folder)):
             calls = [command.name for command in one.script.commands if command.name in _CALLS]
             if calls and not _MODULES.issuperset(calls):
                 self.reading.need(

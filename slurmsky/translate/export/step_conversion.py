@@ -55,7 +55,7 @@ class Steps(Workflows):
         targets = tuple(bind_targets(self.script.source)) if inside else ()
         if (
             name in FILTERS
-            or any(text.endswith("activate") for text in command.texts[1:2])
+            or any(text.endswith("activate") for text in command.word_texts[1:2])
             or (inside in ("singularity", "apptainer") and not launched(command).mounts)
         ):
             return  # patterns, and files of the image; ``places`` finds the others
@@ -85,7 +85,11 @@ class Steps(Workflows):
 
     def _getent(self, statement: Statement, command: Command) -> None:
         """Replace ``getent hosts $head`` by echo of SkyPilot's addresses."""
-        if self.directives.nodes > 1 and command.texts[1:2] in (["hosts"], ["ahosts"], ["ahostsv4"]) and command.depth:
+        if (
+            self.directives.nodes > 1
+            and command.word_texts[1:2] in (["hosts"], ["ahosts"], ["ahostsv4"])
+            and command.depth
+        ):
             self.found.edit(command.words[0].start, command.words[1].end, "echo")
 
     def _piped(self, statement: Statement, command: Command) -> list[Command]:
@@ -101,12 +105,12 @@ class Steps(Workflows):
 
     def _check_for_srun(self, statement: Statement, command: Command) -> None:
         """Replace ``which srun`` by true. The script also runs without Slurm; its branch with Slurm is converted."""
-        if {*CLIENTS, "srun", "scontrol"} & set(command.texts[1:]):
+        if {*CLIENTS, "srun", "scontrol"} & set(command.word_texts[1:]):
             self.found.edit(command.words[0].start, command.words[-1].end, "true")
             self.removed.append((command.words[0].start, command.words[-1].end))
 
     def _scontrol(self, statement: Statement, command: Command) -> None:
-        words = [word.lower() for word in command.texts[1:3]]
+        words = [word.lower() for word in command.word_texts[1:3]]
         if words[:1] == ["show"] and words[1:2] and words[1].startswith("hostname"):
             self.found.edit(command.start, command.words[-1].end, 'echo "$SKYPILOT_NODE_IPS"')
             self.removed.append((command.start, command.words[-1].end))
@@ -146,13 +150,13 @@ class Steps(Workflows):
 
     def _conda_run(self, statement: Statement, command: Command) -> None:
         """Make the environment of ``conda run -n NAME`` in setup."""
-        name = next((following for text, following in pairwise(command.texts) if text in ("-n", "--name")), "")
-        if command.texts[1:2] == ["run"] and name not in ("", "base") and not self._creates(command, name):
+        name = next((following for text, following in pairwise(command.word_texts) if text in ("-n", "--name")), "")
+        if command.word_texts[1:2] == ["run"] and name not in ("", "base") and not self._creates(command, name):
             made = f"conda env list | grep -q {quoted(f'^{name} ')} || conda env create -n {name} -f environment.yml"
             self.found.setup += [] if made in self.found.setup else [made]
 
     def _sbcast(self, statement: Statement, command: Command) -> None:
-        files = split(load("sbcast"), [word.shown for word in command.words[1:]]).rest
+        files = split(load("sbcast"), [word.text_or_source for word in command.words[1:]]).rest
         first = command.words[len(command.words) - len(files)] if files else command.words[0]
         self.found.edit(command.words[0].start, first.start if files else command.words[0].end, "cp ")
         self.everywhere.add(statement)

@@ -21,7 +21,7 @@ class Workflows(Ranks):
 
     def _snakemake(self, statement: Statement, command: Command) -> None:
         """Run snakemake's rules on the node instead of submitting them."""
-        texts = command.texts
+        texts = command.word_texts
         if not _SUBMITTING.search(" ".join(texts)):
             return
         at = 1

@@ -25,7 +25,9 @@ class YamlDocument:
         """Add an empty line."""
         self._lines.append("")
 
-    def put(self, key: str, value: Any, comments: Sequence[str] = (), inline: Mapping[str, str] | None = None) -> None:
+    def add_field(
+        self, key: str, value: Any, comments: Sequence[str] = (), inline: Mapping[str, str] | None = None
+    ) -> None:
         """Add a field. ``inline``: comments beside keys of a mapping."""
         tall = isinstance(value, Mapping) or (isinstance(value, str) and "\n" in value)
         if self._lines and (tall or not self.fields):

@@ -29,7 +29,7 @@ from .conversion import Dropped, one_line
 from .omitted_options import by_reason, invisible, left_out, module_versions, other_images, programs_to_bring
 from .run_hints import hints
 from .run_text import BASH, OTHER_SHELLS, interpreter, run_text
-from .setup_text import tidied
+from .setup_text import sorted_unique
 from .yaml_document import YamlDocument
 from .yaml_storage import StorageDraft
 
@@ -48,24 +48,24 @@ class Draft(StorageDraft):
         document = YamlDocument()
         image = self._image()
         self._head(document)
-        document.put("name", self.task.name)
+        document.add_field("name", self.task.name)
         if self.task.geometry.nodes > 1:
-            document.put("num_nodes", self.task.geometry.nodes)
+            document.add_field("num_nodes", self.task.geometry.nodes)
         if self._needs_workdir():
-            document.put("workdir", self.workdir, comments=(self._workdir_comment(),))
+            document.add_field("workdir", self.workdir, comments=(self._workdir_comment(),))
         self._resources(document, image)
         server = server_of(self.script)
         if self.serve and server:
             probe = {"path": server.probe, "initial_delay_seconds": 1800}
             beside = {"readiness_probe": "the server is ready when it answers there"}
-            document.put("service", {"readiness_probe": probe, "replicas": 1}, inline=beside)
+            document.add_field("service", {"readiness_probe": probe, "replicas": 1}, inline=beside)
         self._variables(document)
         self._mounts(document)
         if self.task.fields.get("config"):
-            document.put("config", self.task.fields["config"])
+            document.add_field("config", self.task.fields["config"])
         if self.reading.setup:
-            document.put("setup", self._below("\n".join(tidied(self.reading.setup)) + "\n"))
-        document.put("run", self._below(self._run() + "\n"), comments=self._run_comments())
+            document.add_field("setup", self._below("\n".join(sorted_unique(self.reading.setup)) + "\n"))
+        document.add_field("run", self._below(self._run() + "\n"), comments=self._run_comments())
         return document.text(), document.fields
 
     def _workdir_comment(self) -> str:
@@ -196,9 +196,9 @@ class Draft(StorageDraft):
             for name, path in needs.of(self.source).stores:
                 if envs.get(name) == path:
                     notes[name] = f"TODO: on the node's disk, removed with the node: mount a bucket or volume at {path}"
-            document.put("envs", envs, inline=notes)
+            document.add_field("envs", envs, inline=notes)
         if self.reading.secrets:
-            document.put(
+            document.add_field(
                 "secrets",
                 dict.fromkeys(dict.fromkeys(self.reading.secrets)),
                 inline={name: f"pass with --secret {name}" for name in self.reading.secrets},
@@ -304,21 +304,23 @@ class Draft(StorageDraft):
             f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
         )
         document.comment(f"beside it, which `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes.")
-        document.put("name", self.task.name)
+        document.add_field("name", self.task.name)
         if self.task.geometry.nodes > 1:
-            document.put("num_nodes", self.task.geometry.nodes)
+            document.add_field("num_nodes", self.task.geometry.nodes)
         self._resources(document, image)
         self.reading.former = ""  # the script runs unchanged
         self._mounts(
             document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}
         )
         if self.task.fields.get("config"):
-            document.put("config", self.task.fields["config"])
+            document.add_field("config", self.task.fields["config"])
         if not needs.of(self.source).environments:
             setup += [line for line in self.reading.setup if re.match("# TODO|pip install", line) and line not in setup]
         if setup:
-            document.put("setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"])
-        document.put("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
+            document.add_field(
+                "setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"]
+            )
+        document.add_field("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
         return document.text(), document.fields
 
     def _agent_notes(self, document: YamlDocument) -> None:

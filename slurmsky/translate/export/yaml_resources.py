@@ -113,7 +113,7 @@ class NodeDraft:
         self._fit(wanted, notes)
         ranked = sorted(wanted, key=lambda key: order.index(key) if key in order else len(order))
         if wanted:
-            document.put("resources", {key: wanted[key] for key in ranked}, comments, inline=notes)
+            document.add_field("resources", {key: wanted[key] for key in ranked}, comments, inline=notes)
 
     def _fit(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
         """Omit CPUs and memory that no cloud offers beside the GPUs."""

@@ -55,9 +55,9 @@ class StorageDraft(NodeDraft):
         tops = {mount_points.top_of(path) for path in bare}
         missing = sorted(top for top in tops if len(top) > 1 and not mount_points.is_mounted(top, tops - {top, "/"}))
         if mounts:
-            document.put("file_mounts", mounts, inline=notes)
+            document.add_field("file_mounts", mounts, inline=notes)
         if volumes:
-            document.put("volumes", volumes)
+            document.add_field("volumes", volumes)
         if missing:
             document.blank()
         for path in missing:

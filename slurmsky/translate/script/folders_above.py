@@ -27,7 +27,7 @@ def levels_above(script: Script, scope: Scope) -> tuple[int, str]:
         depth = next((depths[shells[:end]] for end in range(len(shells), -1, -1) if shells[:end] in depths), 0)
         if command.name in ("pushd", "popd"):
             break
-        if command.name in ("source", ".") and (command.texts[1:2] or [""])[0].endswith("/activate"):
+        if command.name in ("source", ".") and (command.word_texts[1:2] or [""])[0].endswith("/activate"):
             continue  # an environment of the old cluster, which setup creates
         for text in _paths(command, scope):
             above = text.count("..") - depth

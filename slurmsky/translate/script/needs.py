@@ -24,7 +24,7 @@ from .conversion_tables import LAUNCHERS
 from .folders_above import levels_above
 from .programs import find as find_program
 from .project_folder import Project
-from .started_scripts import started
+from .started_scripts import started_by
 from .work_folder import work_folder
 
 _LOADS = ("load", "try-load", "load-any", "swap")
@@ -109,7 +109,7 @@ def _of(script: Script, scope: Scope) -> Needs:
 def with_started(wants: Needs, source: str, project: Project) -> Needs:
     """Add the requirements of scripts that a script starts."""
     script = parse(source)
-    for one in started(script, Scope.of(script), project):
+    for one in started_by(script, Scope.of(script), project):
         more = _of(one.script, one.scope)
         joined: dict[str, Any] = {
             name: tuple(dict.fromkeys((*getattr(wants, name), *getattr(more, name)))) for name in _JOINED
@@ -118,7 +118,7 @@ def with_started(wants: Needs, source: str, project: Project) -> Needs:
     return wants
 
 
-def beside(wants: Needs, project: Project) -> Needs:
+def needs_in_folder(wants: Needs, project: Project) -> Needs:
     """Requirements of a job in this submit folder.
 
     Virtual environments in the folder get their whole paths, former paths of the folder become links, and setup makes
@@ -251,7 +251,7 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
         found = launched(command, scope.containers)
         name = found.name
         if name in ("parallel", "xargs"):
-            for text in command.texts[1:]:
+            for text in command.word_texts[1:]:
                 inner = find_program(text) if text not in scope.functions else None
                 if inner is not None and inner.install:
                     yield text
@@ -298,11 +298,11 @@ def _step_cpus(script: Script, scope: Scope) -> int:
 
 
 def _unknown(script: Script, scope: Scope) -> Iterator[str]:
-    made = {text for one in script.commands for text in following(one.texts, ("-o",))}
+    made = {text for one in script.commands for text in following(one.word_texts, ("-o",))}
     for command in script.commands:
         found = launched(command, scope.containers)
         text = found.words[0].text if found.words and found.name not in made else None
-        listed = "--multi-prog" in command.texts  # the word is a file of programs
+        listed = "--multi-prog" in command.word_texts  # the word is a file of programs
         known = listed or found.inside or found.name in scope.functions or find_program(found.name)
         if text and "/" not in text and not known and re.match(r"[A-Za-z_][\w.+-]*$", found.name):
             yield found.name
@@ -383,7 +383,7 @@ def _values(script: Script) -> dict[str, str]:
         for entry in command.assignments:
             given.setdefault(entry.name, set()).add(None if entry.append or entry.array else entry.value.text)
         if command.name in ("export", "declare", "readonly", "local"):
-            for text in command.texts[1:]:
+            for text in command.word_texts[1:]:
                 name, sign, value = text.partition("=")
                 if sign:
                     given.setdefault(name, set()).add(None if "$" in value else value.strip("'\""))

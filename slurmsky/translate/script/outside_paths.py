@@ -287,7 +287,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
     yield from _paths(words[0], scope, VENV if environment_of(program) else PROGRAM if known_program(program) else RUN)
     named = ""
     for word, role in zip(words[1:], _roles(name, words[1:]), strict=True):
-        raw = word.shown
+        raw = word.text_or_source
         if word.variables and not role and raw == word.raw and not raw.startswith(("'", "-")):
             held = scope.expand(word)
             if any(char.isspace() for char in held.strip()):
@@ -318,7 +318,7 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
         for command in parse(line).commands:
             found = launched(command)
             for mounts in found.mounts:
-                yield from _bound(mounts.shown, word.line)
+                yield from _bound(mounts.text_or_source, word.line)
             for place in _paths(found.image, scope, IMAGE) if found.image else ():
                 yield Place(word.line, place.text, IMAGE)
         return

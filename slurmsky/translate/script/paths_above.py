@@ -43,7 +43,9 @@ def outside(script: Script, scope: Scope) -> tuple[int, str] | None:
             if depth < 0:
                 return command.line, target
             continue
-        entered = found.name in ("source", ".") and "/bin/activate" in command.texts[-1]  # setup makes environments
+        entered = (
+            found.name in ("source", ".") and "/bin/activate" in command.word_texts[-1]
+        )  # setup makes environments
         if found.name in _UNREAD or found.name in scope.functions or entered:
             continue
         before = ""

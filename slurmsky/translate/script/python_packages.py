@@ -45,7 +45,7 @@ _NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ a
 
 def packages(source: str, folder: Path) -> tuple[str, ...]:
     """Packages (pip's names) of the Python files of a script."""
-    files = started(source)
+    files = started_python_files(source)
     if not files:
         return ()
     for name in ("requirements.txt", "environment.yml", "environment.yaml"):
@@ -55,7 +55,7 @@ def packages(source: str, folder: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_imported(files, folder)))
 
 
-def started(source: str) -> list[str]:
+def started_python_files(source: str) -> list[str]:
     """Python files that a script starts outside of containers."""
     script = parse(source)
     scope = Scope.of(script)
@@ -92,7 +92,7 @@ def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = Fa
     The script starts Python files. ``framework``: the task's image has one.
     """
     source = re.sub(r"(?m)^\s*#(?!!).*$", "", source)
-    files = started(source) or list(_own_modules(source))
+    files = started_python_files(source) or list(_own_modules(source))
     # a bare Python does not count
     made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]
     if not files or _ENVIRONMENT.search("\n".join((source, *made))):
@@ -159,7 +159,7 @@ def _listed(path: Path) -> Iterator[str]:
 
 def own_files(source: str, folder: Path) -> list[Path]:
     """Python files that a script starts, with those they import."""
-    return [path for path, _ in _trees(started(source), folder)]
+    return [path for path, _ in _trees(started_python_files(source), folder)]
 
 
 def _trees(files: list[str], folder: Path) -> Iterator[tuple[Path, ast.Module]]:

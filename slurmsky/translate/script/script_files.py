@@ -155,7 +155,7 @@ _SERVERS = {
 def server_of(script: Script) -> Server | None:
     """Last server that the script starts, or None."""
     for command in reversed(script.commands):
-        line = " ".join(command.texts)
+        line = " ".join(command.word_texts)
         if command.name in _SPEAKERS:
             continue
         for pattern, (usual, probe) in _SERVERS.items():
@@ -197,7 +197,7 @@ def results(script: Script) -> list[str]:
 def argument_variables(script: Script) -> list[str]:
     """Variables for a script's arguments. They are $ARG1, $ARG2, or $ARGS for all."""
     read = arguments_read(script)
-    given = [command for command in script.commands if command.name == "set" and "--" in command.texts[1:-1]]
+    given = [command for command in script.commands if command.name == "set" and "--" in command.word_texts[1:-1]]
     if given and not any(word.raw.strip('"') in ("$@", "$*") for command in given for word in command.words):
         return []  # the script sets its arguments itself
     if read & {"@", "*"} or (read and any(command.name == "shift" for command in script.commands)):

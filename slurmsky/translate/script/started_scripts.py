@@ -30,7 +30,7 @@ class InnerScript:
     sourced: bool
 
 
-def started(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:
+def started_by(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:
     """Shell scripts in the submit folder that commands start."""
     seen: set[str] = set()
     folder = ""

@@ -75,7 +75,7 @@ def launched(command: Command, containers: Container[str] = ()) -> Launched:
             break
         name = (words[0].text or "").rpartition("/")[2]
         if name == "srun":
-            found = split(_srun(), [word.shown for word in words[1:]])
+            found = split(_srun(), [word.text_or_source for word in words[1:]])
             options = words[1 : len(words) - len(found.rest)]
             given = {entry.option.name for entry in found.found}
             holders = {part.name for word in words[1:] for part in word.variables if part.name in containers}
@@ -113,7 +113,7 @@ def _after_options(words: tuple[Word, ...], name: str) -> tuple[Word, ...]:
     """Words after a wrapper's options, assignments and numbers."""
     at = 1
     while at < len(words):
-        raw = words[at].shown
+        raw = words[at].text_or_source
         if raw.startswith("-") and raw != "-":
             valued = raw in ("-e", "-o", "-p") if name == "strace" else _VALUED.fullmatch(raw) and name != "time"
             at += 3 if raw in _TWO_VALUES else 2 if valued else 1

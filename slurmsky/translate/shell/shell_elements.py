@@ -36,7 +36,7 @@ class Word:
         return None if found is None else found.replace(FILLER, "")
 
     @property
-    def shown(self) -> str:
+    def text_or_source(self) -> str:
         """The text, or the source if the text is unknown."""
         return self.raw if self.text is None else self.text
 
@@ -114,9 +114,9 @@ class Command:
         return self.words[1:]
 
     @property
-    def texts(self) -> list[str]:
+    def word_texts(self) -> list[str]:
         """All words; words with expansions as written."""
-        return [word.shown for word in self.words]
+        return [word.text_or_source for word in self.words]
 
 
 @dataclass(frozen=True)

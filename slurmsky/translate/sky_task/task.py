@@ -72,7 +72,7 @@ class _Draft:
         """The routes of the QOS and the account."""
         return self.site.routes(self.qos, self.account)
 
-    def note(self, option: str, effect: str, text: str) -> None:
+    def add_note(self, option: str, effect: str, text: str) -> None:
         self.notes.append(Note(option, effect, text))
 
 
@@ -149,7 +149,7 @@ def _storage(draft: _Draft) -> dict[str, Any]:
     volumes: dict[str, Any] = dict(draft.sky.volumes)
     if draft.sky.pool and (mounts or volumes or draft.setup or draft.paths):
         # jobs/recovery_strategy.py: a job in a pool uses only workdir, envs, secrets and run.
-        draft.note("pool", "changed", "buckets, volumes and setup of modules must be configured in the pool")
+        draft.add_note("pool", "changed", "buckets, volumes and setup of modules must be configured in the pool")
     for path in draft.paths:
         kind, _, rest = path.target.partition(":")
         if kind == "volume":
@@ -183,18 +183,18 @@ def _size(draft: _Draft) -> None:
     if size.cpus is not None and draft.wants.cpus > size.cpus:
         # Slurm gives a step the whole node's CPUs if the job holds the node
         draft.geometry = size = replace(size, cpus=draft.wants.cpus)
-        draft.note("cpus-per-task", "changed", f"a step starts {draft.wants.cpus} CPUs of tasks on the node")
+        draft.add_note("cpus-per-task", "changed", f"a step starts {draft.wants.cpus} CPUs of tasks on the node")
     if size.cpus is not None:
         draft.resources["cpus"] = f"{size.cpus}+"
     if size.memory_mib:
         draft.resources["memory"] = f"{-(-size.memory_mib // 1024)}+"
     if spec.mem_mib == 0:
-        draft.note("mem", "changed", "--mem=0: the job has its nodes alone, with all their memory")
+        draft.add_note("mem", "changed", "--mem=0: the job has its nodes alone, with all their memory")
     if spec.nodes_max and spec.nodes_min and spec.nodes_max > spec.nodes_min:
-        draft.note("nodes", "changed", f"the smallest node count is taken: {size.nodes}")
+        draft.add_note("nodes", "changed", f"the smallest node count is taken: {size.nodes}")
     if spec.tmp_mib:
         if draft.clouds == {"slurm"}:
-            draft.note("tmp", "recorded", "on a Slurm infra no disk size can be requested")
+            draft.add_note("tmp", "recorded", "on a Slurm infra no disk size can be requested")
         else:
             draft.resources["disk_size"] = max(50, -(-spec.tmp_mib // 1024) + 20)  # plus the operating system
     if draft.sky.instance_type:
@@ -226,7 +226,7 @@ def _accelerators(draft: _Draft) -> None:
     if unknown and "&" in (spec.constraint or "") and not site.cluster.open:
         raise Refused(FEATURE, "constraint", f"the site file maps no feature {', '.join(unknown)}")
     if unknown:
-        draft.note("constraint", "recorded", f"nodes of a cloud have no feature {', '.join(unknown)}")
+        draft.add_note("constraint", "recorded", f"nodes of a cloud have no feature {', '.join(unknown)}")
     if size.other_gres:
         _other_gres(draft)
     if not size.gpus:
@@ -241,12 +241,12 @@ def _accelerators(draft: _Draft) -> None:
             name = hinted or draft.sky.gpu or USUAL_GPU
             source = "the site file" if draft.sky.gpu else "the script names no type; gpus.default in the site file"
             why = why or source
-            draft.note("gpus", "changed", f"GPUs without a type are {name}: {why}")
+            draft.add_note("gpus", "changed", f"GPUs without a type are {name}: {why}")
     elif "." in size.gpu_type and re.search(r"\dg\.", size.gpu_type.lower()):
-        draft.note("gpus", "changed", f"a slice of a GPU ({size.gpu_type}) is a whole {name}")
+        draft.add_note("gpus", "changed", f"a slice of a GPU ({size.gpu_type}) is a whole {name}")
     draft.resources["accelerators"] = f"{name}:{size.gpus}"
     if size.gpus * size.nodes > _requested_gpus(spec, size):
-        draft.note("gpus", "changed", f"nodes are of one size: {size.gpus} GPUs on each of {size.nodes}")
+        draft.add_note("gpus", "changed", f"nodes are of one size: {size.gpus} GPUs on each of {size.nodes}")
 
 
 #: common gres names of a node's local disk: their count is in GB
@@ -268,13 +268,13 @@ def _other_gres(draft: _Draft) -> None:
             wanted = count if count < 1 << 20 else -(-count // 1024**3)
             if wanted > 1 or kind:
                 draft.resources["disk_size"] = max(draft.resources.get("disk_size", 0), 50, wanted + 20)
-            draft.note("gres", "changed", f"{name} is the node's own disk: disk_size")
+            draft.add_note("gres", "changed", f"{name} is the node's own disk: disk_size")
         elif draft.site.cluster.open:
             names.append(name)
         else:
             raise Refused("Invalid generic resource (gres) specification", "gres", f"SkyPilot has no {name}")
     if names:
-        draft.note("gres", "recorded", f"SkyPilot has no {', '.join(dict.fromkeys(names))}: left out")
+        draft.add_note("gres", "recorded", f"SkyPilot has no {', '.join(dict.fromkeys(names))}: left out")
 
 
 def _requested_gpus(spec: JobSpec, size: Geometry) -> int:
@@ -298,7 +298,7 @@ def _place(draft: _Draft) -> None:
     elif not infras and _needs_machine(draft.wants.programs):
         # Virtual machines have docker, pods do not: SkyPilot chooses the cheapest enabled one of these clouds.
         draft.resources["any_of"] = [{"infra": cloud} for cloud in _MACHINES]
-        draft.note("docker", "changed", "docker needs a virtual machine: Kubernetes is excluded")
+        draft.add_note("docker", "changed", "docker needs a virtual machine: Kubernetes is excluded")
     elif infras:
         draft.resources["ordered"] = [{"infra": infra} for infra in infras]
     if draft.sky.spot and draft.clouds != {"slurm"}:
@@ -320,10 +320,12 @@ def _image(draft: _Draft) -> None:
     if len(images) == 1:
         # Nodes that run the image need no further container; the agent then starts the steps directly.
         draft.resources["image_id"] = docker_image(images[0])
-        draft.note("container-image", "kept", f"the whole job runs in {images[0]}, which its steps name")
+        draft.add_note("container-image", "kept", f"the whole job runs in {images[0]}, which its steps name")
         return
     if images:
-        draft.note("container-image", "agent", "steps name several images: the nodes need podman, docker or apptainer")
+        draft.add_note(
+            "container-image", "agent", "steps name several images: the nodes need podman, docker or apptainer"
+        )
     image, setup, notes = preparation(draft.site, draft.wants, draft.sky.image)
     draft.notes += notes
     draft.setup += [line for line in setup if line not in draft.setup]
@@ -387,4 +389,4 @@ def _kubernetes(draft: _Draft) -> None:
 
 def _recovery(draft: _Draft) -> None:
     if draft.spec.requeue is False:
-        draft.note("no-requeue", "agent", "SkyPilot restarts jobs after a lost node; slurmsky cancels it instead")
+        draft.add_note("no-requeue", "agent", "SkyPilot restarts jobs after a lost node; slurmsky cancels it instead")

@@ -48,7 +48,7 @@ class PodEngine(EngineDefaults):
         self._ends: dict[int, tuple[Launch, asyncio.TimerHandle]] = {}
 
     def _report(self, launch: Launch, event: JobEvent) -> None:
-        self._on_event(event.but(job_id=launch.job_id, run=launch.restart_count))
+        self._on_event(event.evolve(job_id=launch.job_id, run=launch.restart_count))
 
     async def start(self, launch: Launch) -> None:
         loop = asyncio.get_running_loop()

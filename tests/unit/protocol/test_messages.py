@@ -183,7 +183,7 @@ def test_messages_are_frozen_and_but_makes_a_changed_copy() -> None:
     event = NodeDown(node="n1", reason="gone")
     with pytest.raises(AttributeError):
         event.node = "n2"  # type: ignore[misc]
-    assert event.but(node="n2") == NodeDown(node="n2", reason="gone") and event.node == "n1"
+    assert event.evolve(node="n2") == NodeDown(node="n2", reason="gone") and event.node == "n1"
 
 
 @pytest.mark.parametrize("family", [Event, AgentRequest, StepPartRequest, StepPartReport, FileRequest, FileReport])

@@ -31,11 +31,11 @@ def test_a_node_reads_what_the_controller_wrote(tmp_path: Path) -> None:
 
 
 def test_a_pack_without_unfinished_elements_has_no_jobs(tmp_path: Path) -> None:
-    assert ShipmentSettings.read(stored(tmp_path, SHIPMENT.but(elements=()))).jobs == ()
+    assert ShipmentSettings.read(stored(tmp_path, SHIPMENT.evolve(elements=()))).jobs == ()
 
 
 def test_each_job_of_a_launch_request_has_its_own_settings(tmp_path: Path) -> None:
-    shared = SHIPMENT.but(ranks=({"job_id": 7}, {"job_id": 8}))
+    shared = SHIPMENT.evolve(ranks=({"job_id": 7}, {"job_id": 8}))
     second = ShipmentSettings.read(stored(tmp_path, shared)).of_rank(1)
     assert (second.launch["job_id"], second.name, second.seed, tuple(second.letters.ids)) == (
         8,

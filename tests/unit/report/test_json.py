@@ -191,14 +191,14 @@ def test_older_layouts(layout: str, kind: str, path: str, since: int, records: d
     if not there(known):  # a list that is empty here
         return
     for version in data_parser.VERSIONS:
-        form = data_parser.chosen(version)
+        form = data_parser.parse_form(version)
         (written,) = form.records(layout, [known])
         assert there(written) == (int(version[-2:]) >= since)
     assert there(known)
 
 
 def test_the_oldest_layout(records: dict[str, Any]) -> None:
-    form = data_parser.chosen("v0.0.41")
+    form = data_parser.parse_form("v0.0.41")
     (job,) = form.records("job_info", [{**records["JOB_INFO"], "shared": ["user"]}])
     assert (job["exclusive"], job["oversubscribe"], job["minimum_switches"]) == (["user"], True, 0)
     assert "required_switches" not in job
@@ -207,10 +207,10 @@ def test_the_oldest_layout(records: dict[str, Any]) -> None:
 
 
 def test_complex_numbers(records: dict[str, Any]) -> None:
-    (job,) = data_parser.chosen("v0.0.44+complex").records("job_info", [records["JOB_INFO"]])
+    (job,) = data_parser.parse_form("v0.0.44+complex").records("job_info", [records["JOB_INFO"]])
     assert (job["job_id"], job["time_limit"], job["array_task_id"], job["comment"]) == (70538, 30, None, None)
     assert job["step_id"] == {"sluid": None, "job_id": 70538, "step_het_component": None, "step_id": "TBD"}
-    (ended,) = data_parser.chosen("data_parser/v0.0.43+COMPLEX").records("x", [{"a": ENDLESS, "b": [UNSET, 1.5]}])
+    (ended,) = data_parser.parse_form("data_parser/v0.0.43+COMPLEX").records("x", [{"a": ENDLESS, "b": [UNSET, 1.5]}])
     assert ended == {"a": "Infinity", "b": [None, 1.5]}
 
 
@@ -221,7 +221,7 @@ def test_complex_numbers(records: dict[str, Any]) -> None:
 ])  # fmt: skip
 def test_data_parsers_there_are_not(text: str, start: str) -> None:
     with pytest.raises(data_parser.BadForm) as caught:
-        data_parser.chosen(text, yaml=True)
+        data_parser.parse_form(text, yaml=True)
     assert caught.value.lines[0] == start
     assert caught.value.lines[-1] == "application/x-yaml output not supported by v0.0.44"
 
@@ -230,7 +230,7 @@ def test_data_parsers_there_are_not(text: str, start: str) -> None:
 def test_styles(style: str, running: list[Job], golden: Any) -> None:
     context = golden("running", "one").context
     document = report.jobs_document(running, ABOUT, context.now, context.cluster)
-    text = "".join(report.dump(document, data_parser.chosen("", style=data_parser.style(style))))
+    text = "".join(report.dump(document, data_parser.parse_form("", style=data_parser.style(style))))
     usual = json.loads("".join(report.dump(report.jobs_document(running, ABOUT, context.now, context.cluster))))
     assert json.loads(text) == usual
     assert (text.count("\n") == 1) == (style == "compact")

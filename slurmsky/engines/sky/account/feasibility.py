@@ -30,16 +30,16 @@ def autoscaled(config: Mapping[str, Any], context: str) -> bool:
     return bool(own or kubernetes.get("autoscaler"))
 
 
-def objection(
+def infeasibility(
     resources: Mapping[str, Any],
     offers: Sequence[Offer],
     unlisted: Sequence[str] = (),
-    grows: Callable[[str], bool] = lambda context: False,
+    can_grow: Callable[[str], bool] = lambda context: False,
 ) -> str:
     """Return why no offered node can run a task, in one sentence; or "".
 
-    ``resources``: of the task. ``unlisted``: enabled infras without any offer. ``grows``: returns True for a Kubernetes
-    context that may get more nodes.
+    ``resources``: of the task. ``unlisted``: enabled infras without any offer. ``can_grow``: returns True for a
+    Kubernetes context that may get more nodes.
     """
     if not offers or "instance_type" in resources:
         return ""
@@ -48,12 +48,12 @@ def objection(
         wanted = [str(resources["infra"])]
     chosen = []
     for infra in wanted or ["*"]:
-        found = [offer for offer in offers if offer.within(infra)]
-        if not found or any(Offer(name, "").within(infra) for name in unlisted):
+        found = [offer for offer in offers if offer.matches_infra(infra)]
+        if not found or any(Offer(name, "").matches_infra(infra) for name in unlisted):
             return ""  # the infra has no inventory, or no node now
         chosen += found
     contexts = {offer.infra.partition("/")[2] for offer in chosen if offer.infra.split("/")[0] in _KUBERNETES}
-    if any(map(grows, contexts)):
+    if any(map(can_grow, contexts)):
         return ""
     name, count = _accelerators(resources)
     cpus, memory = _least(resources.get("cpus")), _least(resources.get("memory"))

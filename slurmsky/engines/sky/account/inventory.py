@@ -42,7 +42,7 @@ async def read(client: Client) -> Inventory:
             pass  # a server without that catalogue: the other offers remain
     unique = {(offer.infra, offer.name): offer for offer in found}
     offers = list(unique.values())
-    unlisted = [infra for infra in dict.fromkeys(infras) if not any(offer.within(infra) for offer in offers)]
+    unlisted = [infra for infra in dict.fromkeys(infras) if not any(offer.matches_infra(infra) for offer in offers)]
     return Inventory(offers, unlisted)
 
 

@@ -72,7 +72,7 @@ async def read_bills(client: Client, clusters: Sequence[str]) -> dict[str, Bill]
     return found
 
 
-def question(fields: Mapping[str, Any]) -> str:
+def price_task(fields: Mapping[str, Any]) -> str:
     """Return the optimizer's task: the fields on which a price depends.
 
     Without the ceiling by slurmsky, which would hide prices above it.

@@ -33,10 +33,10 @@ class Client:
     access: Access
     requests: int = 0
     #: called if no server listens at the endpoint; returns the action that was started, or ""
-    absent: Callable[[], str] = lambda: ""
+    on_unreachable: Callable[[], str] = lambda: ""
     config: UserConfig | None = None
     #: creates the user's id if ``access`` has none
-    identify: Callable[[], str] = lambda: ""
+    create_user_id: Callable[[], str] = lambda: ""
     #: epoch second of the server's last answer, and the problem since then
     answered_at: float = 0.0
     problem: SkyError | None = None
@@ -47,7 +47,7 @@ class Client:
     def user_id(self) -> str:
         """Return the user's id at a server without accounts, 8 hex digits."""
         if not self.access.user_id:
-            self.access = replace(self.access, user_id=self.identify())
+            self.access = replace(self.access, user_id=self.create_user_id())
         return self.access.user_id
 
     async def probe(self, patience: float, fresh_s: float = 30.0) -> SkyError | None:
@@ -270,7 +270,7 @@ class Client:
         return HttpAnswer(answer.status, answer.headers, data)
 
     def _unreachable(self, error: TransportError) -> Unreachable:
-        done = self.absent() if error.refused else ""
+        done = self.on_unreachable() if error.refused else ""
         self.problem = Unreachable(f"{error}; {done}" if done else str(error))
         return self.problem
 
@@ -329,7 +329,7 @@ class Client:
         try:
             self._check_answer(status, headers, body)
         except SkyError as error:
-            if error.passing:
+            if error.may_succeed_later:
                 self.problem = error
             raise
 

@@ -21,7 +21,7 @@ from .user_config import ConfigError, UserConfig, user_hash
 log = logging.getLogger("slurmsky.sky")
 
 START_S = 120.0
-AGAIN_S = 600.0  # seconds between two attempts to start a server
+RESTART_S = 600.0  # seconds between two attempts to start a server
 
 
 def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
@@ -37,7 +37,7 @@ def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
         log.warning("SkyPilot's configuration: %s", error)  # each request repeats the error until the file is corrected
         known = {}
     access = find_access(environment, home, user, site.sky.endpoint, site.sky.workspace, known)
-    return Client(access, config=config, identify=lambda: user_hash(environment, home, access.user))
+    return Client(access, config=config, create_user_id=lambda: user_hash(environment, home, access.user))
 
 
 async def enabled_infra(client: Client) -> list[str]:
@@ -59,7 +59,7 @@ async def choose(client: Client, patience_s: float) -> Choice:
     except Unreachable as error:
         return Choice("local", str(error), sure=client.access.endpoint == DEFAULT_ENDPOINT)
     except SkyError as error:
-        return Choice("local", str(error), sure=not error.passing)
+        return Choice("local", str(error), sure=not error.may_succeed_later)
     return Choice("sky", ", ".join(infra)) if infra else Choice("local", "SkyPilot has no enabled infra")
 
 
@@ -100,15 +100,15 @@ class LocalServer:
         self._starting: asyncio.Task[None] | None = None
         self._began = 0.0
         self._problem = ""
-        client.absent = self.wake
+        client.on_unreachable = self.wake
 
     def wake(self) -> str:
-        """Start the server in the background, at most once in AGAIN_S seconds; return the start's state."""
+        """Start the server in the background, at most once in RESTART_S seconds; return the start's state."""
         access = self._client.access
         usual = urlsplit(access.endpoint).port == urlsplit(DEFAULT_ENDPOINT).port
         if not (usual and access.local and shutil.which("sky", path=self._environment.get("PATH", ""))):
             return ""
-        if self._starting is None or (self._starting.done() and time.monotonic() - self._began > AGAIN_S):
+        if self._starting is None or (self._starting.done() and time.monotonic() - self._began > RESTART_S):
             self._began, self._problem = time.monotonic(), ""
             self._starting = background(self._start())
         return self._problem if self._starting.done() else "it is being started (sky api start)"

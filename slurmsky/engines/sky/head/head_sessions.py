@@ -22,7 +22,7 @@ class HeadSessions:
         self._sky = sky
         self._sessions: dict[Path, HeadNodeSession] = {}
 
-    def known(self, folder: Path) -> HeadNodeSession | None:
+    def session_of(self, folder: Path) -> HeadNodeSession | None:
         """Return the session of a run's folder, or None."""
         return self._sessions.get(folder)
 
@@ -30,7 +30,7 @@ class HeadSessions:
         """Return the session with the first node of a job's run."""
         session = self._sessions.get(watch.folder)
         if session is None:
-            on_attempt = functools.partial(reachability.note, self._folder, watch.record.kind)
+            on_attempt = functools.partial(reachability.record_result, self._folder, watch.record.kind)
             sky = self._sky
             session = HeadNodeSession(watch.folder, self._controller, sky.reach, on_attempt, sky.credentials)
             self._sessions[watch.folder] = session

@@ -21,13 +21,13 @@ def kind(launch: Launch) -> str:
     return launch.partition if launch.script is not None else f"{launch.partition}/allocation"
 
 
-def known(folder: Path, kind: str) -> str:
+def last_result(folder: Path, kind: str) -> str:
     """Return the last result for nodes of a kind: "yes", "no" or "" (unknown)."""
     found = _read(folder).get(kind)
     return "" if found is None else "yes" if found else "no"
 
 
-def note(folder: Path, kind: str, success: bool) -> None:
+def record_result(folder: Path, kind: str, success: bool) -> None:
     """Record the result of an attempt to reach nodes of a kind."""
     found = _read(folder)
     if found.get(kind) is not success:

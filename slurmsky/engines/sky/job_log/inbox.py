@@ -27,7 +27,7 @@ RETRY_S = 5.0
 PATIENCE_S = 600.0
 
 
-def set_aside(folder: Path, runs: int = 1) -> tuple[int, int]:
+def reserve_ids(folder: Path, runs: int = 1) -> tuple[int, int]:
     """Reserve job ids for a run: (first, count).
 
     ``runs``: reserve for several runs and return the first range; the others follow it. ``folder``: stores the last

@@ -108,7 +108,7 @@ class Record:
         os.replace(partial, folder / "record.json")
 
     @property
-    def unwanted(self) -> bool:
+    def must_end(self) -> bool:
         """True if all running members must be ended."""
         return all(member.cancel for member in self.members.values() if not member.ended)
 
@@ -259,9 +259,9 @@ class JobWatch:
         elif isinstance(event, StreamRecord):
             self._stream(f"{item.session}.{item.rank}.{event.stream}", event)
         elif isinstance(event, FileKept):
-            self.output_sync.kept(event)
+            self.output_sync.record_large_file(event)
         elif isinstance(event, OutputNote):
-            self.output_sync.say(event.text)
+            self.output_sync.add_message(event.text)
         elif isinstance(event, NodeBroken):
             self.broken.append(event.text)
         elif isinstance(event, LastRecord):
@@ -272,7 +272,7 @@ class JobWatch:
             if item.session == record.session:
                 self._expected = {(item.session, rank) for rank in event.ranks}
                 # SkyPilot took the nodes for another reason: another run may follow.
-                self._nodes_reclaimed = event.by_signal and not record.unwanted
+                self._nodes_reclaimed = event.by_signal and not record.must_end
                 self._check_done()
         elif isinstance(event, JobEvent) and (item.session == record.session or _is_final_end(event)):
             self._job_event(event)
@@ -309,9 +309,9 @@ class JobWatch:
     def _check_done(self) -> None:
         if self._expected is not None and self._expected <= self._finished_ranks:
             self.done = not self._nodes_reclaimed
-            self.release()
+            self.report_held_ends()
 
-    def release(self) -> bool:
+    def report_held_ends(self) -> bool:
         """Report the held ends; return True if there were any.
 
         They were held until the log was complete. The files of nodes whose last line is missing did not all arrive.
@@ -320,7 +320,7 @@ class JobWatch:
         session = self.record.session
         expected = {(session, rank) for rank in range(self._ranks)} if self._expected is None else self._expected
         for _, rank in sorted(expected - self._finished_ranks) if held else ():
-            self.output_sync.say(f"node {rank} of the job was lost with the files that the job wrote there")
+            self.output_sync.add_message(f"node {rank} of the job was lost with the files that the job wrote there")
         for event in held:
             self.report(event)
         return bool(held)

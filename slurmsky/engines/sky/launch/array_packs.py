@@ -29,7 +29,7 @@ def first_run(launch: Launch) -> bool:
     return launch.array_task_id is not None and launch.restart_count == 0
 
 
-def alike(elements: Sequence[Launch]) -> Iterator[list[Launch]]:
+def group_equal(elements: Sequence[Launch]) -> Iterator[list[Launch]]:
     """Group elements that one task can represent.
 
     At most the number that one request launches, with equal descriptions: scontrol may have changed those of some
@@ -74,7 +74,7 @@ def split(
             yield part, max(1, min(slots, len(part)))
 
 
-def sized(task: SkyTask, slots: int) -> SkyTask:
+def task_with_slots(task: SkyTask, slots: int) -> SkyTask:
     """Return the task of a node with slots for concurrent elements."""
     resources: dict[str, Any] = dict(task.fields["resources"])
     size = task.geometry

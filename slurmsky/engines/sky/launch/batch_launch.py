@@ -50,7 +50,7 @@ class LaunchRequest:
         """Read the state that ``write`` stored."""
         return plain.read(cls, json.loads((folder / "together.json").read_text()))
 
-    def unwanted(self) -> list[int]:
+    def cancelled_ids(self) -> list[int]:
         """Ids of jobs that were cancelled before their ids were known."""
         return [number for number, run in zip(self.ids, self.runs, strict=True) if _is_unwanted(Path(run))]
 
@@ -95,7 +95,7 @@ class BatchLaunch(ManagedJobBackend):
     def _raise_recent_error(self, record: Record) -> None:
         """Raise the error of a recent attempt for the same request. Otherwise each job would send the request again."""
         when, error = self._failed.get(record.batch_folder, (0.0, None))
-        if error is not None and (not error.passing or time.monotonic() - when < intervals.retry_s(0)):
+        if error is not None and (not error.may_succeed_later or time.monotonic() - when < intervals.retry_s(0)):
             raise error
 
     async def _ask(self, record: Record, shared: Path, request: LaunchRequest) -> None:
@@ -128,7 +128,7 @@ class BatchLaunch(ManagedJobBackend):
 
     async def _store_ids(self, shared: Path, request: LaunchRequest, found: list[int]) -> None:
         request.ids = sorted(found)
-        unwanted = request.unwanted()
+        unwanted = request.cancelled_ids()
         request.write(shared)
         if unwanted:
             await self.client.cancel(unwanted)

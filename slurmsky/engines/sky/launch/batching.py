@@ -14,15 +14,15 @@ Item = TypeVar("Item")
 
 
 class Batcher(Generic[Item]):
-    """Collects items; ``go`` receives all items of a batch."""
+    """Collects items; ``send`` receives all items of a batch."""
 
-    def __init__(self, go: Callable[[list[Item]], Awaitable[None]]) -> None:
-        self._go = go
+    def __init__(self, send: Callable[[list[Item]], Awaitable[None]]) -> None:
+        self._go = send
         self._gathered: list[Item] = []
         self._flush: asyncio.Task[None] | None = None
 
     async def add(self, item: Item) -> None:
-        """Add an item; return when its batch has been sent. Raises the exception of ``go``."""
+        """Add an item; return when its batch has been sent. Raises the exception of ``send``."""
         self._gathered.append(item)
         if self._flush is None:
             self._flush = spawn(self._soon())

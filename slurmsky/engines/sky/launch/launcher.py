@@ -40,12 +40,12 @@ class Launcher:
         record, backend = watch.record, self._backend(watch.record)
         requested_before = record.phase == "launching"
         for attempt in itertools.count():
-            if record.phase == "over" or (record.unwanted and not requested_before):
+            if record.phase == "over" or (record.must_end and not requested_before):
                 break
             try:
                 found = await backend.find(record) if requested_before else 0
                 if not found:
-                    if record.unwanted:
+                    if record.must_end:
                         break
                     record.phase, requested_before = "launching", True
                     watch.save()
@@ -57,7 +57,7 @@ class Launcher:
                     watch.save()
                     return True
             except SkyError as error:
-                if not error.passing:
+                if not error.may_succeed_later:
                     kind = error.kind if isinstance(error, Rejected) else ""
                     fits = "Resource" not in kind and "NoCloud" not in kind
                     raise NotLaunched(str(error), "JobLaunchFailure" if fits else "BadConstraints") from error
@@ -88,7 +88,7 @@ class Launcher:
                 await what(watch.record)
                 return
             except SkyError as error:
-                if not error.passing:
+                if not error.may_succeed_later:
                     raise
                 log.info("job %d: %s", watch.record.job_id, error)
             await asyncio.sleep(intervals.retry_s(attempt))

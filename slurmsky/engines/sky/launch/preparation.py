@@ -148,8 +148,8 @@ async def _make(
         bucket="" if task.pool else site.sky.bucket,  # SkyPilot mounts no bucket for a job in a pool
         environment=launch_needs.environment_of(launch, site),
         links=launch_needs.links_of(launch),
-        request_ids=inbox.set_aside(home, len(about.get("ranks", "1"))),
-        reach=reachability.known(home, reachability.kind(launch)),
+        request_ids=inbox.reserve_ids(home, len(about.get("ranks", "1"))),
+        reach=reachability.last_result(home, reachability.kind(launch)),
         spot=spot,
         **about,
     )

@@ -145,9 +145,9 @@ def pack(
         ),
     )
     if elements:
-        settings = settings.but(elements=tuple(difference(launch, element) for element in elements), slots=slots)
+        settings = settings.evolve(elements=tuple(difference(launch, element) for element in elements), slots=slots)
     if ranks:
-        settings = settings.but(ranks=tuple(difference(launch, element) for element in ranks))
+        settings = settings.evolve(ranks=tuple(difference(launch, element) for element in ranks))
     _private(folder / FILE, json.dumps(settings.encode()).encode())
     _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
     fields: dict[str, Any] = {

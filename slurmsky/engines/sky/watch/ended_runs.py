@@ -73,7 +73,7 @@ class EndedRuns:
                             watch.record.job_id, watch.record.managed_job_id, answer.status)  # fmt: skip
             await self._cancel(watch)
 
-    def gone(self, watch: JobWatch) -> None:
+    def nodes_released(self, watch: JobWatch) -> None:
         """Stop watching a run whose nodes SkyPilot has released."""
         self._watches.pop(watch.folder, None)
         self._cancelled.pop(watch.folder, None)

@@ -53,7 +53,7 @@ class Followers:
                     watch.reading.result()
             if not watch.done:
                 attempt = 0 if time.monotonic() - began > 60 else attempt + 1
-                await self._states.ask(watch)
+                await self._states.query_job(watch)
                 await asyncio.sleep(intervals.retry_s(attempt))
         return True
 

@@ -38,7 +38,7 @@ class StatusAnswer(NamedTuple):
         return self.details or self.failure
 
     @property
-    def seen(self) -> sky_status.MappedStatus:
+    def mapped_status(self) -> sky_status.MappedStatus:
         """Return the status as Slurm's state and reason."""
         details = self.status_text if self.status == "STARTING" else self.details
         return sky_status.map_status(self.status, details, self.schedule, self.failure)
@@ -84,11 +84,11 @@ class StatePoller:
         if self._poller is not None:
             await cancel_all([self._poller])
 
-    def verdict(self, record: Record) -> sky_status.MappedStatus:
+    def final_status(self, record: Record) -> sky_status.MappedStatus:
         """Return the final state of a job that SkyPilot reports as ended."""
         return sky_status.map_status(record.status, failure=record.failure)
 
-    async def ask(self, watch: JobWatch) -> None:
+    async def query_job(self, watch: JobWatch) -> None:
         """Query one job; log the error of an unavailable server."""
         try:
             await self._query_one(watch)

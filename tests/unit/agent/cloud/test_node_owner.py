@@ -27,7 +27,7 @@ def test_one_user_at_a_time_with_any_number_of_nodes(tmp_path: Path) -> None:
         more, answer = holder(folder, "ada@login")
         assert answer == ""
         more.communicate()
-        assert node_owner.hold(str(folder), "bob@laptop") == "ada@login"
+        assert node_owner.reserve(str(folder), "bob@laptop") == "ada@login"
         ada.communicate()
     bob, answer = holder(folder, "bob@laptop")  # ada's processes have ended
     assert answer == ""

@@ -73,13 +73,13 @@ def test_one_has_the_node_until_it_dies(home):
     with subprocess.Popen([sys.executable, "-c", HOLDER, home], stdout=subprocess.PIPE) as holder:
         assert b"ready\n" in iter(holder.stdout.readline, b"")  # lines of its own log come first
         later, out = RunGuard(home, KEY), []
-        assert not later.take() and later.earlier().begun
+        assert not later.lock_node() and later.earlier().begun
         later.write_new(out.append)
         assert not any(b"torn" in piece for piece in out)
         later.take_over()
         assert holder.wait() == -signal.SIGTERM
     later.begin(1)
-    log = JobLogWriter(5, 0, KEY, later.keep)
+    log = JobLogWriter(5, 0, KEY, later.store_frames)
     log.write(log.encoder.data(0, b"two\n"))
     later.write_new(out.append)
     items = Decoder(KEY).feed(b"".join(out))
@@ -90,10 +90,10 @@ def test_one_has_the_node_until_it_dies(home):
 
 def test_what_the_frames_say(home):
     once = RunGuard(home, KEY)
-    assert once.take() and once.replay().code([7]) == -1
+    assert once.lock_node() and once.replay().code([7]) == -1
     once.begin(0)
-    once.note(begun=True)
-    log = JobLogWriter(4, 0, KEY, once.keep)
+    once.update_record(begun=True)
+    log = JobLogWriter(4, 0, KEY, once.store_frames)
     for body in (
         {"ev": "session"},
         {"ev": "ended", "job_id": 7, "state": "FAILED", "exit_code": 3},
@@ -108,9 +108,9 @@ def test_what_the_frames_say(home):
 def test_a_log_that_is_too_long_to_keep_does_not_stop_the_job(home, monkeypatch, capfdbinary):
     monkeypatch.setattr(module, "MOST_KEPT", 1000)
     once = RunGuard(home, KEY)
-    assert once.take()
+    assert once.lock_node()
     once.begin(0)
-    log = JobLogWriter(4, 0, KEY, once.keep)
+    log = JobLogWriter(4, 0, KEY, once.store_frames)
     for number in range(100):
         log.write(log.encoder.data(0, b"line %d\n" % number))
     assert once.earlier().cut and os.path.getsize(Path(once.folder) / "frames") <= 1000
@@ -128,10 +128,10 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(home):
 
 def test_runs_of_other_days_are_forgotten(home):
     old, busy, fresh = (RunGuard(f"{home}{name}", KEY) for name in ("-old", "-busy", "-fresh"))
-    assert busy.take()
+    assert busy.lock_node()
     for other in (old, busy):
         os.utime(other.folder, (time.time() - 2 * module.FORGET_S,) * 2)
     once = RunGuard(home, KEY)
-    assert once.take()
+    assert once.lock_node()
     once.begin(0)
     assert [Path(other.folder).exists() for other in (old, busy, fresh)] == [False, True, True]

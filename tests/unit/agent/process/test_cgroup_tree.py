@@ -33,7 +33,7 @@ GROUPS = {
 @pytest.mark.parametrize("case", GROUPS, ids=lambda case: case.replace(" ", "-"))
 def test_a_process_finds_its_group(case: str) -> None:
     controller, groups, mount, root, folder = GROUPS[case]
-    found = cgroup_tree.find(controller, [groups], [OTHER, mount.format(root=root)])
+    found = cgroup_tree.find_group(controller, [groups], [OTHER, mount.format(root=root)])
     assert (found and found[1]) == folder
 
 

@@ -17,7 +17,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     """The files of both versions; the folder makes them when they are written, as the kernel does with a group."""
     place = MemoryPlace(str(tmp_path), request.param)
     monkeypatch.setattr(cgroup_tree, "memory_place", lambda: place)
-    monkeypatch.setattr(cgroup_tree, "put", lambda path, data: Path(path).write_bytes(data) and None)
+    monkeypatch.setattr(cgroup_tree, "write_group_file", lambda path, data: Path(path).write_bytes(data) and None)
     return place.files
 
 
@@ -35,7 +35,7 @@ def test_job_and_step_have_a_limit_each(files: MemoryFiles, tmp_path: Path) -> N
     expected = {f"job_7/{files.limit}": str(100 << 20), f"job_7/step_0/{files.limit}": str(50 << 20)}
     if files is V2:
         # Each level gives its groups the controller, except the last, which has the processes.
-        expected |= {ENABLE: "+memory", f"job_7/{ENABLE}": "+memory", f"job_7/step_0/{V2.together}": "1"}
+        expected |= {ENABLE: "+memory", f"job_7/{ENABLE}": "+memory", f"job_7/step_0/{V2.oom_group}": "1"}
     assert written(tmp_path) == expected
 
 
@@ -65,8 +65,8 @@ def test_kills_are_reported_once(count: int, text: str, files: MemoryFiles) -> N
     group = memory_groups.MemoryGroups("unix:/a").open(7, "0", 100)
     assert group is not None
     Path(group.folder, files.events).write_text(f"oom_kill_disable 0\noom 9\noom_kill {count}\noom_group_kill 0\n")
-    assert [group.complaint("7.0"), group.complaint("7.0")] == [text, ""]
-    assert group.exceeded is bool(count)
+    assert [group.oom_error("7.0"), group.oom_error("7.0")] == [text, ""]
+    assert group.had_oom_error is bool(count)
 
 
 def test_kills_of_an_abandoned_run_of_the_job_are_not_those_of_the_next(files: MemoryFiles) -> None:
@@ -75,9 +75,9 @@ def test_kills_of_an_abandoned_run_of_the_job_are_not_those_of_the_next(files: M
     assert former is not None
     Path(former.folder, files.events).write_text("oom_kill 2\n")
     later = groups.open(7, "0", 100)
-    assert later is not None and later.complaint("7.0") == ""
+    assert later is not None and later.oom_error("7.0") == ""
     Path(later.folder, files.events).write_text("oom_kill 3\n")
-    assert later.complaint("7.0").startswith("Detected 1 oom_kill event in")
+    assert later.oom_error("7.0").startswith("Detected 1 oom_kill event in")
 
 
 @pytest.mark.parametrize("place", [None, "/no/such/folder"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from slurmsky.commands.accounting.run_selection import recall
+from slurmsky.commands.accounting.run_selection import load_jobs
 from slurmsky.controller.store.accounting_cache import CachePage
 from slurmsky.controller.store.database import Store
 from slurmsky.model.job import Job
@@ -26,7 +26,7 @@ def test_damaged_records_are_left_out(tmp_path: Path) -> None:
     runs = store.runs(0, 10)
     assert [run.job_id for run in runs] == [1, 2, 3]
     ctx: Any = SimpleNamespace(controller=SimpleNamespace(store=store, job_table=SimpleNamespace(jobs={})))
-    assert [job.job_id for job in recall(ctx, runs, with_steps=True)] == [1, 3]
+    assert [job.job_id for job in load_jobs(ctx, runs, with_steps=True)] == [1, 3]
     page = CachePage.of([(1, 0), (3, 0)], [1, 1], {"name": ["a", "b"]})
     assert page.rows(runs) == ([1, 1], None)
     store.close()

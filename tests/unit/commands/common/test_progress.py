@@ -30,7 +30,7 @@ def caller(terminal: bool, term: str = "xterm") -> tuple[Any, list[str]]:
 
 def watch(ctx: Any, drawn: list[str], text: str) -> None:
     async def work() -> None:
-        with progress.shown(ctx, lambda: text):
+        with progress.show_progress(ctx, lambda: text):
             while not drawn and ctx.request.ttys[2] and ctx.env["TERM"] != "dumb":
                 await asyncio.sleep(0)
             await asyncio.sleep(0)

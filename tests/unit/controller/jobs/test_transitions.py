@@ -118,7 +118,7 @@ def test_a_job_from_pending_to_its_end(job: Job) -> None:
     transitions.suspend(job, 160.0)
     transitions.resume(job, 7, 200.0, 40.0)
     assert (job.end_time, job.suspended_s, job.pre_suspend_s) == (740.0, 40.0, 60.0)
-    transitions.complete(job, JobState.TIMEOUT, 740.0)
+    transitions.set_completing_as(job, JobState.TIMEOUT, 740.0)
     assert JobFlag.COMPLETING in job.flags
     transitions.end(job, JobState.TIMEOUT, 0, 15, 741.0)
     assert (job.state, job.flags, job.reason, job.exit_signal) == (JobState.TIMEOUT, JobFlag.NONE, "TimeLimit", 15)

@@ -414,7 +414,7 @@ def test_partitions_and_qos_of_a_reservation(
     ],
 )
 def test_words_and_signs_of_flags(word: str, sign: str, names: str) -> None:
-    assert [flag.name for flag in FLAGS if flag.fits(word, sign)] == names.split()
+    assert [flag.name for flag in FLAGS if flag.matches_word(word, sign)] == names.split()
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,13 @@ def test_a_header_of_a_large_cluster_runs_on_two_virtual_nodes(world: World) -> 
 def test_nodes_and_partitions_are_shown_while_they_are_used(world: World) -> None:
     job = world.submit(HEADER)
     world.starts()
-    nodes, cluster = world.job_table.shown()
+    nodes, cluster = world.job_table.with_virtual_nodes()
     assert [(name, node.config.cpus, node.alloc_cpus, node.state) for name, node in nodes.items()] == [
         ("laptop", 32, 32, NodeState.ALLOCATED), ("laptop-2", 32, 32, NodeState.ALLOCATED)]  # fmt: skip
     assert [(part.name, part.nodes) for part in cluster.partitions] == [
         ("debug", ("laptop", "laptop-2")), ("gpu", ("laptop", "laptop-2"))]  # fmt: skip
     world.finish(job)
-    nodes, cluster = world.job_table.shown()
+    nodes, cluster = world.job_table.with_virtual_nodes()
     assert [(name, node.config.cpus, node.alloc_cpus, node.state) for name, node in nodes.items()] == [
         ("laptop", 2, 0, NodeState.IDLE)]  # fmt: skip
     assert [part.name for part in cluster.partitions] == ["debug", "gpu"]
@@ -120,7 +120,7 @@ def test_a_restarted_controller_knows_what_virtual_nodes_hold(world: World) -> N
     world.job_table.flush()
     world.start()
     assert world.starts() == []
-    assert sorted(world.job_table.shown()[0]) == ["laptop", "laptop-2"]
+    assert sorted(world.job_table.with_virtual_nodes()[0]) == ["laptop", "laptop-2"]
     world.finish(world.job_table.jobs[large.job_id])
     assert world.starts() == [waiting.job_id]
 

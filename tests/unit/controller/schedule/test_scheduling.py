@@ -576,7 +576,7 @@ def test_a_job_that_an_internal_error_holds_starts_after_its_release(
         patch.setattr(world.scheduler, "fit", lambda spec: fails(spec) and Scheduler.fit(world.scheduler, spec))
         ((broken, problem),) = world.pass_().broken
         assert broken is job and other.state is JobState.RUNNING, "the pass continues with the others"
-        life.set_aside(job, problem)
+        life.hold_after_error(job, problem)
         assert not world.pass_().broken, "a held job is not tried again"
     world.restart()
     job = world.job_table.jobs[job.job_id]

@@ -185,7 +185,7 @@ def test_what_our_jobs_hold() -> None:
     use.cpu_ids.update((1, 2))
     use.memory_mib = 300
     use.gres["gpu:h100"] = {1}
-    assert share.held() == Held(2, 300, frozenset({1}), frozenset({1, 2}))
+    assert share.held_by_jobs() == Held(2, 300, frozenset({1}), frozenset({1, 2}))
 
 
 def test_a_partition_with_exclusive_user_shares_this_machine_with_no_other_user() -> None:
@@ -195,6 +195,6 @@ def test_a_partition_with_exclusive_user_shares_this_machine_with_no_other_user(
     share, use = share_of(NODE, NOTHING, SOME, exclusive_user=True)  # another controller of the same user
     assert [seen.exclusive for seen in share.open([use], "debug")] == [False]
     use.allocate(1, NodeShare("vm", cpu_ids=(0,)), False, "debug")
-    assert share.held() == Held(4, 1000, frozenset({0, 1}), frozenset(range(4)))
+    assert share.held_by_jobs() == Held(4, 1000, frozenset({0, 1}), frozenset(range(4)))
     use.release(1, NodeShare("vm", cpu_ids=(0,)), "debug")
-    assert share.held() == NOTHING
+    assert share.held_by_jobs() == NOTHING

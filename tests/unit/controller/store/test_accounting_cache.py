@@ -37,16 +37,18 @@ def test_any_cell_comes_back() -> None:
         "empty": [""] * 4,
     }  # fmt: skip
     runs = [(7, 0), (7, 1), (9, 0)]
-    page = CachePage.read(CachePage.of(runs, [2, 0, 2], columns).written())
+    page = CachePage.read(CachePage.of(runs, [2, 0, 2], columns).serialised_page())
     assert page.has(columns) and not page.has(["plain", "other"])
-    page = CachePage.read(page.with_columns({"other": ["1", "2", "3", "4"]}).written())
+    page = CachePage.read(page.with_columns({"other": ["1", "2", "3", "4"]}).serialised_page())
 
     def cells(name: str, rows: list[int] | None = None) -> list[str | None]:
-        found = page.cells(name, rows)
+        found = page.column_cells(name, rows)
         return [found.value] * (4 if rows is None else len(rows)) if isinstance(found, SharedCell) else list(found)
 
     assert {name: cells(name) for name in columns} == columns and cells("other") == ["1", "2", "3", "4"]
-    assert isinstance(page.cells("none", None), SharedCell) and isinstance(page.cells("same", [1]), SharedCell)
+    assert isinstance(page.column_cells("none", None), SharedCell) and isinstance(
+        page.column_cells("same", [1]), SharedCell
+    )
     # All rows as they stand, those of some runs, those of runs in another order.
     assert page.rows([Run(*run, 1.0) for run in runs]) == ([2, 0, 2], None)
     assert page.rows([Run(9, 0, 1.0)]) == ([2], [2, 3]) and cells("other", [2, 3]) == ["3", "4"]
@@ -55,22 +57,26 @@ def test_any_cell_comes_back() -> None:
 
 def test_pages_are_bounded(tmp_path: Path) -> None:
     pages = AccountingCache(Store(tmp_path / "queue.db"), "cluster", room=4 * 700)
-    words = pages.words("asked")
+    words = pages.page_key("asked")
     for number in range(200):
-        pages.put(number, words, paged("name"))
+        pages.store_page(number, words, paged("name"))
     kept = [number for number in range(200) if pages.get(number, words) is not None]
     # The cache checks its total size now and then: it removes the oldest pages, never the last ones.
     assert kept == list(range(200))[-len(kept) :] and 4 <= len(kept) < 100
     assert pages.full
     page = pages.get(199, words)
-    assert page is not None and page.cells("name", [2]) == ["name2"]
-    assert pages.get(199, pages.words("else")) is None, "of something else"
+    assert page is not None and page.column_cells("name", [2]) == ["name2"]
+    assert pages.get(199, pages.page_key("else")) is None, "of something else"
 
 
 def test_pages_are_of_a_program_and_a_cluster(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
-    words = AccountingCache(store, "cluster").words("asked")
-    assert AccountingCache(store, "cluster").words("asked") == words != AccountingCache(store, "other").words("asked")
+    words = AccountingCache(store, "cluster").page_key("asked")
+    assert (
+        AccountingCache(store, "cluster").page_key("asked")
+        == words
+        != AccountingCache(store, "other").page_key("asked")
+    )
     assert any(path.endswith("report/text/sacct_rows.py") for path, _, _ in program())
     assert any(path.endswith("commands/accounting/cached_rows.py") for path, _, _ in program())
 
@@ -83,7 +89,7 @@ def test_a_page_goes_with_what_is_committed(tmp_path: Path, how: str) -> None:
     store.write([job, neighbour, other], (), (), {})
     words, numbers = digest("words"), [page_of(one.job_id) for one in (job, other)]
     for number in numbers:
-        AccountingCache(store, "").put(number, words, paged("name"))
+        AccountingCache(store, "").store_page(number, words, paged("name"))
     store = Store(path)  # the other one was never closed, as after SIGKILL
     pages, edition = AccountingCache(store, ""), store.pages.edition(numbers[0])
     assert store.pages.stored(words) == set(numbers) and pages.get(numbers[0], words) is not None

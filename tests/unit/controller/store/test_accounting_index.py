@@ -217,7 +217,7 @@ def test_the_index_chooses_what_the_records_would(store: Store, jobs: list[Job],
     met = 0
     for requested in queries():
         query = replace(requested, starttime=int(start), endtime=int(end))
-        found = {run[:2] for run in store.runs(start, end, True, accounted.where(query, start, end))}
+        found = {run[:2] for run in store.runs(start, end, True, accounted.sql_conditions(query, start, end))}
         test = accounted.test(query, NOW)
         meant = {key for key, job in inside.items() if test(job)}
         assert meant & over == found & over, query

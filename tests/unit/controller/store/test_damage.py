@@ -70,8 +70,8 @@ def test_a_damaged_spec_takes_its_jobs_with_it_and_no_other(tmp_path: Path) -> N
 def test_a_damaged_note_is_as_none(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
     store.put_note("states", "{")
-    assert store.damage.note("states", lambda kept: kept["x"]) is None
-    assert store.note("states") is None
+    assert store.damage.parse_note("states", lambda kept: kept["x"]) is None
+    assert store.read_note("states") is None
     assert [(one.source, one.key) for one in store.damage.found()] == [("meta", "states")]
 
 

@@ -92,7 +92,7 @@ def test_a_folder_above_is_copied_unless_it_is_large_shared_or_a_home_folder(tmp
     (own.parent / "data").write_bytes(b"x" * 2000)
 
     def fits(folder: Path, limit: int = 1 << 20) -> bool:
-        return folder_contents.fits(folder, limit, home, tmp_path / "state", own)
+        return folder_contents.may_be_sent(folder, limit, home, tmp_path / "state", own)
 
     assert fits(own.parent) and not fits(own.parent, 1999)
     assert not fits(home) and not fits(home.parent)

@@ -172,7 +172,7 @@ def test_the_end_of_a_job_names_nodes_that_were_lost_with_files(tmp_path, home, 
     watch.feed(head.event({"ev": "done", "ranks": [0, 1]}))
     assert reported == [] and not watch.done
     if lost:
-        assert watch.release()
+        assert watch.report_held_ends()
     else:
         watch.feed(other.event(LastRecord().encode()))
     assert [event.encode()["state"] for event in reported] == ["COMPLETED"]

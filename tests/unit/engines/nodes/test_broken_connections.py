@@ -299,7 +299,7 @@ def test_a_connection_that_is_lost_before_it_is_used_is_restored_again():
 def test_requests_to_an_agent_fail_once_its_connection_is_lost():
     async def what() -> None:
         requests = AgentRequests()
-        requested = asyncio.ensure_future(requests.ask(Link(), "same", "/x", {"op": "same"}))  # type: ignore[arg-type]
+        requested = asyncio.ensure_future(requests.send_request(Link(), "same", "/x", {"op": "same"}))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         requests.fail("n1")
         with pytest.raises(ConnectionLost):
@@ -391,7 +391,7 @@ def test_requests_to_a_node_without_connection_are_sent_once_it_has_one(tmp_path
         engine._placed[1] = PlacedJob(0, ("n1",), ready=True)
         first.alive = False
         engine._lost("n1")
-        assert engine.out_of_reach(1) == "" and engine.awaited(1) == "node n1 does not answer now"
+        assert engine.out_of_reach(1) == "" and engine.missing_connections(1) == "node n1 does not answer now"
         await engine.signal(1, 10, "batch")
         await engine.suspend(1)
         await engine.resume(1)
@@ -401,7 +401,7 @@ def test_requests_to_a_node_without_connection_are_sent_once_it_has_one(tmp_path
         assert [type(message).__name__ for message in second.sent] == [
             "SignalJob", "SuspendJob", "ResumeJob", "LimitJob",
         ]  # fmt: skip
-        assert engine.awaited(1) == "" and not first.sent
+        assert engine.missing_connections(1) == "" and not first.sent
 
     asyncio.run(what())
 

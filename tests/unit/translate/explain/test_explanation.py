@@ -351,7 +351,7 @@ def test_a_virtual_environment_beside_the_script_is_made_in_the_submit_folder() 
     task = explain("#!/bin/bash\nsource venv/bin/activate\npython -c pass\n", site=BARE)
     assert [found.effect for found in task.findings if found.kind == "environment"] == ["changed"]
     assert "conda create" not in task.task_yaml
-    wanted = needs.beside(needs.of("source ../venv/bin/activate\n"), Project("/work/job"))
+    wanted = needs.needs_in_folder(needs.of("source ../venv/bin/activate\n"), Project("/work/job"))
     assert wanted.environments == ("/work/venv",)
     assert any("python3 -m venv /work/venv" in line for line in environment_setup(BARE, "/work/venv", wanted))
 
@@ -509,7 +509,7 @@ def lacking(text: str, here: tuple[str, ...] = ()) -> list[str]:
     specs = moving.request(data, "x").components
     page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="local", lookup=lookup)
     assert page.unchanged
-    return [found.text for found in page.missing]
+    return [found.text for found in page.missing_names]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import moving
 from slurmsky.site import load
 from slurmsky.translate.explain.explain_text import table_text, to_html, to_json
 from slurmsky.translate.explain.explanation import Page, with_prices
-from slurmsky.translate.explain.folder_prices import by_question, cells, summary
+from slurmsky.translate.explain.folder_prices import by_question, price_cells, summary
 
 BARE = load("", "none")
 ROW = {"instance": "m6i", "cpus": "2", "memory": "8", "gpus": "-", "chosen": ""}
@@ -36,9 +36,9 @@ def test_an_array_costs_its_elements_for_their_time_limit() -> None:
     array = with_prices(_page("--array=1-10%2", "--time=2:00:00"), ROWS, "")
     single = with_prices(_page("--time=30"), ROWS, "")
     endless = with_prices(_page("--array=0-4"), ROWS, "")
-    assert cells(array) == ("$40.00", "$10.00", "AWS (us-west-2)")
-    assert cells(single) == ("$1.00", "$0.25", "AWS (us-west-2)")
-    assert cells(endless) == ("$10.00/h", "$2.50/h", "AWS (us-west-2)")
+    assert price_cells(array) == ("$40.00", "$10.00", "AWS (us-west-2)")
+    assert price_cells(single) == ("$1.00", "$0.25", "AWS (us-west-2)")
+    assert price_cells(endless) == ("$10.00/h", "$2.50/h", "AWS (us-west-2)")
     lines = summary([array, single, endless])
     assert "2 scripts, arrays times their elements: $41.00 on demand, $10.25 with spot nodes" in lines[0]
     assert "1 script, arrays times their elements: $10.00 on demand, $2.50" in lines[1]

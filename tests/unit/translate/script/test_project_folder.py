@@ -70,26 +70,26 @@ def test_the_folder_stands_for_the_one_where_the_script_reads_its_files(
     project: Project, text: str, links: tuple[str, ...]
 ) -> None:
     whole = Project(project.folder, project.home, user="me")
-    assert needs.beside(needs.of(f"#!/bin/bash\n{text}\n"), whole).links == links
+    assert needs.needs_in_folder(needs.of(f"#!/bin/bash\n{text}\n"), whole).links == links
 
 
 def test_another_folder_of_this_machine_keeps_its_path(project: Project, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     data = b"#!/bin/bash\ncd ~/model\npython train.py\n"
-    assert not needs.beside(needs.of(data.decode()), project).links
+    assert not needs.needs_in_folder(needs.of(data.decode()), project).links
     page = explain(data, (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="sky", project=project)
     assert next(one.reason for one in page.findings if one.kind == "path").startswith("on this machine, outside")
 
 
 def test_an_environment_below_a_link_is_made_in_the_folder(project: Project) -> None:
     text = "cd /home/you/model\nsource /home/you/model/venv/bin/activate\npython train.py\n"
-    assert needs.beside(needs.of(text), project).environments == (f"{project.folder}/venv",)
+    assert needs.needs_in_folder(needs.of(text), project).environments == (f"{project.folder}/venv",)
 
 
 def test_an_environment_in_the_users_home_folder_is_made_there(project: Project) -> None:
     whole = Project(project.folder, project.home, user="me")
     found = needs.of("source /home/$USER/venvs/x/bin/activate\npython train.py\n")
-    assert needs.beside(found, whole).environments == ("/home/me/venvs/x",)
+    assert needs.needs_in_folder(found, whole).environments == ("/home/me/venvs/x",)
 
 
 def test_a_common_name_alone_identifies_no_project(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_paths_in_the_folder_need_nothing(project: Project) -> None:
 
 def test_setup_makes_no_folder_in_the_submit_folder(project: Project) -> None:
     text = f"mkdir -p {project.folder}/out /old/CosDefence/learning/out /results/x\ncd /old/CosDefence\n"
-    found = needs.beside(needs.of(text), project)
+    found = needs.needs_in_folder(needs.of(text), project)
     assert found.links == ("/old/CosDefence",)
     assert not [name for name in found.folders if "CosDefence" in name] and found.folders
 

@@ -13,7 +13,7 @@ from slurmsky.translate.shell.script_commands import parse
 
 
 def commands(text: str) -> list[list[str]]:
-    return [command.texts for command in parse(text).commands if command.words]
+    return [command.word_texts for command in parse(text).commands if command.words]
 
 
 @pytest.mark.parametrize(

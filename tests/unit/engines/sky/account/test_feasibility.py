@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsky.engines.sky.account.feasibility import autoscaled, objection
+from slurmsky.engines.sky.account.feasibility import autoscaled, infeasibility
 from slurmsky.engines.sky.account.inventory import Offer
 
 POD = Offer("kubernetes/gke", "node-1", "idle", 4, 0, 16384, 0, (("L4", 1, 0),))
@@ -13,19 +13,19 @@ TOO_BIG = {"infra": "kubernetes/gke", "cpus": "64+", "accelerators": "H100:8"}
 
 
 def test_a_cluster_of_fixed_size_refuses_what_no_node_has() -> None:
-    assert "has H100 GPUs" in objection(TOO_BIG, [POD, SLURM])
+    assert "has H100 GPUs" in infeasibility(TOO_BIG, [POD, SLURM])
 
 
 def test_an_autoscaler_may_add_a_node_for_any_request() -> None:
-    assert objection(TOO_BIG, [POD, SLURM], grows=lambda context: context == "gke") == ""
-    assert objection({"cpus": "64+"}, [POD, SLURM], grows=lambda context: True) == "", "any infra will do"
+    assert infeasibility(TOO_BIG, [POD, SLURM], can_grow=lambda context: context == "gke") == ""
+    assert infeasibility({"cpus": "64+"}, [POD, SLURM], can_grow=lambda context: True) == "", "any infra will do"
 
 
 @pytest.mark.parametrize("infra", ["", "kubernetes", "kubernetes/eks", "k8s/eks"])
 def test_an_infra_without_nodes_refuses_nothing(infra: str) -> None:
     wanted = {"cpus": "64+", **({"infra": infra} if infra else {})}
-    assert objection(wanted, [POD, SLURM], unlisted=["kubernetes/eks"]) == ""
-    assert objection({"cpus": "64+", "infra": "slurm/oracle"}, [POD, SLURM], unlisted=["kubernetes/eks"]) != ""
+    assert infeasibility(wanted, [POD, SLURM], unlisted=["kubernetes/eks"]) == ""
+    assert infeasibility({"cpus": "64+", "infra": "slurm/oracle"}, [POD, SLURM], unlisted=["kubernetes/eks"]) != ""
 
 
 @pytest.mark.parametrize(
