@@ -31,6 +31,6 @@ class _NoReserve(IdReserve):
         """1."""
         return 1
 
-    def cover(self, next_id: int) -> bool:
+    def reserve(self, next_id: int) -> bool:
         """False: no file has to be written."""
         return False

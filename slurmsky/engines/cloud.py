@@ -86,7 +86,7 @@ class CloudAccount(Protocol):
         """
 
     async def cancel(self, managed_job_ids: Sequence[int]) -> None:
-        """Cancel jobs. Raises EngineError. Its ``passing`` is True if the request may succeed later."""
+        """Cancel jobs. Raises EngineError. Its ``may_succeed_later`` is True if the request may succeed later."""
 
     async def bills(self, clusters: Sequence[str]) -> dict[str, Bill]:
         """Return bills by cluster. Raises EngineError. A cluster that did not start has none."""

@@ -317,7 +317,7 @@ class Thousands(ControllerClient):
     def start(self) -> None:
         self.gone = False
 
-    def ask(self, command: str, *args: str, **extra: str) -> CommandOutput:
+    def run_command(self, command: str, *args: str, **extra: str) -> CommandOutput:
         self.requested.append((command, *args))
         if self.gone:
             raise NoController("no controller is running")

@@ -92,10 +92,7 @@ class HeadNode:
         server, _client = node.contexts()
         self.log.event(
             SessionBegun(
-                session=node.session,
-                restart=node.launch.restart_count,
-                control=self.controller_address,
-                ranks=node.count,
+                session=node.session, restart=node.launch.restart_count, control=self.address, ranks=node.count
             )
         )
         mine = node.info()
@@ -139,7 +136,7 @@ class HeadNode:
         return self._finish(agent)
 
     @property
-    def controller_address(self) -> str:
+    def address(self) -> str:
         """Address at which the controller reaches this node."""
         return "%s:%d" % (self.node.addresses[0], self.listener.getsockname()[1])
 

@@ -265,13 +265,6 @@ class Policy:
             del self._planned[since:]
             self._used = None
 
-    def pending_reason(
-        self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]
-    ) -> str:
-        """Return the limit's reason that delays a job on these shares, or ""."""
-        over = self.first_exceeded(job, partition, find_shares)
-        return over.reason if over else ""
-
     def first_exceeded(
         self, job: Job, partition: PartitionConfig, find_shares: Callable[[], Sequence[NodeShare]]
     ) -> Exceeded | None:

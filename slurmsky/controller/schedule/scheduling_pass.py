@@ -183,9 +183,9 @@ class SchedulingPass:
             self._failed.add((id(job.spec), name))
             return self._wait_for_resources(job, demand, nodes, name)
         placed = self._job_table.virtual.placed(fit, shares)
-        objection = self._limits.pending_reason(job, partition, lambda: placed)
-        if objection:
-            return Wait(job, objection)
+        exceeded = self._limits.first_exceeded(job, partition, lambda: placed)
+        if exceeded:
+            return Wait(job, exceeded.reason)
         too_dear = self._budget.verdict(job, partition, placed)
         if too_dear is not None:
             return Wait(job, *too_dear)

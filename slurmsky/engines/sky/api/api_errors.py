@@ -28,42 +28,42 @@ class SkyError(EngineError):
 class Unreachable(SkyError):
     """No server answers at the endpoint."""
 
-    passing = True
+    may_succeed_later = True
     waits_for = "SkyPilot server cannot be reached"
 
 
 class Busy(SkyError):
     """The server is restarting or overloaded."""
 
-    passing = True
+    may_succeed_later = True
     waits_for = "SkyPilot server is busy"
 
 
 class LoginExpired(SkyError, LoginRequired):
     """The server requires a login."""
 
-    passing = True
+    may_succeed_later = True
     waits_for = "SkyPilot login needed"
 
 
 class WrongVersion(SkyError):
     """Server and client do not support each other's version. An upgrade of either may mend it."""
 
-    passing = True
+    may_succeed_later = True
     waits_for = "SkyPilot server has another version"
 
 
 class BadConfig(SkyError):
     """The user's SkyPilot configuration is unreadable. A correction of the file mends it."""
 
-    passing = True
+    may_succeed_later = True
     waits_for = "SkyPilot configuration cannot be read"
 
 
 class Interrupted(SkyError):
     """A restart of the server lost the request."""
 
-    passing = True
+    may_succeed_later = True
 
 
 class Rejected(SkyError, RequestRefused):

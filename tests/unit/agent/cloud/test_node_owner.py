@@ -8,7 +8,8 @@ from pathlib import Path
 
 from slurmsky.agent.cloud import node_owner
 
-HOLD = "import sys; from slurmsky.agent.cloud.node_owner import hold; print(hold(*sys.argv[1:]), flush=True); input()"
+HOLD = """import sys; from slurmsky.agent.cloud.node_owner import reserve
+print(reserve(*sys.argv[1:]), flush=True); input()"""
 
 
 def holder(folder: Path, owner: str) -> tuple[subprocess.Popen[str], str]:

@@ -57,13 +57,13 @@ from slurmsky.agent.cloud.job_log import JobLogWriter
 from slurmsky.agent.cloud.run_guard import RunGuard
 from slurmsky.protocol.messages import SessionBegun
 once = RunGuard(sys.argv[1], b'key')
-assert once.take()
+assert once.lock_node()
 once.begin(0)
-once.note(begun=True)
-log = JobLogWriter(4, 0, b'key', once.keep)
+once.update_record(begun=True)
+log = JobLogWriter(4, 0, b'key', once.store_frames)
 log.event(SessionBegun())
 log.write(log.encoder.data(0, b"one\\n"))
-once.keep(b"torn")
+once.store_frames(b"torn")
 print("ready", flush=True)
 time.sleep(600)
 """

@@ -319,7 +319,7 @@ def launch(tmp_path: Path) -> Launch:
 
 def test_a_script_is_sent_again_over_a_new_connection(tmp_path):
     class Answers(AgentRequests):
-        async def ask(self, *_: object) -> bool:
+        async def send_request(self, *_: object) -> bool:
             return True
 
     async def what() -> None:

@@ -63,7 +63,7 @@ async def ask(watch: Any) -> None:
     assert not watch.done
 
 
-states: Any = SimpleNamespace(ask=ask)
+states: Any = SimpleNamespace(query_job=ask)
 
 
 def test_a_stalled_stream_is_read_again() -> None:
