@@ -304,7 +304,7 @@ class FolderSync:
         async with self._lock:
             # The newest job knows the files here as they were last sent.
             self._target = max((changes.target for changes in ended), key=lambda target: target.job_id)
-            self._target.extra_paths.update(*(changes.target.ours for changes in ended))
+            self._target.extra_paths.update(*(changes.target.extra_paths for changes in ended))
             for _ in range(2):  # the second request confirms the files of the first one
                 self._arrived = 0
                 self._send(SendChanges(path=folder, skip=tuple(ended[0].skip()), over=over))
