@@ -27,6 +27,7 @@ class NodeConfig:
     weight: int = 1
     features: tuple[str, ...] = ()
     gres: tuple[tuple[str, str, int], ...] = ()  # (name, type or "", count)
+    gres_not_consumed: tuple[str, ...] = ()  # names of gres that any number of jobs can hold at once
     state: str = "UNKNOWN"  # configured State=
     reason: str = ""
     arch: str = ""

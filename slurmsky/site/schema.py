@@ -198,6 +198,8 @@ def gres(value: Any) -> tuple[tuple[str, str, int], ...]:
         number = 1
         if rest and rest[-1].isdecimal():
             number = int(rest.pop())
+        if "no_consume" in rest:
+            raise Bad(f'no_consume is a key of its own here: gres_not_consumed = ["{name}"]')
         if not name or len(rest) > 1:
             raise Bad('gres is expected as "name:type:count", such as "gpu:a100:4"')
         found.append((name, rest[0] if rest else "", number))
@@ -311,6 +313,7 @@ NODE = {
     "tmp_mib": SiteKey(count),
     "weight": SiteKey(count),
     "gres": SiteKey(gres),
+    "gres_not_consumed": SiteKey(texts),
     "features": SiteKey(texts),
     "state": SiteKey(one_of("UNKNOWN", "IDLE", "DOWN", "DRAIN", "FAIL", "FUTURE")),
     "reason": SiteKey(text),

@@ -86,10 +86,11 @@ def _counted(text: Optional[str]) -> list[str]:
 
 
 def other_type(spec: JobSpec, shares: Sequence[NodeShare]) -> bool:
-    """True if a step requests a GPU type that its job lacks."""
-    texts = (spec.gres, spec.gpus, spec.gpus_per_node, spec.gpus_per_task)
+    """True if a step requests a type of device that its job lacks."""
+    texts = (spec.gpus, spec.gpus_per_node, spec.gpus_per_task)
     words = [word for text in texts for part in _counted(text) for word in re.split("[:=]", part)]
-    types = {word for word in words if word not in ("gpu", "gres/gpu", "none") and not word.isdecimal()}
+    words += [word for part in _counted(spec.gres) for word in re.split("[:=]", part)[1:]]  # the first one is a name
+    types = {word for word in words if word not in ("gpu", "gres/gpu") and not word.isdecimal()}
     return not types <= {name.partition(":")[2] for share in shares for name in share.gres}
 
 

@@ -5,6 +5,7 @@ Source: src/scontrol/create_res.c.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -92,19 +93,26 @@ def _names(ctx: CommandContext, given: Given) -> Any:
     return sign, tuple(filter(None, text.split(",")))
 
 
-def _count(what: str) -> Read:
-    def read(ctx: CommandContext, given: Given) -> Any:
-        if not given.value.isdecimal():
-            raise _InvalidRequest(f"Invalid {what} count {given.value}", whole=True)
-        return int(given.value)
+def _no_list(given: Given, key: str) -> None:
+    if "," in given.value:
+        raise _InvalidRequest(f"Using a comma separated array for {key} is no longer valid.", whole=True)
 
-    return read
+
+def _node_count(ctx: CommandContext, given: Given) -> Any:
+    """Number of nodes, with K and M in 1024s. Source: proc_args.c str_to_nodes."""
+    _no_list(given, "NodeCnt")
+    found = re.fullmatch(r"([0-9]+)([kK]?)([mM]?)\s*", given.value)
+    if found is None:
+        raise _InvalidRequest(f'"{given.value}" is not a valid node count', whole=True)
+    number, kilo, mega = found.groups()
+    return int(number) * (1024 if kilo else 1) * (1024**2 if mega else 1)
 
 
 def _cores(ctx: CommandContext, given: Given) -> Any:
-    if "," in given.value:
-        raise _InvalidRequest("Using a comma separated array for CoreCnt is no longer valid.", whole=True)
-    return _count("core")(ctx, given)
+    _no_list(given, "CoreCnt")
+    if not given.value.isdecimal():
+        raise _InvalidRequest(f"Invalid core count {given.value}", whole=True)
+    return int(given.value)
 
 
 def _tres(ctx: CommandContext, given: Given) -> Any:
@@ -141,8 +149,9 @@ RESERVATION_KEYS = KeyTable((
     Key("allowedpartitions", 2, "allowed_partitions", _names, signed=True),
     Key("qos", 1, "qos", _names, signed=True),
     Key("nodes", 5, "nodes", _names, signed=True),
-    Key("nodecnt", 5, "count", _count("node")),
-    Key("corecnt", 5, "cores", _cores),
+    Key("nodecnt", 5, "count", _node_count),
+    Key("nodecount", 5, "count", _node_count),
+    *(Key(name, 5, "cores", _cores) for name in ("corecnt", "corecount", "cpucnt", "cpucount")),
     Key("tres", 1, "tres", _tres),
     *texts("features 2 features  partitionname 1 partition"),
     Key("users", 1, "users", _names, signed=True),
@@ -281,6 +290,7 @@ def _changed(ctx: CommandContext, one: Reservation, wanted: ReservationUpdate) -
         sign, names = wanted["nodes"]
         nodes, how = _nodes(ctx, names, changes.get("partition", one.partition))
         changes["nodes"] = _merged(one.nodes, sign, nodes)
+        count = count if one.nodes else 0  # a new reservation has the nodes that it names
         flags = (*(flag for flag in flags if flag not in named), "SPEC_NODES", *how)
     elif count:
         flags = tuple(flag for flag in flags if flag not in named)
@@ -334,6 +344,10 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
             raise SlurmError(Errno.INVALID_RESERVATION)
         if "cores" in wanted or (one.parts and {"nodes", "count"} & wanted.keys()):
             raise SlurmError(Errno.CORE_RESERVATION)
+        if wanted.get("count") == 0:
+            raise SlurmError(Errno.INVALID_RESERVATION)
+        if wanted.get("features"):
+            raise SlurmError(Errno.NOT_SUPPORTED)
         changed, count = _changed(ctx, one, wanted)
         changed = _with_new_times(changed, wanted)
         if "skip" in wanted:

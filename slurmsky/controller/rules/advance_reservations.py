@@ -13,18 +13,19 @@ from ...model import plain
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
 from ...model.reservation import Reservation
-from ...model.spec import INFINITE
 from ...model.states import JobState, NodeFlag
 from ..slurm_errors import Errno, SlurmError
 from ..store.database import Store
 from . import recurrence
+from .job_placement import feature_choices
 from .node_use import NodeUse
-from .reservation_access import names_of, own_groups
+from .open_nodes import end_of, open_nodes
+from .reservation_access import names_of
 from .reservation_flags import check_flags
+from .submit_checks import check_features
 
 #: seconds in the past at which a reservation may begin (reservation.c MAX_RESV_DELAY)
 LATE_S = 600
-YEAR_S = 365 * 86400
 #: Slurm's reason for a job that only reserved nodes could run
 RESERVED = "ReqNodeNotAvail, May be reserved for other job"
 _NOTE = "reservations"
@@ -104,8 +105,22 @@ class Reservations:
         if changed.parts:
             self._replace_cores(changed, list(jobs))
             return
-        self.all[changed.name] = self._choose_nodes(changed, node_count, list(jobs))
+        known = list(jobs)
+        self.all[changed.name] = self._choose_nodes(self._resized(changed, node_count, known), 0, known)
         self._keep()
+
+    def _resized(self, one: Reservation, count: int, jobs: list[Job]) -> Reservation:
+        """Remove idle nodes first, or add free ones. ``count`` 0: no change. Source: reservation.c _resize_resv."""
+        surplus = len(one.nodes) - count if count else 0
+        if surplus > 0:
+            busy = _busy(jobs)
+            idle = [name for name in one.nodes if name not in busy and self._available(name)]
+            kept = [name for name in one.nodes if name not in idle[:surplus]]
+            return replace(one, nodes=tuple(kept[:count]))
+        if surplus < 0:
+            more = self._choose_nodes(replace(one, nodes=()), -surplus, jobs, beside=one.nodes)
+            return replace(one, nodes=self._in_order({*one.nodes, *more.nodes}), partition=more.partition)
+        return one
 
     def _replace_cores(self, changed: Reservation, jobs: list[Job]) -> None:
         """Replace a reservation of cores, which keeps its cores.
@@ -134,8 +149,14 @@ class Reservations:
         self._idle_since.pop(name, None)
         self._keep()
 
-    def _choose_nodes(self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None) -> Reservation:
-        """Choose nodes and cores for a reservation. Raises SlurmError if these are not free during its time."""
+    def _choose_nodes(
+        self, wanted: Reservation, count: int, jobs: list[Job], cores: int | None = None, beside: Collection[str] = ()
+    ) -> Reservation:
+        """Choose nodes and cores for a reservation, other nodes than those ``beside``.
+
+        A count larger than the partition means all of its nodes. Raises SlurmError if the nodes are not free during
+        the reservation's time.
+        """
         partition = self.cluster.partition(wanted.partition) if wanted.partition else None
         if wanted.partition and partition is None:
             raise SlurmError(Errno.INVALID_PARTITION)
@@ -143,13 +164,18 @@ class Reservations:
             chosen = partition or self.cluster.default_partition
             if chosen is None:
                 raise SlurmError(Errno.DEFAULT_PARTITION_NOT_SET)
-            suited = self._candidates(wanted, chosen)
+            check_features(self.cluster, wanted.features, Errno.INVALID_FEATURE)
+            suited = [name for name in self._candidates(wanted, chosen) if name not in beside]
             if cores is not None:
                 return self._reserve_cores(replace(wanted, partition=chosen.name), suited, count, cores, jobs)
-            free = self._free(wanted, suited, jobs)
-            if len(free) < count:
+            if wanted.features and len(suited) < count:
+                raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE)
+            unreserved = self._free(replace(wanted, flags=(*wanted.flags, "IGNORE_JOBS")), suited, jobs)
+            count = min(count, len(unreserved))
+            nodes = self._with_features(wanted, self._free(wanted, suited, jobs), count)
+            if not count or len(nodes) < count:
                 raise SlurmError(Errno.NODES_BUSY)
-            wanted = replace(wanted, nodes=self._in_order(free[:count]), partition=chosen.name)
+            wanted = replace(wanted, nodes=self._in_order(nodes), partition=chosen.name)
         known = {node.name: node for node in self.cluster.nodes}
         if not wanted.nodes or any(name not in known for name in wanted.nodes):
             raise SlurmError(Errno.INVALID_NODE_NAME)
@@ -167,12 +193,24 @@ class Reservations:
 
     def _candidates(self, wanted: Reservation, partition: PartitionConfig) -> list[str]:
         """Return candidate nodes; with MAINT unavailable ones are last. Source: reservation.c _select_nodes."""
-        features = set(filter(None, wanted.features.replace("&", ",").split(",")))
-        names = [node.name for node in self.cluster.nodes
-                 if node.name in partition.nodes and features.issubset(node.active)]  # fmt: skip
+        choices = feature_choices(wanted.features)
+        names = [
+            node.name
+            for node in self.cluster.nodes
+            if node.name in partition.nodes and any(choice.matches(node.active) for choice in choices)
+        ]
         if "MAINT" in wanted.flags:
             return sorted(names, key=lambda name: not self._available(name))
         return [name for name in names if self._available(name)]
+
+    def _with_features(self, wanted: Reservation, names: Sequence[str], count: int) -> list[str]:
+        """Select nodes with the requested features, the first of several; counted features come before others."""
+        for choice in feature_choices(wanted.features):
+            able = [name for name in names if choice.matches(self.cluster.node(name).active)]
+            counted = choice.pick([(name, self.cluster.node(name).active) for name in able])
+            if counted is not None and len(able) >= count:
+                return list(dict.fromkeys((*counted, *able)))[: max(count, len(counted))]
+        return []
 
     def _in_order(self, names: Collection[str]) -> tuple[str, ...]:
         return tuple(node.name for node in self.cluster.nodes if node.name in names)
@@ -187,7 +225,7 @@ class Reservations:
         if not self._all:
             return False
         exchanged, known = False, list(jobs)
-        busy = {name for job in known if job.state.active for name in job.nodes}
+        busy = _busy(known)
         for one in list(self.all.values()):
             lost = [name for name in one.nodes
                     if not self._available(name) or ("REPLACE" in one.flags and name in busy)]  # fmt: skip
@@ -195,7 +233,10 @@ class Reservations:
             if not lost or partition is None or one.parts or {"SPEC_NODES", "STATIC", "MAINT"} & set(one.flags):
                 continue
             others = [name for name in self._candidates(one, partition) if name not in one.nodes and name not in busy]
-            found = self._free(one, others, known)[: len(lost)]
+            free = self._free(one, others, known)
+            kept = [name for name in one.nodes if name not in lost]
+            chosen = self._with_features(one, [*kept, *free], min(len(one.nodes), len(kept) + len(free)))
+            found = [name for name in chosen if name not in kept]
             if not found or (len(found) < len(lost) and not {"REPLACE", "REPLACE_DOWN"} & set(one.flags)):
                 continue
             nodes = self._in_order({*one.nodes, *found} - set(lost[: len(found)]))
@@ -235,11 +276,11 @@ class Reservations:
         taken: set[int] = set()
         if not _SHARED & set(wanted.flags):
             for other in self.all.values():
-                if name in other.nodes and recurrence.overlap(other, wanted):
+                if name in other.nodes and recurrence.overlap(other, wanted, self._clock()):
                     taken |= set(dict(other.parts).get(name, every))
         if "IGNORE_JOBS" not in wanted.flags:
             for job in jobs:
-                if job.state.active and _end(job, job.start_time) > wanted.start:
+                if job.state.active and end_of(job, job.start_time) > wanted.start:
                     for share in job.shares:
                         if share.name == name:
                             taken |= every if job.spec.whole_nodes else set(share.cpu_ids)
@@ -271,13 +312,13 @@ class Reservations:
             for other in self.all.values():
                 if other.name == wanted.name or not nodes & set(other.nodes) or set(beside) & set(other.flags):
                     continue
-                if recurrence.overlap(other, wanted):
+                if recurrence.overlap(other, wanted, self._clock()):
                     return Errno.RESERVATION_OVERLAP
         if "IGNORE_JOBS" in wanted.flags:
             return None
         for job in jobs:
             own = wanted.name in names_of(job.spec)
-            if job.state.active and not own and nodes & set(job.nodes) and _end(job, job.start_time) > wanted.start:
+            if job.state.active and not own and nodes & set(job.nodes) and end_of(job, job.start_time) > wanted.start:
                 return Errno.NODES_BUSY
         return None
 
@@ -294,36 +335,8 @@ class Reservations:
         return "Reservation", min(one.start for one in known)
 
     def open_to(self, job: Job, uses: Sequence[NodeUse], now: float) -> list[NodeUse]:
-        """Return the nodes that a job may use if it starts now.
-
-        CPUs that a reservation closes to the job count as used.
-        """
-        if not self.all:
-            return list(uses)
-        names = names_of(job.spec)
-        until = _end(job, now)
-        own: set[str] = set()
-        others: set[str] = set()
-        own_parts: dict[str, set[int]] = {}
-        other_parts: dict[str, set[int]] = {}
-        flexible = not names
-        for one in self.all.values():
-            mine = one.name in names or ("MAGNETIC" in one.flags and one.admits(job.user, own_groups(), job.account))
-            if mine and one.active(now):
-                _note_nodes(one, own, own_parts)
-                flexible = flexible or "FLEX" in one.flags
-            elif one.overlaps(now, until) and one.name not in names:
-                _note_nodes(one, others, other_parts)
-        found = []
-        for use in uses:
-            name = use.config.name
-            every = set(range(use.config.cpus))
-            inside = every if name in own else own_parts.get(name, set())
-            closed = every if name in others else other_parts.get(name, set())
-            opened = inside | (every - closed) if flexible else inside
-            if opened:
-                found.append(use if opened == every else _close_cpus(use, every - opened))
-        return found
+        """Return the nodes that a job may use if it starts now."""
+        return open_nodes(self.all.values(), job, uses, now) if self.all else list(uses)
 
     def next_change(self, now: float) -> float | None:
         """Epoch second at which the next reservation begins or ends."""
@@ -365,24 +378,9 @@ class Reservations:
         return now - self._idle_since.setdefault(one.name, now) >= one.purge_comp_s
 
 
-def _note_nodes(one: Reservation, whole: set[str], parts: dict[str, set[int]]) -> None:
-    if not one.parts:
-        whole.update(one.nodes)
-    for name, cpus in one.parts:
-        parts.setdefault(name, set()).update(cpus)
-
-
-def _close_cpus(use: NodeUse, closed: set[int]) -> NodeUse:
-    """Return a node with some CPUs closed to a job. The job cannot have the node exclusively then."""
-    found = use.copy()
-    found.cpu_ids |= closed
-    found.jobs.add(0)  # no job has this id
-    return found
-
-
-def _end(job: Job, start: float) -> float:
-    limit = job.time_limit_min
-    return start + (YEAR_S if limit is None or limit >= INFINITE else limit * 60)
+def _busy(jobs: Iterable[Job]) -> set[str]:
+    """Names of the nodes on which jobs are."""
+    return {name for job in jobs if job.state.active for name in job.nodes}
 
 
 def running_in(one: Reservation, jobs: Iterable[Job]) -> list[Job]:

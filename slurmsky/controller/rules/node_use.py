@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...model.allocation import NodeShare
@@ -45,7 +46,7 @@ class NodeUse:
         self.oversubscribed.update(self.cpu_ids.intersection(share.cpu_ids))
         self.cpu_ids.update(share.cpu_ids)
         self.memory_mib += share.memory_mib
-        for key, ids in share.gres.items():
+        for key, ids in self._consumed(share):
             self.gres.setdefault(key, set()).update(ids)
         self.exclusive = self.exclusive or exclusive
 
@@ -57,10 +58,15 @@ class NodeUse:
         self.oversubscribed -= still
         self.cpu_ids.difference_update(set(share.cpu_ids) - still.keys())
         self.memory_mib = max(0, self.memory_mib - share.memory_mib)
-        for key, ids in share.gres.items():
+        for key, ids in self._consumed(share):
             self.gres.get(key, set()).difference_update(ids)
         if not self.cpu_ids:
             self.exclusive = False
+
+    def _consumed(self, share: NodeShare) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The devices of a share that other jobs cannot hold too."""
+        unlimited = self.config.gres_not_consumed
+        return ((key, ids) for key, ids in share.gres.items() if key.partition(":")[0] not in unlimited)
 
     def free_devices(self, name: str, kind: str = "") -> list[tuple[str, int]]:
         """Free devices of a gres as (key, index), lowest index first. Indices count all types of the name."""

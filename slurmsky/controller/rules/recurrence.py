@@ -35,8 +35,11 @@ def following(one: Reservation, now: float) -> Reservation | None:
     return one
 
 
-def overlap(one: Reservation, other: Reservation) -> bool:
-    """True if two reservations overlap, now or at later occurrences."""
+def overlap(one: Reservation, other: Reservation, now: float = 0) -> bool:
+    """True if two reservations overlap, now or at later occurrences.
+
+    Recurring reservations disregard a maintenance that begins more than a week later.
+    """
     first, last = sorted((one, other), key=lambda each: bool(period_s(each)))
     if not period_s(last):
         return first.overlaps(last.start, last.end)
@@ -46,6 +49,8 @@ def overlap(one: Reservation, other: Reservation) -> bool:
         until = since + 7 * DAY_S + max(first.end - first.start, last.end - last.start)
     else:
         since, until = first.start, first.end
+        if "MAINT" in first.flags and last.end <= since and since - max(now, last.start) > 7 * DAY_S:
+            return False
     times = list(_occurrences(last, since, until))
     return any(start < until_ and since_ < end
                for since_, until_ in _occurrences(first, since, until) for start, end in times)  # fmt: skip

@@ -21,7 +21,10 @@ _PARTS_OF_GPUS = frozenset({"mps", "shard"})
 
 
 def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:
-    """Partitions of a job, in the order given."""
+    """Partitions of a job, by falling tier, of equal tiers in the order given.
+
+    Source: partition_mgr.c get_part_list.
+    """
     if spec.partition is None:
         default = cluster.default_partition
         if default is None:
@@ -33,7 +36,7 @@ def partitions_of(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig
         if partition is None:
             raise SlurmError(Errno.INVALID_PARTITION, f"invalid partition specified: {name or '(null)'}")
         found.append(partition)
-    return found
+    return sorted(found, key=lambda partition: -partition.priority_tier)
 
 
 def _exempted_partitions(cluster: ClusterConfig, spec: JobSpec) -> list[PartitionConfig]:

@@ -17,15 +17,24 @@ from .value_registry import Registry
 
 
 def _gres_used(node: Node) -> str:
-    """Allocated devices: ``gpu:h100:2(IDX:0-1)``, ``gpu:h100:0(IDX:N/A)``."""
+    """Allocated devices: ``gpu:h100:2(IDX:0-1)``, ``gpu:h100:0(IDX:N/A)``; without device files ``disk:2``."""
     parts = []
     for name, kind, _ in node.config.gres:
         device = _device(name, kind)
+        count = node.alloc_gres.get(device, 0)
         indices = node.alloc_gres_ids.get(device, ())
-        parts.append(
-            device_text(device, indices) if indices else "%s:%d(IDX:N/A)" % (device, node.alloc_gres.get(device, 0))
-        )
+        if name != "gpu":
+            parts.append("%s:%d" % (device, count))
+        else:
+            parts.append(device_text(device, indices) if indices else "%s:%d(IDX:N/A)" % (device, count))
     return ",".join(parts)
+
+
+def _gres(node: Node) -> str:
+    return ",".join(
+        "%s%s:%d" % (_device(name, kind), ":no_consume" if name in node.config.gres_not_consumed else "", count)
+        for name, kind, count in node.config.gres
+    )
 
 
 def _device(name: str, kind: str) -> str:
@@ -83,7 +92,7 @@ def _tres_in_use(node: Node, context: ReportContext) -> str:
 
 
 _OF_NODE: dict[str, Callable[[Node], Any]] = {
-    "gres": lambda node: ",".join("%s:%d" % (_device(name, kind), count) for name, kind, count in node.config.gres),
+    "gres": _gres,
     "gres_used": _gres_used,
     "host_name": lambda node: node.config.host_name or node.config.name,
     "idle_cpus": lambda node: node.config.cpus - node.alloc_cpus,

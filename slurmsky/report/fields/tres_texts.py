@@ -155,7 +155,12 @@ def _gres(text: Optional[str]) -> str:
 
 
 def device_text(name: str, indices: Sequence[int]) -> str:
-    """Devices with indices: ``gpu:h100:2(IDX:0-1)``."""
+    """Devices with indices: ``gpu:h100:2(IDX:0-1)``, without device files with their number: ``disk(CNT:2)``.
+
+    Source: gres_stepmgr.c, the details of a job's gres.
+    """
+    if name.partition(":")[0] != "gpu":
+        return "%s(CNT:%d)" % (name, len(indices))
     return "%s:%d(IDX:%s)" % (name, len(indices), index_list(indices))
 
 

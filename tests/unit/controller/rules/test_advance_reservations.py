@@ -105,9 +105,6 @@ def test_conflicts(kept: Reservations) -> None:
     kept.delete("one", [])
     chosen = kept.create(replace(LATER, name="", nodes=()), 2, [])
     assert (chosen.nodes, chosen.cores, chosen.partition, chosen.name) == (("n1", "n2"), 8, "all", "ada_3")
-    with pytest.raises(SlurmError) as few:
-        kept.create(replace(LATER, name="five", nodes=()), 5, [])
-    assert few.value.errno is Errno.NODES_BUSY
 
 
 def test_kept_over_a_restart(tmp_path: Path) -> None:
@@ -265,9 +262,8 @@ def test_chosen_nodes_are_available_and_replaced_when_they_are_lost(
 
 def test_nodes_that_are_down_or_of_another_reservation_are_not_chosen(tmp_path: Path) -> None:
     kept = Reservations(Store(tmp_path / "queue.db"), CLUSTER, lambda: NOW, lambda name: name != "n1")
-    with pytest.raises(SlurmError) as few:
-        kept.create(COUNTED, 4, [])
-    assert few.value.errno is Errno.NODES_BUSY
+    assert kept.create(replace(COUNTED, name="up"), 4, []).nodes == ("n2", "n3", "n4")
+    kept.delete("up", [])
     kept.create(replace(ONE, name="named", flags=("SPEC_NODES",)), 0, [])
     kept.replace_nodes([])
     assert kept.all["named"].nodes == ("n1", "n2"), "the nodes were requested by name"
@@ -440,7 +436,7 @@ def test_nodes_of_a_shared_reservation_are_chosen_last(
     ("other", "flags", "count", "nodes"),
     [
         ("MAINT", (), 1, "n3"),
-        ("MAINT", (), 3, None),
+        ("MAINT", (), 3, "n3 n4"),
         ("MAINT", ("OVERLAP",), 3, "n1 n3 n4"),
         ("MAINT", ("MAINT",), 2, "n3 n4"),
         ("DAILY", ("MAINT",), 3, "n1 n3 n4"),
@@ -448,14 +444,59 @@ def test_nodes_of_a_shared_reservation_are_chosen_last(
     ],
 )
 def test_nodes_are_chosen_beside_those_of_other_reservations(
-    kept: Reservations, other: str, flags: tuple[str, ...], count: int, nodes: str | None
+    kept: Reservations, other: str, flags: tuple[str, ...], count: int, nodes: str
 ) -> None:
     """The other one has n1 and n2; without MAINT or OVERLAP a reservation never gets nodes under maintenance."""
     kept.create(replace(ONE, name="other", flags=("SPEC_NODES", other)), 0, [])
-    wanted = replace(COUNTED, name="late", flags=flags)
-    if nodes is None:
-        with pytest.raises(SlurmError) as error:
-            kept.create(wanted, count, [])
-        assert error.value.errno is Errno.NODES_BUSY
-    else:
-        assert " ".join(kept.create(wanted, count, []).nodes) == nodes
+    made = kept.create(replace(COUNTED, name="late", flags=flags), count, [])
+    assert " ".join(made.nodes) == nodes
+
+
+def test_a_count_larger_than_the_partition_means_all_its_nodes(kept: Reservations) -> None:
+    kept.create(ONE, 0, [])
+    assert kept.create(replace(LATER, name="all", nodes=()), 9, []).nodes == ("n1", "n2", "n3", "n4")
+    assert kept.create(replace(ONE, name="rest", nodes=()), 9, []).nodes == ("n3", "n4"), "n1 and n2 are reserved"
+    with pytest.raises(SlurmError) as caught:
+        kept.create(replace(ONE, name="none", nodes=()), 1, [])
+    assert caught.value.errno is Errno.NODES_BUSY
+    running = replace(_job(600), state=JobState.RUNNING, start_time=NOW, shares=[NodeShare("n4", "", tasks=1)])
+    with pytest.raises(SlurmError):
+        kept.create(replace(LATER, name="busy", nodes=(), start=LATER.end, end=LATER.end + 60), 9, [running])
+
+
+def test_a_changed_count_removes_idle_nodes_first_and_keeps_the_others(kept: Reservations) -> None:
+    kept.create(replace(ONE, nodes=("n1", "n2", "n3")), 0, [])
+    running = replace(_job(reservation="one"), state=JobState.RUNNING, start_time=NOW)
+    running.shares = [NodeShare("n1", "", tasks=1)]
+    kept.update(kept.all["one"], 2, [running])
+    assert kept.all["one"].nodes == ("n1", "n3")
+    kept.update(kept.all["one"], 3, [running])
+    assert kept.all["one"].nodes == ("n1", "n2", "n3")
+    kept.update(kept.all["one"], 9, [running])
+    assert kept.all["one"].nodes == ("n1", "n2", "n3", "n4")
+
+
+def test_counted_features_of_a_reservation_are_kept_when_a_node_is_replaced(tmp_path: Path) -> None:
+    features = ("f1", "f2", "f3", "f1")
+    nodes = tuple(replace(node, features=(feature,)) for node, feature in zip(NODES, features, strict=True))
+    down: set[str] = set()
+    cluster = replace(CLUSTER, nodes=nodes)
+    kept = Reservations(Store(tmp_path / "q.db"), cluster, lambda: NOW, lambda name: name not in down)
+    wanted = replace(ONE, nodes=(), features="[f1*1&f2*1&f3*1]", flags=("REPLACE_DOWN",))
+    assert kept.create(wanted, 3, []).nodes == ("n1", "n2", "n3")
+    down.add("n1")
+    assert kept.replace_nodes([])
+    assert kept.all["one"].nodes == ("n2", "n3", "n4")
+    for text, errno in (("unknown", Errno.INVALID_FEATURE), ("f2", Errno.NODE_CONFIG_UNAVAILABLE)):
+        with pytest.raises(SlurmError) as caught:
+            kept.create(replace(LATER, nodes=(), features=text), 2, [])
+        assert caught.value.errno is errno
+
+
+def test_a_maintenance_in_more_than_a_week_does_not_close_its_nodes_to_a_daily_reservation() -> None:
+    daily = replace(ONE, name="daily", flags=("DAILY",))
+    for days, closed in ((1, True), (7, True), (8, False)):
+        start = ONE.start + days * DAY_S
+        maintenance = replace(ONE, name="maint", flags=("MAINT",), start=start, end=start + 60)
+        assert recurrence.overlap(maintenance, daily, NOW) is closed
+        assert recurrence.overlap(replace(maintenance, flags=()), daily, NOW)

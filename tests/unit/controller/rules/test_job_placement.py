@@ -53,3 +53,15 @@ def test_nodes_of_an_arbitrary_distribution_keep_the_order_of_the_cluster() -> N
     shares = place(demand_of(JobSpec(ntasks=4, distribution="arbitrary", nodelist="n2,n1,n2,n3")), nodes)
     assert shares is not None
     assert [(share.name, share.tasks) for share in shares] == [("n1", 1), ("n2", 2), ("n3", 1)]
+
+
+def test_gres_that_are_not_consumed_are_open_to_any_number_of_jobs() -> None:
+    use = NodeUse(NodeConfig("n1", cpus=4, gres=(("r1", "", 1), ("r2", "", 1)), gres_not_consumed=("r1",)))
+    for name, later in (("r1", True), ("r2", False)):
+        demand = demand_of(JobSpec(gres=name))
+        shares = place(demand, [use])
+        assert shares and shares[0].gres == {name: (0,)}
+        use.allocate(1, shares[0], exclusive=False)
+        assert bool(place(demand, [use])) is later
+        use.release(1, shares[0])
+        assert use.gres == {name: set() for name in use.gres}

@@ -23,3 +23,10 @@ def test_a_job_without_a_valid_partition(spec: JobSpec, errno: Errno) -> None:
     with pytest.raises(SlurmError) as error:
         partitions_of(cluster, spec)
     assert error.value.errno is errno
+
+
+def test_partitions_of_a_job_are_sorted_by_tier() -> None:
+    """Source: get_part_list in slurmctld's partition_mgr.c."""
+    tiers = {"low": 1, "high": 100, "one": 1}
+    cluster = ClusterConfig(partitions=tuple(PartitionConfig(name, priority_tier=tier) for name, tier in tiers.items()))
+    assert [part.name for part in partitions_of(cluster, JobSpec(partition="one,low,high"))] == ["high", "one", "low"]
