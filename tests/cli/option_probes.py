@@ -1,4 +1,4 @@
-"""One request per option of sbatch, srun and salloc, and its visible effects.
+"""Visible effects of each option of sbatch, srun and salloc.
 
 What is seen are the words of `scontrol show job`, `scontrol show step` and the SLURM_ variables that the same request
 without the option does not have, and what the command itself prints. ``python option_probes.py`` records them of the

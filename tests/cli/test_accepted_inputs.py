@@ -1,4 +1,4 @@
-"""Every row of accepted_inputs.csv: unusual submissions that are accepted, and the resulting jobs."""
+"""Unusual submissions that are accepted, and the resulting jobs (accepted_inputs.csv)."""
 
 from __future__ import annotations
 

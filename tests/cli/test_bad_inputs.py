@@ -1,4 +1,4 @@
-"""Every row of bad_inputs.csv: the messages and exit codes of invalid or doubtful command lines."""
+"""Messages and exit codes of invalid command lines (bad_inputs.csv)."""
 
 from __future__ import annotations
 

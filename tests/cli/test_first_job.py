@@ -1,4 +1,4 @@
-"""The README's first job: the embedded engine runs it, and its output is in the submit folder."""
+"""The embedded engine runs the README's first job; its output is in the submit folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that cannot be met at once: salloc and srun print the real Slurm's messages.
+"""salloc and srun print the real Slurm's messages for requests that must wait.
 
 Recorded by hand from Slurm 22.05.8 on nodes of the same shape. What a cancelled srun prints there is one of its
 two lines or both, by a race; here it is both.
@@ -69,7 +69,7 @@ def test_sstat_heads_its_answer_before_it_says_what_is_missing(engine: LocalEngi
 
 @pytest.mark.parametrize("command", ["scontrol requeuehold", "scancel"])
 def test_a_job_that_asks_for_its_own_end_hears_the_answer(engine: LocalEngine, command: str) -> None:
-    """The signal that ends the job does not end the command that requested the end."""
+    """The job's termination does not end the command that requested it."""
     (engine.root / "own.sh").write_text(
         f"#!/bin/bash\ntrap : TERM\n{command} $SLURM_JOB_ID\necho told $? > own.$SLURM_JOB_ID\n"
     )

@@ -1,4 +1,4 @@
-"""``slurmsky clean``, ``uninstall`` and ``service``: no process remains, and files of others are unchanged."""
+"""``slurmsky clean``, ``uninstall``, ``service`` leave no process and no other user's file changed."""
 
 from __future__ import annotations
 

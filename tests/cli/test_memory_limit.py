@@ -1,4 +1,4 @@
-"""What commands print of jobs and steps that need more memory than they requested."""
+"""Output of commands for jobs and steps that exceed their memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Properties of all languages: each reads its own output, and any text gives a value or an error.
+"""Each language reads its own output; any text gives a value or an error.
 
 Speed is held by sizes: texts far longer than any command line get an answer in a time that grows no
 faster than they do.

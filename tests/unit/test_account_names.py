@@ -1,4 +1,4 @@
-"""Accounts are in lower case, as Slurm stores them: scripts name them in any case."""
+"""Accounts are stored in lower case, as in Slurm; scripts name them in any case."""
 
 from __future__ import annotations
 

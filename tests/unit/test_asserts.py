@@ -13,7 +13,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def calls(function: Function) -> set[str]:
-    """Names of what a function calls, and of its parameters: a fixture may assert."""
+    """Names of called functions and parameters; a fixture may assert."""
     found = {argument.arg for argument in function.args.args}
     for node in ast.walk(function):
         if isinstance(node, ast.Call):

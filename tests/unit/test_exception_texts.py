@@ -1,4 +1,4 @@
-"""An exception is always true: whether it has a text is a question to ``str(error)``."""
+"""An exception is always true; ``str(error)`` decides whether it has a text."""
 
 from __future__ import annotations
 

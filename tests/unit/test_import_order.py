@@ -110,7 +110,7 @@ _IMPURE_CALLS = {
 
 @every("path", [path for path in MODULES if place(path).startswith(PURE)], place)
 def test_the_middle_is_pure(path: Path) -> None:
-    """Pure layers take and return values: no clock, environment or network (package data may be read)."""
+    """Pure layers have no clock, environment or network; they may read package data."""
     tree = tree_of(path)
     impure = {name for name in imports(tree) if name in _IMPURE_MODULES or name.split(".")[0] in _IMPURE_MODULES}
     for node in ast.walk(tree):

@@ -50,7 +50,7 @@ ANSWER = "srun: error: the node's agent does not answer at /nowhere: No such fil
 
 
 class Clone:
-    """The launchers and the client in a folder of their own, with a home of their own."""
+    """Launchers and client in a separate folder with a separate home."""
 
     def __init__(self, folder: Path, name: str = "my clone") -> None:
         self.root = folder / name

@@ -29,7 +29,7 @@ def folders(tree: ast.Module) -> Iterator[str]:
 
 
 def belongs(folder: str, imported: set[str]) -> str:
-    """The folder to which a test belongs by its imports: a subfolder, if all imports are from it."""
+    """Folder of a test by its imports; a subfolder if all imports are from it."""
     inside = {name for name in imported if name == folder or name.startswith(f"{folder}/")}
     return folder if folder in inside or len(inside) > 1 else next(iter(inside), "")
 

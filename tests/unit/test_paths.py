@@ -31,7 +31,7 @@ _OF_SYSTEM = re.compile(r"/tmp|/(?:bin|etc|home|opt|run|sbin|tmp|usr|var)(?:/[\w
 
 @cache
 def constants() -> list[tuple[str, int, str]]:
-    """The strings of the package that may be a path or a variable; found by a test, not by each worker at its start."""
+    """Strings of the package that may be a path or variable; found by a test, not by each worker at its start."""
     return [found for found in _strings() if "/" in found[2] or "SLURMSKY" in found[2] or "." in found[2]]
 
 

@@ -1,4 +1,4 @@
-"""Sessions with a token continue over another connection, at the byte where theirs was cut."""
+"""Sessions with a token continue over another connection, at the same byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client starts a controller, or prints the reason why none can start."""
+"""The client starts a controller, or prints why none can start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of keys of scontrol's and sacctmgr's updates agree with the records that they change."""
+"""Key tables of scontrol and sacctmgr agree with the records that they change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``play`` runs a coroutine with a controller whose jobs, records and time are in memory."""
+"""``play`` runs a coroutine with a controller in memory and virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The middle of the controller on the in-memory engine and store, in virtual time."""
+"""The controller on the in-memory engine and store, in virtual time."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_suspended_job_ends_later_by_as_much(play: Play) -> None:
 
 
 def test_the_cpus_of_a_suspended_job_run_the_next_one(play: Play) -> None:
-    """It keeps memory and devices, and shares its CPUs once it is resumed. Source: the oracle."""
+    """A suspended job keeps memory and devices, and shares its CPUs once resumed. Source: the oracle."""
 
     async def story(world: World) -> None:
         table = world.queue.job_table

@@ -1,4 +1,4 @@
-"""When a controller exits in favour of one that imports the package again."""
+"""A controller exits if the package has changed; the next one imports it again."""
 
 from __future__ import annotations
 

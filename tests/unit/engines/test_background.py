@@ -20,7 +20,7 @@ _NO_FILES = {"os.open", "socket.open", "proxy.open", "self._sockets.open"}
 
 
 def called(coroutine: ast.AST) -> Iterator[ast.expr]:
-    """The functions that a coroutine calls itself, without those of functions defined in it."""
+    """Functions that a coroutine calls, without those of nested functions."""
     for node in ast.iter_child_nodes(coroutine):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             if isinstance(node, ast.Call):
@@ -89,7 +89,7 @@ def test_a_shutdown_repeats_a_cancellation_that_a_task_swallows(caplog: pytest.L
 
 
 def test_engines_and_agents_create_tasks_through_the_registry_only() -> None:
-    """A task outside of it may be collected while it runs, and its exception is lost."""
+    """A task outside of the registry may be collected, and its exception is lost."""
     found = {
         path.relative_to(SOURCE).as_posix()
         for room in ("agent", "engines")

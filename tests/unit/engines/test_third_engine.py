@@ -1,4 +1,4 @@
-"""A third engine, added by a key of the site schema and one line of wiring, serves all commands."""
+"""A third engine serves all commands after one site key and one line of wiring."""
 
 from __future__ import annotations
 

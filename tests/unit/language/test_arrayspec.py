@@ -1,4 +1,4 @@
-"""--array as slurmctld 22.05 took it (scontrol show job: ArrayTaskId), and as 25.11's code reads it."""
+"""--array as slurmctld 22.05 shows it (ArrayTaskId), and as 25.11's code reads it."""
 
 from __future__ import annotations
 

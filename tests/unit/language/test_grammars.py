@@ -69,7 +69,7 @@ def test_fast_paths_do_not_import_lark() -> None:
 
 
 def test_languages_work_from_inside_a_zip(tmp_path: Path) -> None:
-    """The archive has the form that is shipped to nodes: package, grammars and lark in one file."""
+    """The shipped archive: package, grammars and lark in one file."""
     archive = tmp_path / "agent.zip"
     with zipfile.ZipFile(archive, "w") as bundle:
         bundle.writestr("slurmsky/__init__.py", "")

@@ -1,4 +1,4 @@
-"""Every field that a language parses has a reader: a word that is parsed and read by no code would be ignored."""
+"""Every parsed field of a language has a reader; otherwise it would be ignored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read() -> dict[Path, set[str]]:
 
 
 def own_methods(tree: ast.AST) -> set[str]:
-    """Fields that methods and functions of the module itself read, other than those that only print the record."""
+    """Fields that the module itself reads, except to print the record."""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name != "__str__"]
     return {name for function in functions for name in attributes(function)}
 

@@ -1,4 +1,4 @@
-"""Values of sbatch's and srun's options: accepted or refused as by Slurm 22.05, shown as by scontrol."""
+"""Option values of sbatch and srun, compared with Slurm 22.05 and its scontrol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch scripts, files of srun and file names: words and refusals as sbatch and srun 22.05 gave them."""
+"""Batch scripts, srun's files and file names, compared with sbatch and srun 22.05."""
 
 from __future__ import annotations
 

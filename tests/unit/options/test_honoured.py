@@ -1,4 +1,4 @@
-"""Each srun option with an honoured policy (mapped, agent) is read by the code that should honour it.
+"""Code reads each srun option with an honoured policy (mapped, agent).
 
 The table is compared with the syntax trees of the package: code outside of the option parser must read
 the option's field of a spec. A field without a reader is an option that is accepted and ignored.

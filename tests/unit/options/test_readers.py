@@ -1,4 +1,4 @@
-"""Every option that the table calls honoured has code that reads its field where the command is executed."""
+"""Code that executes the command reads the field of every honoured option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every recorded command line of the real Slurm against our parsers: same lines, same exit code.
+"""Recorded command lines of the real Slurm: our parsers print the same lines and exit codes.
 
 A row that our parsers accept must be one that Slurm accepted too, or one whose answer only a controller, an
 agent or the file system can give; those answers are listed here, so that no row goes unjudged.

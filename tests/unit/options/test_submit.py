@@ -127,7 +127,7 @@ def test_fields(argv: tuple[str, ...], script: str, env: dict[str, str], expecte
 
 
 def test_het_components_take_over_what_does_not_reset() -> None:
-    """Components that only the script has get the last words of the command line again."""
+    """The last words of the command line also apply to components of the script alone."""
     request = sbatch(
         "-n4",
         "-t6",

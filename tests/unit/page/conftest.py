@@ -25,7 +25,7 @@ def context() -> ReportContext:
 
 
 def a_job(job_id: int = 7, **fields: Any) -> Job:
-    """A job of ten minutes on four CPUs of n1, half of them used, that ended an hour ago."""
+    """A job of ten minutes on n1 that used half of its four CPUs."""
     spec = fields.pop("spec", JobSpec(mem_mib=1000))
     job = Job(
         job_id, spec, "train", "ada", 1000, 1000, "ada", "lab", "debug", state=JobState.COMPLETED,

@@ -1,4 +1,4 @@
-"""The page of a report, from records: its content, and that texts of users stay text."""
+"""The page of a report: its content, and users' texts as plain text."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_job_in_numbers(make_job: MakeJob, context: ReportContext) -> None:
 
 
 def test_gpus_count_once(make_job: MakeJob, context: ReportContext) -> None:
-    """GPUs of steps are not added to those of the script, which has the same devices."""
+    """GPUs of steps and script are the same devices and are not added."""
     share = NodeShare("n1", cpu_ids=(0,), gres={"gpu:h100": (0, 1)})
     job = make_job(shares=[share])
     job.steps["batch"].usage.gpu_s = 900.0

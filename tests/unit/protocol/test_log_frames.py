@@ -1,4 +1,4 @@
-"""The log channel: exact bytes, in order, once, despite SkyPilot's changes of the log."""
+"""The log channel delivers exact bytes once and in order despite SkyPilot's changes."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_gap_waits_for_the_replay():
 @settings(max_examples=60)
 @given(st.data())
 def test_a_line_that_another_nodes_lines_interrupt_is_joined(data):
-    """SkyPilot writes the log of several nodes in blocks: seen where nodes end at the same time."""
+    """SkyPilot writes the log of several nodes in blocks, if they end together."""
     head, other = Encoder(3, 0, KEY), Encoder(3, 1, KEY)
     lines = [
         head.data(1, b"a plain line\n"),

@@ -65,7 +65,7 @@ def altered(rng: random.Random, line: bytes) -> bytes:
 
 
 def forged(rng: random.Random, honest: list[bytes]) -> bytes:
-    """A line of a writer without the key, or one of the job's own in another place."""
+    """A line without the key, or a line of the job at another position."""
     kind = rng.randrange(8)
     if kind < 3:
         return altered(rng, rng.choice(honest))

@@ -1,4 +1,4 @@
-"""The settings of a shipment: read by a node and by later controllers."""
+"""Settings of a shipment, read by a node and by later controllers."""
 
 from __future__ import annotations
 

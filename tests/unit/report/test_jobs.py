@@ -1,4 +1,4 @@
-"""squeue: text compared with that of a real squeue for the same jobs."""
+"""squeue's text, compared with the real squeue for the same jobs."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_elements_of_an_array_are_printed_as_if_one_by_one(letters: str | None, 
 
 
 def test_elements_that_wait_for_nodes_of_their_own_are_one_line() -> None:
-    """An engine that makes nodes has all elements of an array at once, each with a record."""
+    """An engine that creates nodes starts all elements of an array together."""
 
     def element(index: int, **more: Any) -> Job:
         return Job(

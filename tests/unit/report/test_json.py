@@ -1,4 +1,4 @@
-"""--json: names and nesting against the table of Slurm 25.11's data parser, values against the records."""
+"""--json: layout as in Slurm 25.11's data parser, values as in the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""sinfo: text compared with that of a real sinfo for the same nodes."""
+"""sinfo's text, compared with the real sinfo for the same nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a job waits or how it ended: sentences from the record, and a row of help for every reason that is printed."""
+"""Explanations of waiting and ended jobs, and a row of help for every printed reason."""
 
 from __future__ import annotations
 

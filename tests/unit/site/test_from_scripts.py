@@ -1,4 +1,4 @@
-"""The site file that a folder of scripts needs: recurring names, in at most twenty lines."""
+"""Site file for a folder of scripts: recurring names, at most twenty lines."""
 
 from __future__ import annotations
 

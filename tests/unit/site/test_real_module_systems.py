@@ -1,4 +1,4 @@
-"""Jobs on nodes that have Environment Modules or Lmod: Debian's packages, in a view of /usr that only the test has."""
+"""Jobs on nodes with Environment Modules or Lmod (Debian's packages, in the test's own view of /usr)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def system(
 
 
 def job(system: tuple[str, Path, Path], script: str) -> subprocess.CompletedProcess[str]:
-    """A job's script with what slurmsky adds to its environment, on a machine that has the module system."""
+    """A job's script with slurmsky's environment, on a machine with the module system."""
     _, root, files = system
     env = {"PATH": "/usr/bin:/bin", "HOME": "/root", "USER": "root", "MODULEPATH": str(files)}
     env.update(job_variables(SITE, f"#!/bin/bash\n{script}\n".encode(), env))

@@ -1,4 +1,4 @@
-"""Partitions with warm nodes: values of the site file's lines, and positions of faults."""
+"""Partitions with warm nodes: values in the site file, and positions of errors."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ VALUES = ("-2", "inf", "nan", "[1]", "{ a = 1 }", "99999999999999999999", '"9"9'
 
 @pytest.mark.parametrize("seed", range(40))
 def test_changed_characters_and_values_are_named_with_their_place_or_have_a_meaning(seed):
-    """Five changes of each file: a changed character, and a value of another kind, which is refused."""
+    """Five changes of each file: a changed character, or a refused value of another kind."""
     random = Random(seed)
     for _ in range(5):
         lines = MUTATED.splitlines()

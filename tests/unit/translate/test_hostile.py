@@ -83,7 +83,7 @@ def look(script: str, *words: str, folder: Path) -> None:
 
 
 def task(text: str, folder: Path) -> None:
-    """A task has the fields of one, and its shell runs nothing that the script does not have."""
+    """A task has valid fields, and its shell runs only what the script has."""
     value = yaml.load(text, yaml.CSafeLoader)
     assert set(value) <= TASK
     assert set(value.get("resources", {})) <= RESOURCES

@@ -1,4 +1,4 @@
-"""The stored state of a run on a node, and the decision on the next launch."""
+"""Stored state of a run on a node; decision on the next launch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent's sessions survive connections that are cut, and end with those that the client closes."""
+"""Sessions survive cut connections, and end with those that the client closes."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _close(client: ssl.SSLSocket) -> None:
 
 
 def cut(client: ssl.SSLSocket) -> None:
-    """Close the connection as the kernel does for a process that was killed."""
+    """Close the connection as the kernel does for a killed process."""
     socket.socket(fileno=client.detach()).close()
 
 

@@ -1,4 +1,4 @@
-"""Where new control groups can be made: the kernel's files of several machines, and a folder in place of v2."""
+"""Places for new control groups: files of several kernels, and a folder in place of v2."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_process_finds_its_group(case: str) -> None:
 
 
 def tree(root: Path, groups: dict[str, str]) -> None:
-    """A folder like a mounted cgroup v2: groups -> the controllers that their own groups have."""
+    """A folder like a mounted cgroup v2: groups -> controllers of their child groups."""
     for name, enabled in groups.items():
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -131,7 +131,7 @@ def test_gpus_are_watched_while_they_are_held(tmp_path: Path, monkeypatch: pytes
 
 
 def test_no_driver_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: Loop) -> None:
-    """nvidia-smi is not started again after a failure, and a node without nvidia-smi logs nothing."""
+    """nvidia-smi is not started again after a failure; a node without it logs nothing."""
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho x >>{tmp_path}/calls\nexit 9\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

@@ -1,4 +1,4 @@
-"""The application ``slurmsky`` parsed in the caller's process: help, suggestions, and commands for the controller."""
+"""The application ``slurmsky`` in the caller's process: help, suggestions, commands for the controller."""
 
 from __future__ import annotations
 

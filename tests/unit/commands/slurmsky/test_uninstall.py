@@ -1,4 +1,4 @@
-"""slurmsky uninstall names the last command, which a shell runs as it is."""
+"""slurmsky uninstall prints the last command, which a shell can run."""
 
 from __future__ import annotations
 

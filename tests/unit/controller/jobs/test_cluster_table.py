@@ -1,4 +1,4 @@
-"""The cluster's configuration after scontrol changed it and reads it from the site file again."""
+"""Configuration of the cluster after scontrol's changes and after a reconfigure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEBUG = PartitionConfig("debug", nodes=("n1",))
 
 
 def changed_and_reconfigured(flags: str) -> ClusterTable:
-    """The table of a controller after scontrol update and create partition, and scontrol reconfigure."""
+    """Cluster table after scontrol update, create partition and reconfigure."""
     store = MemoryStore()
     site = ClusterConfig(nodes=(NodeConfig("n1"),), partitions=(DEBUG,), parameters=(("ReconfigFlags", flags),))
     table = ClusterTable(site, store, lambda: 0.0, ())

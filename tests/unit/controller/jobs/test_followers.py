@@ -16,7 +16,7 @@ from slurmsky.model.states import JobState
 
 @pytest.fixture(autouse=True)
 def passes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pause after a long pass is a multiple of the time that this machine took, not of virtual time."""
+    """The pause after a long pass depends on real time, not on virtual time."""
     monkeypatch.setattr(app, "_PASS_PAUSE", 0)
 
 

@@ -34,7 +34,7 @@ SHOWN = {"commands/accounting/run_selection.py", "commands/squeue.py"}
 
 
 def assignments(tree: ast.AST) -> list[tuple[int, str]]:
-    """Line and text of each assignment to a field of the state machine, deletions and loop targets included."""
+    """Assignments to fields of the state machine: line and text, deletions and loop targets included."""
     return [
         (node.lineno, ast.unparse(node))
         for node in ast.walk(tree)
@@ -46,7 +46,7 @@ def assignments(tree: ast.AST) -> list[tuple[int, str]]:
 
 
 def detours(tree: ast.AST) -> list[tuple[int, str]]:
-    """Line and text of each call that sets fields of a record by name, or copies a job with other ones."""
+    """Calls that set fields by name, or copy a job with other fields: line and text."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):

@@ -1,4 +1,4 @@
-"""QOS and accounts: the same submissions were made to a Slurm 22.05 with AccountingStorageEnforce=limits,qos."""
+"""QOS and accounts, as recorded from Slurm 22.05 with AccountingStorageEnforce=limits,qos."""
 
 from __future__ import annotations
 
@@ -357,7 +357,7 @@ def test_a_qos_that_requires_a_reservation_admits_no_other_job(tmp_path: Path) -
 
 
 def test_limits_of_a_partition_that_a_qos_lifts_refuse_no_job_of_it(tmp_path: Path) -> None:
-    """EnforcePartLimits refuses other jobs at submit, and --time-min above the limit is no fault of an exempt job."""
+    """EnforcePartLimits refuses other jobs at submit; an exempt job may have --time-min above the limit."""
     world = World(tmp_path, SITE + '[limits]\nenforce_part_limits = "ALL"\n')
     for wanted in (
         {"time_limit_min": 90},

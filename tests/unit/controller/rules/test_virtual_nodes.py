@@ -1,4 +1,4 @@
-"""Without a site file any name is accepted, and a job larger than the machine gets virtual nodes, paced by CPUs."""
+"""Without a site file any name is accepted, and large jobs get virtual nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expected starts of waiting jobs: jobs that use their time limits start when squeue --start says."""
+"""Expected starts of waiting jobs, if running jobs use their time limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine-wide ledger: controllers see the resources that other users' live controllers hold."""
+"""The machine-wide ledger shows what other users' live controllers hold."""
 
 from __future__ import annotations
 

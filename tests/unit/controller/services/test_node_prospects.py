@@ -1,4 +1,4 @@
-"""Prices of warm nodes, as budgets need them before the nodes have been up."""
+"""Prices of warm nodes before their first start, for budgets."""
 
 from __future__ import annotations
 

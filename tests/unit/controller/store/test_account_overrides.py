@@ -1,4 +1,4 @@
-"""Accounts and QOS that sacctmgr made: applied at once, kept over a restart, and overriding the site file."""
+"""Accounts and QOS of sacctmgr are applied at once, stored, and override the site file."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def use_in(job: Job, start: float, end: float) -> float:
 
 
 def wait_in(job: Job, start: float, end: float) -> float:
-    """Seconds within a period in which a job was eligible and had no nodes."""
+    """Seconds of a period in which a job was eligible without nodes."""
     if not job.eligible_time or (not job.start_time and job.state.finished):
         return 0.0
     started = NOW if job.state is JobState.PENDING else job.start_time

@@ -1,4 +1,4 @@
-"""A database of an older schema is migrated with its jobs when it is opened."""
+"""Opening a database of an older schema migrates it with its jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a submit folder that are shipped: none with credentials, at any path."""
+"""Shipped files of a submit folder contain no credentials, at any path."""
 
 from __future__ import annotations
 

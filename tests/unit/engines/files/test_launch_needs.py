@@ -1,4 +1,4 @@
-"""The environment that is sent to SkyPilot's nodes has no credentials of this machine."""
+"""The environment of SkyPilot's nodes has no credentials of this machine."""
 
 from __future__ import annotations
 

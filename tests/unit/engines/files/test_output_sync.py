@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def writes(sync: OutputSync, path: Path | str, data: bytes = b"theirs\n", **event: object) -> bool:
-    """Whether a node that names this path for a stream can write there."""
+    """Return whether a node can write to this path by a stream."""
     sync.open_stream("1.0.0", StreamOpened(stream=0, path=str(path), **event))
     sync.output("1.0.0", Output(1, 0, 0, 0, data))
     return Path(path).is_file() and Path(path).read_bytes() == data
@@ -69,7 +69,7 @@ def test_no_other_file_is_written(tmp_path, home, path):
 @pytest.mark.parametrize("name", ["link", "folder/authorized_keys"])
 @pytest.mark.parametrize("step", [True, False])
 def test_a_link_is_not_followed(tmp_path, home, name, step):
-    """A link created after the job's preparation is not followed, also for an output file that the job names."""
+    """A link created after the job's preparation is not followed, even for an output file."""
     project = tmp_path / "project"
     project.mkdir()
     sync = of_job(tmp_path, project, *([] if step else [project / name]))
@@ -136,7 +136,7 @@ def test_one_node_in_all_places_of_a_name():
 
 
 def test_a_forged_end_is_not_reported(tmp_path, home):
-    """Frames that another process writes into a job's log with other keys are discarded."""
+    """Frames with another key in a job's log are discarded."""
     (tmp_path / "project").mkdir()
     secret = os.urandom(32)
     record = Record(7, "job-s7-0", submit_dir=str(tmp_path / "project"), secret=secret.hex(), members={"7": Member()})
@@ -181,7 +181,7 @@ def test_the_end_of_a_job_names_nodes_that_were_lost_with_files(tmp_path, home, 
 
 
 def test_a_record_of_an_earlier_version_is_read(tmp_path):
-    """Runs continue after an update, with the requests and files received before the update."""
+    """Runs continue after an update, with their earlier requests and files."""
     Record(7, "job-s7-0", delivered=["1.0.2"], sync_state={"files": {}}, batch_folder="/b").write(tmp_path)
     text = (tmp_path / "record.json").read_text()
     for former, name in _FORMER_FIELDS.items():

@@ -1,4 +1,4 @@
-"""An agent that needs long to start does not outlive the controller that started it."""
+"""An agent that starts slowly ends with the controller that started it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slurmsky.engines.local.local_engine import LocalEngine
 def test_an_agent_that_still_starts_when_the_engine_closes_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would lose its first controller without a word, and start another one."""
+    """Such an agent would lose its controller without a message, and start another one."""
     monkeypatch.setattr(local_engine, "CLOSE_S", 0.05)
     started = asyncio.Event()
 

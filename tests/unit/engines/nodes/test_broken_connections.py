@@ -32,7 +32,7 @@ from slurmsky.protocol.messages import JobList, NodeEnvironment
 
 
 class Line:
-    """The controller's end of a connection to a node, which answers when the test says so."""
+    """The controller's end of a node's connection; the test sends the answers."""
 
     def __init__(self) -> None:
         self.reader = asyncio.StreamReader()

@@ -1,4 +1,4 @@
-"""Digests of a submit folder: computed once for each content, also over a restart of the controller."""
+"""Digests of a submit folder are computed once per content, also after a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A launch as adapted to warm nodes: the devices that a job sees."""
+"""Launches adapted to warm nodes: the devices that a job sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parked connection at a warm node, over which commands inside jobs reach the controller."""
+"""Parked connection at a warm node, for commands inside jobs."""
 
 from __future__ import annotations
 

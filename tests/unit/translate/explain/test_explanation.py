@@ -456,7 +456,7 @@ def test_an_environment_above_the_submit_folder_is_made() -> None:
 
 
 def test_the_html_page_names_effects_in_the_words_of_the_table() -> None:
-    """The headings differ from the effects only by a capital letter, except that a decision is still to be made."""
+    """Headings are the effects with a capital letter, except for open decisions."""
     shown = {effect: head.lower() for effect, head in explain_html._HEADS.items()}
     assert shown == {effect: {DECISION: "to decide"}.get(effect, effect) for effect in EFFECTS}
 
@@ -503,7 +503,7 @@ def test_an_old_cuda_is_no_decision_of_python(body: str, effect: str) -> None:
 
 
 def lacking(text: str, here: tuple[str, ...] = ()) -> list[str]:
-    """What a script names and this machine lacks, if it has these files alone."""
+    """Names in a script that this machine lacks, if it has only these files."""
     data = text.encode()
     lookup = LocalLookup(lambda path: path in here, lambda _: True, lambda _: True, lambda _: None)
     specs = moving.request(data, "x").components

@@ -1,4 +1,4 @@
-"""Prices of a folder: arrays times their elements, spot and on-demand prices, the cheapest infra."""
+"""Prices of a folder: arrays by element, spot and on-demand, cheapest infra."""
 
 from __future__ import annotations
 

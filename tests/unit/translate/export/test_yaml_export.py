@@ -1,4 +1,4 @@
-"""Exported YAML: idioms of batch scripts as a SkyPilot user writes them, and parts that need slurmsky."""
+"""Exported YAML: idioms as a SkyPilot user writes them, and parts that need slurmsky."""
 
 from __future__ import annotations
 

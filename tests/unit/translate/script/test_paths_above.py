@@ -1,4 +1,4 @@
-"""Relative names above the submit folder, and software of the old cluster by its start files and by Spack."""
+"""Relative names above the submit folder; software of the old cluster (start files, Spack)."""
 
 from __future__ import annotations
 

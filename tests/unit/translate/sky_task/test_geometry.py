@@ -1,4 +1,4 @@
-"""Nodes of the size that translate computes hold the job as the scheduler places it: one answer in both places."""
+"""Nodes of the size that translate computes can hold the job, by the scheduler's placement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML for people: every string stays a string for readers of YAML 1.1 and 1.2."""
+"""Every string of the YAML is a string for YAML 1.1 and 1.2."""
 
 from __future__ import annotations
 

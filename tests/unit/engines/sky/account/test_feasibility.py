@@ -1,4 +1,4 @@
-"""Which requests are refused at submit because no node of the infras can run them."""
+"""Requests that no node of the infras can run are refused at submit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the log of a job is written whose --output names a folder of the old cluster."""
+"""Log of a job whose --output names a folder of the old cluster."""
 
 from __future__ import annotations
 

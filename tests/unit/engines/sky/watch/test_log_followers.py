@@ -16,7 +16,7 @@ from slurmsky.engines.sky.watch.log_followers import Followers
 
 
 class Stream:
-    """A backend whose first stream stalls after one line: from then on it sends keep-alive bytes alone."""
+    """A backend whose first stream stalls after one line, apart from keep-alive bytes."""
 
     def __init__(self) -> None:
         self.reads = 0
