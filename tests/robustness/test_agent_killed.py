@@ -103,6 +103,19 @@ def test_srun_reports_that_its_node_has_failed(
     wait_for(lambda: pids_with("sleep", sleeper) == [])
 
 
+def test_the_command_of_salloc_and_its_terminal_outlive_the_agent(engine: Engine, run: Run) -> None:
+    """They are no processes of the node, although the command's environment names the job and the agent."""
+    words = ["salloc", "-wn1", "sh", "-c", "echo begun; read line; echo after; exit 3"]
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = run.start(*words, **pipes, start_new_session=True)
+    assert process.stderr.readline().startswith(b"salloc: Granted job allocation ")
+    assert process.stdout.readline() == b"begun\n"
+    kill_agent(engine, "n1")
+    assert process.stderr.readline().endswith(b" has been revoked.\n")
+    out, err = process.communicate(b"\n", timeout=PATIENCE_S)
+    assert (process.returncode, out, err) == (3, b"after\n", b"")
+
+
 def test_a_job_ends_with_any_of_its_nodes(engine: Engine, run: Run, sleeper: str) -> None:
     job = submit(run, "--no-requeue", "-N2", "--wrap", f"sleep {sleeper}")
     wait_for(lambda: pids_with("sleep", sleeper))

@@ -72,12 +72,18 @@ def _is_same_process(pid: int, began: float) -> bool:
 def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float], patience_s: float = 5.0) -> int:
     """Send SIGKILL to every process of these jobs; return their number.
 
-    A process of a job is known by its environment, which names the job and this node's agent. Its descendants are known
-    by their parents, and other processes by their session (the kernel does not reuse a session id while a process of
-    the session exists).
+    A process of a job is known by its environment, which names the job, this node's agent, and as a process on a node
+    the node's name: salloc's command, in a user's terminal, lacks it and continues. Its descendants are known by their
+    parents, and other processes by their session (the kernel does not reuse a session id while a process of the session
+    exists), unless the session's leader is another program.
     """
     ids = {str(job_id).encode() for job_id in jobs}
     token = os.fsencode(agent_socket)
+
+    def is_of_job(env: dict[bytes, bytes]) -> bool:
+        on_node = env.get(paths.AGENT.encode()) == token and b"SLURMD_NODENAME" in env
+        return on_node and env.get(b"SLURM_JOB_ID") in ids
+
     count = 0
     deadline = time.monotonic() + patience_s
     known = {pid for pid, began in sessions.items() if _is_same_process(pid, began)}
@@ -90,8 +96,10 @@ def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float]
             if fields is None or fields.state == "Z":
                 continue
             env = process_tree.environment_of(pid)
-            if env.get(paths.AGENT.encode()) == token and env.get(b"SLURM_JOB_ID") in ids:
-                known.add(fields.session)
+            if is_of_job(env):
+                leader = fields.session
+                if process_tree.stat(leader) is None or is_of_job(process_tree.environment_of(leader)):
+                    known.add(leader)
                 roots.append(pid)
             elif fields.session in known:
                 roots.append(pid)
