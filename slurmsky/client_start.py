@@ -171,7 +171,7 @@ def start(root: str, home: str, path: bytes) -> _socket.socket:
         os.close(lock)
 
 
-def wait_until_gone(home: bytes, former: int | None = None, limit_s: float = 10) -> None:
+def wait_until_gone(home: bytes, former: int | None = None) -> None:
     """Wait until a stopping controller has exited.
 
     The next command then does not connect to it: a process that ends may close its connections before the socket that
@@ -182,7 +182,7 @@ def wait_until_gone(home: bytes, former: int | None = None, limit_s: float = 10)
             pid = int(file.read())
         if former not in (None, pid):
             return
-        end = time.monotonic() + limit_s
+        end = time.monotonic() + 10
         while time.monotonic() < end:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 state, *fields = file.read().rpartition(b")")[2].split()

@@ -5,7 +5,7 @@ Source: slurm src/slurmctld/job_scheduler.c _parse_dependency_str, _depend_list2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Optional, Union
 
@@ -185,25 +185,11 @@ def parse(text: str) -> Dependency:
         raise DependencyError(text, exc.pos, "Job dependency problem") from None
 
 
-def _unfulfilled(kind: str, job: Optional[JobRef]) -> Optional[str]:
-    return "unfulfilled"
-
-
-def format_with_state(
-    dependency: Dependency, state: Callable[[str, Optional[JobRef]], Optional[str]] = _unfulfilled
-) -> str:
-    """Text of a dependency with states, for scontrol and squeue %E.
-
-    `afterok:1(unfulfilled),afterok:2(failed)`. `state` returns `unfulfilled` or `failed` for a type and a job, or None
-    once fulfilled: a fulfilled condition is omitted.
+def format_with_state(dependency: Dependency) -> str:
+    """Text of a pending job's dependency with states, for scontrol and squeue %E.
 
     >>> format_with_state(parse("afterok:1:2,singleton"))
     'afterok:1(unfulfilled),afterok:2(unfulfilled),singleton(unfulfilled)'
     """
-    shown = []
-    for kind, job in dependency:
-        state_text = state(kind, job)
-        if state_text is not None:
-            name = kind if job is None else f"{kind}:{str(job).replace('(failed)', '')}"
-            shown.append(f"{name}({state_text})")
-    return ("?" if dependency.any else ",").join(shown)
+    names = [kind if job is None else f"{kind}:{str(job).replace('(failed)', '')}" for kind, job in dependency]
+    return ("?" if dependency.any else ",").join(f"{name}(unfulfilled)" for name in names)

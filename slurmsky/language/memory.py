@@ -5,12 +5,12 @@ Source: slurm src/common/proc_args.c str_to_mbytes, src/common/slurm_protocol_ap
 
 from __future__ import annotations
 
-from typing import Optional, Union
+from typing import Optional
 
 from slurmsky.language._grammar import HUGE, Fault, Grammar, number
 from slurmsky.language.syntax_errors import MemoryError_
 
-UNITS = "KMGTP"  # convert_num_unit's letters; the plain number precedes K
+UNITS = "KMGTP"
 
 
 class _Build:
@@ -42,36 +42,16 @@ def parse_mib(text: str) -> int:
     return _GRAMMAR.parse(text)
 
 
-def convert_num_unit(
-    value: Union[int, float],
-    unit: str = "",
-    *,
-    to: str = "",
-    exact: bool = False,
-    noconvert: bool = False,
-    divisor: int = 1024,
-) -> str:
-    """Number with its unit letter, as sacct, squeue and scontrol.
+def format_mib(mib: int) -> str:
+    """MiB with a unit letter, as scontrol: a larger unit only while the number is exact, halves included.
 
-    `unit` is the letter of `value` ("" for plain numbers, "K" to "P"). `to` selects one letter (sacct --units);
-    `noconvert` keeps the unit; `exact` takes a larger unit only while the result is exact, halves included; otherwise
-    the number gets the largest unit that it reaches.
-
-    >>> convert_num_unit(1536, "M"), convert_num_unit(4000, "M", exact=True), convert_num_unit(1572864, "K")
-    ('1.50G', '4000M', '1.50G')
-    >>> convert_num_unit(2048, "M", to="K"), convert_num_unit(2048, "M", noconvert=True)
-    ('2097152K', '2048M')
+    >>> format_mib(1536), format_mib(4000), format_mib(4096)
+    ('1.50G', '4000M', '4G')
     """
-    if int(value) == 0:
+    if mib == 0:
         return "0"
-    letters = ["", *UNITS]
-    at = letters.index(unit)
-    number_: float = value
-    if to:
-        number_ = value * float(divisor) ** (at - letters.index(to))
-        at = letters.index(to)
-    elif not noconvert:
-        while number_ >= divisor and at < len(UNITS) and (not exact or int(number_) % (divisor // 2) == 0):
-            number_ /= divisor
-            at += 1
-    return f"{int(number_)}{letters[at]}" if number_ == int(number_) else f"{number_:.2f}{letters[at]}"
+    number, at = float(mib), UNITS.index("M")
+    while number >= 1024 and at < len(UNITS) - 1 and int(number) % 512 == 0:
+        number /= 1024
+        at += 1
+    return f"{int(number)}{UNITS[at]}" if number == int(number) else f"{number:.2f}{UNITS[at]}"

@@ -58,7 +58,4 @@ def format_tres(tres: tuple[tuple[str, int], ...]) -> str:
     >>> format_tres(parse("node=2,mem=1G,cpu=2")), format_tres(parse("mem=1500"))
     ('cpu=2,mem=1G,node=2', 'mem=1500M')
     """
-    return ",".join(
-        f"{name}={memory.convert_num_unit(count, 'M', exact=True) if name == 'mem' else count}"
-        for name, count in sorted(tres)
-    )
+    return ",".join(f"{name}={memory.format_mib(count) if name == 'mem' else count}" for name, count in sorted(tres))

@@ -208,10 +208,10 @@ def usage_text(table: OptionTable) -> str:
     return head + ("\n" + " " * len(head)).join(wrapped).replace("\x00", " ") + "\n"
 
 
-def in_columns(words: Sequence[str], columns: int = 4, width: int = 20) -> str:
+def in_columns(words: Sequence[str]) -> str:
     """Format words in columns, as sacct --helpformat does."""
-    rows = [words[at : at + columns] for at in range(0, len(words), columns)]
-    return "".join(" ".join(word.ljust(width - 1) for word in row) + "\n" for row in rows)
+    rows = [words[at : at + 4] for at in range(0, len(words), 4)]
+    return "".join(" ".join(word.ljust(19) for word in row) + "\n" for row in rows)
 
 
 def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[str, str]]) -> str:

@@ -20,10 +20,10 @@ from .values import READERS, Item, Reader, reader, text, whole
 # ---------------------------------------------------------------- words of a small set
 
 
-def _prefix_of(word: str, names: tuple[str, ...], least: int = 1) -> Optional[str]:
-    """Name that ``word`` abbreviates, in any case. The abbreviation has at least ``least`` letters."""
+def _prefix_of(word: str, names: tuple[str, ...]) -> Optional[str]:
+    """Name that ``word`` abbreviates, in any case."""
     lower = word.lower()
-    return next((name for name in names if len(lower) >= least and name.lower().startswith(lower)), None)
+    return next((name for name in names if lower and name.lower().startswith(lower)), None)
 
 
 @reader

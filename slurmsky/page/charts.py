@@ -70,14 +70,14 @@ def sparkline(values: Sequence[float], top: float, title: str) -> Html:
     return el("svg", path, viewBox="0 0 100 20", preserveAspectRatio="none", cls="spark", role="img", aria_label=title)
 
 
-def meter(part: float | None, words_: str = "", title: str = "") -> Html:
+def meter(part: float | None) -> Html:
     """A share as a bar with its percentage."""
     if part is None:
         return el("span", "not measured", cls="none")
     level = "low" if part < 0.25 else "mid" if part < 0.6 else "high" if part <= 1.05 else "over"
     return join(
-        el("span", el("i", style=f"width:{min(100.0, 100 * part):.1f}%", cls=level), cls="meter", title=title or None),
-        el("span", quantities.share(part), el("small", " ", words_) if words_ else None, cls="of"),
+        el("span", el("i", style=f"width:{min(100.0, 100 * part):.1f}%", cls=level), cls="meter"),
+        el("span", quantities.share(part), cls="of"),
     )
 
 

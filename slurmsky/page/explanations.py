@@ -24,11 +24,6 @@ class Similar:
     answer: Explanation
 
 
-def needs_explanation(job: Job) -> bool:
-    """Return whether a page explains the job: a pending or failed one."""
-    return job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED)
-
-
 def similar_jobs(jobs: Iterable[Job]) -> list[list[Job]]:
     """Jobs to explain, in groups: failed before pending, larger groups first.
 
@@ -37,7 +32,7 @@ def similar_jobs(jobs: Iterable[Job]) -> list[list[Job]]:
     last = {(job.job_id, job.array_task_id): job for job in sorted(jobs, key=lambda job: job.restarts)}
     found: dict[tuple[object, ...], list[Job]] = {}
     for job in last.values():
-        if needs_explanation(job):
+        if job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED):
             reason = (job.reason, job.exit_code, job.exit_signal, derived.cause(job) and job.blocked_reason)
             found.setdefault((job.name, job.state, job.partition, *reason), []).append(job)
     return sorted(found.values(), key=lambda some: (some[0].state is JobState.PENDING, -_count(some), some[0].job_id))

@@ -96,15 +96,15 @@ def moment(time: float, zone: tzinfo | None) -> str:
     return datetime.fromtimestamp(time, zone).strftime("%Y-%m-%d %H:%M:%S") if time else "–"
 
 
-def ticks(start: float, end: float, zone: tzinfo | None, most: int = 6) -> list[tuple[float, str]]:
-    """Round times of a period with labels, at most ``most``.
+def ticks(start: float, end: float, zone: tzinfo | None) -> list[tuple[float, str]]:
+    """Round times of a period with labels, at most six.
 
     >>> from datetime import timezone
     >>> ticks(1000000005, 1000000100, timezone.utc)[:2]
-    [(1000000020, '01:47:00'), (1000000040, '01:47:20')]
+    [(1000000020.0, '01:47:00'), (1000000040.0, '01:47:20')]
     """
     span = max(end - start, 1e-6)
-    step = next((step for step in _STEPS if span / step <= most), _STEPS[-1] * 10)
+    step = next((step for step in _STEPS if span / step <= 6), _STEPS[-1] * 10)
     # Round to hours and days of local time.
     offset = datetime.fromtimestamp(start, zone).astimezone(zone).utcoffset()
     shift = offset.total_seconds() if offset else 0.0

@@ -48,7 +48,7 @@ class JobLine(NamedTuple):
 
         It is a lower bound if squeue has truncated their list.
 
-        >>> Job("7_[1,5-9,20-30:5%2]", 7, "p", "u", "PD", "PENDING", "0:00", "1", "", "").waiting
+        >>> JobLine("7_[1,5-9,20-30:5%2]", 7, "p", "u", "PD", "PENDING", "0:00", "1", "", "").waiting
         9
         """
         if not self.is_rest:

@@ -74,7 +74,8 @@ def serve_first(node: CloudNode) -> int:
             barrier.dismiss("again")
         once.clear()
         node.launch.restart_count = restart
-        node.session = other_session(node.session, replay.session)
+        if node.session == replay.session:
+            node.session = (node.session + 1) % 8999
         once.begin(restart)
         return HeadNode(node, once, listener, ended).run()
     if verdict is RunDecision.REFUSE:
@@ -91,11 +92,6 @@ def serve_first(node: CloudNode) -> int:
         patience_s = 0.0 if end_requested.is_set() else PATIENCE_S
         (barrier or DuplicateRunBarrier(node, listener)).dismiss("finish", patience_s)
     return code if code >= 0 else 128 + signal.SIGTERM
-
-
-def other_session(session: int, before: int) -> int:
-    """Return a session number other than the previous session's."""
-    return session if session != before else (session + 1) % 8999
 
 
 def refuse(log: JobLogWriter, jobs: list[int]) -> None:

@@ -69,7 +69,7 @@ def _is_same_process(pid: int, began: float) -> bool:
     return fields is None or -0.1 <= process_tree.start_time(fields) - began <= _START_S
 
 
-def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float], patience_s: float = 5.0) -> int:
+def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float]) -> int:
     """Send SIGKILL to every process of these jobs; return their number.
 
     A process of a job is known by its environment, which names the job, this node's agent, and as a process on a node
@@ -85,7 +85,7 @@ def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float]
         return on_node and env.get(b"SLURM_JOB_ID") in ids
 
     count = 0
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + 5.0
     known = {pid for pid, began in sessions.items() if _is_same_process(pid, began)}
     while time.monotonic() < deadline:
         roots = []

@@ -47,13 +47,13 @@ class MemoryPlace(NamedTuple):
             write_group_file(os.path.join(path, _NESTED), b"+memory")
 
 
-def own_group(controller: str = "") -> Optional[str]:
+def own_group() -> Optional[str]:
     """Folder of this process's group, if it is writable.
 
-    In cgroup v2, or in the v1 tree of a controller. The groups of slurmsky are removed from the path: a job of another
+    In cgroup v2. The groups of slurmsky are removed from the path: a job of another
     agent may have started this process, and the groups of agents must not nest.
     """
-    found = _own(controller)
+    found = _own("")
     return found[1] if found is not None and _writable(found[1]) else None
 
 
@@ -97,7 +97,7 @@ def find_group(controller: str, groups: Iterable[str], mounts: Iterable[str]) ->
     """Mount point of a tree, and folder of a group there.
 
     >>> mounts = ["35 31 0:32 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"]
-    >>> find("memory", ["4:memory:/docker/ab/ours/slurmsky-0-12/job_7"], mounts)
+    >>> find_group("memory", ["4:memory:/docker/ab/ours/slurmsky-0-12/job_7"], mounts)
     ('/sys/fs/cgroup/memory', '/sys/fs/cgroup/memory/ours')
     """
     rows = [line.split(":", 2) for line in groups]

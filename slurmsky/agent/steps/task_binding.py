@@ -137,7 +137,7 @@ def lay_out(request: TaskBinding, cpus: Sequence[Cpu], tasks: int) -> list[froze
     Raises BindingRefused.
 
     >>> machine = [Cpu(n, n // 2, n // 4, 0) for n in range(8)]
-    >>> binding = task_binding(JobSpec(cpu_bind="cores")).but(cpus=range(8))
+    >>> binding = task_binding(JobSpec(cpu_bind="cores")).evolve(cpus=range(8))
     >>> [sorted(mask) for mask in lay_out(binding, machine, 2)]
     [[0, 1], [4, 5]]
     """

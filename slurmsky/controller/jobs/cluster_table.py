@@ -61,7 +61,7 @@ class ClusterTable:
             node.version = RELEASE
             self._apply_configured_state(node)
         self._set_cluster(cluster)
-        self._restore_states()
+        self.store.damage.parse_note("states", self._apply_states)
         self._apply_node_changes()
 
     def _apply_configured_state(self, node: Node) -> None:
@@ -204,9 +204,6 @@ class ClusterTable:
         self.partition_states.pop(name, None)
         self._set_cluster(partition_overrides.without(self.cluster, name))
         self.keep_states()
-
-    def _restore_states(self) -> None:
-        self.store.damage.parse_note("states", self._apply_states)
 
     def _apply_states(self, kept: Any) -> None:
         names = {partition.name for partition in self.cluster.partitions}

@@ -71,11 +71,6 @@ def cpus(record: SacctRow) -> int:
     return record.step.cpus if record.step else record.job.num_cpus
 
 
-def held_cpus(record: SacctRow) -> int:
-    """Number of CPUs by which run time is multiplied."""
-    return cpus(record) if record.step or ever_had_nodes(record.job) else 0
-
-
 def state(record: SacctRow) -> str:
     """State, with the user who cancelled the job."""
     shown = record.step or record.job
@@ -218,7 +213,7 @@ def _numbers(context: ReportContext) -> Values:
         return lambda record: format_seconds(seconds(record))
 
     def cpu_seconds(record: SacctRow) -> int:
-        return elapsed(record, now) * held_cpus(record)
+        return elapsed(record, now) * (cpus(record) if record.step or ever_had_nodes(record.job) else 0)
 
     def waited(form: Callable[[int], str], times_cpus: bool) -> Callable[[SacctRow], Optional[str]]:
         return _of_job(

@@ -36,16 +36,14 @@ def meta(
     cluster: str,
     user: str = "",
     group: str = "",
-    version: str = "25.11.0",
     plugin: str = "data_parser/v0.0.44",
 ) -> Record:
     """The "meta" object: command, caller, Slurm version and cluster."""
-    major, minor, micro = [*version.split("."), "0", "0"][:3]
     return {
         "plugin": {"type": "", "name": "", "data_parser": plugin, "accounting_storage": "accounting_storage/slurmdbd"},
         "client": {"source": "", "user": user, "group": group},
         "command": [command, *arguments],
-        "slurm": {"version": {"major": major, "micro": micro, "minor": minor}, "release": version, "cluster": cluster},
+        "slurm": {"version": {"major": "25", "micro": "0", "minor": "11"}, "release": "25.11.0", "cluster": cluster},
     }
 
 
@@ -222,11 +220,6 @@ def _styled(answer: Mapping[str, Any], style: str) -> Iterator[str]:
     yield "\n"
 
 
-def json_text(answer: Mapping[str, Any]) -> str:
-    """Encode a document as JSON."""
-    return "".join(json_pieces(answer))
-
-
 def json_pieces(answer: Mapping[str, Any]) -> Iterator[str]:
     """Encode a document as JSON, one record per line. Indenting ten thousand jobs would take seconds."""
     start = "{\n"
@@ -300,11 +293,6 @@ _QUICK: dict[type, Callable[[Any], str]] = {
 
 def _json_entry(key: str, value: Any) -> str:
     return '"%s": %s' % (key, _QUICK.get(type(value), _encode)(value))
-
-
-def yaml_text(answer: Mapping[str, Any]) -> str:
-    """Encode a document as YAML 1.1 in block form."""
-    return "".join(yaml_pieces(answer))
 
 
 def yaml_pieces(answer: Mapping[str, Any]) -> Iterator[str]:

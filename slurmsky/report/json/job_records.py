@@ -130,8 +130,3 @@ class JobRecords:
         if shared is None:
             shared = self._shared[kind] = {name: form(read(job)) for name, read, form in self._fields}
         return {**shared, **{name: form(read(job)) for name, read, form in self.own}}
-
-
-def job_record(job: Job, context: ReportContext) -> Record:
-    """Record of a job for squeue and scontrol show job."""
-    return JobRecords(context)(job)

@@ -227,14 +227,12 @@ def all_letters(fields: Mapping[str, Field[Row]], after_capital: str = "") -> st
     )
 
 
-def layout_of(
-    fields: Mapping[str, Field[Row]], letters: Optional[str], names: str, after_capital: str = ""
-) -> tuple[Layout[Row], list[str]]:
+def layout_of(fields: Mapping[str, Field[Row]], letters: Optional[str], names: str) -> tuple[Layout[Row], list[str]]:
     """Layout of a ``-o`` or ``-O`` text, and its unknown fields.
 
     ``letters`` is the -o text; None means the -O text ``names``.
     """
-    return compile_layout(items_of(fields, letters, names, after_capital), fields)
+    return compile_layout(items_of(fields, letters, names), fields)
 
 
 def items_of(

@@ -104,7 +104,8 @@ def plan(
     _image(draft)
     _slurm_infra(draft)
     _kubernetes(draft)
-    _recovery(draft)
+    if draft.spec.requeue is False:
+        draft.add_note("no-requeue", "agent", "SkyPilot restarts jobs after a lost node; slurmsky cancels it instead")
     draft.notes.extend(option_support.account_for(spec, draft.clouds))
     name = sky_name(spec.job_name or "sbatch")
     draft.resources["labels"] = _labels(draft, name, job_id)
@@ -385,8 +386,3 @@ def _kubernetes(draft: _Draft) -> None:
     priority = next(filter(None, (*(route.priority_class for route in draft.routes), draft.sky.priority_class)), "")
     if priority:
         draft.resources["priority_class"] = priority
-
-
-def _recovery(draft: _Draft) -> None:
-    if draft.spec.requeue is False:
-        draft.add_note("no-requeue", "agent", "SkyPilot restarts jobs after a lost node; slurmsky cancels it instead")

@@ -41,7 +41,7 @@ def name(row: tuple[Parse, str, str]) -> str:
 
 
 def shown_mib(text: str) -> str:
-    return memory.convert_num_unit(memory.parse_mib(text), "M", exact=True)
+    return memory.format_mib(memory.parse_mib(text))
 
 
 def shown_gres(text: str) -> str:
@@ -369,15 +369,10 @@ def test_counts_and_alternatives_choose_nodes(expression: str, allowed: list[tup
 
 
 def test_memory_units() -> None:
-    """slurm_protocol_api.c convert_num_unit2: halves are exact, other numbers are rounded up by default."""
-    assert memory.convert_num_unit(1536, "M") == memory.convert_num_unit(1536, "M", exact=True) == "1.50G"
-    assert memory.convert_num_unit(1000, "M") == "1000M"
-    assert memory.convert_num_unit(4000, "M") == "3.91G"
-    assert memory.convert_num_unit(4000, "M", exact=True) == "4000M"
-    assert memory.convert_num_unit(2048, "M", noconvert=True) == "2048M"
-    assert memory.convert_num_unit(1, "G", to="K") == "1048576K"
-    assert memory.convert_num_unit(512, "M", to="G") == "0.50G"
-    assert memory.convert_num_unit(0, "M") == "0"
+    """slurm_protocol_api.c convert_num_unit2 with CONVERT_NUM_UNIT_EXACT: halves are exact."""
+    assert [memory.format_mib(mib) for mib in (0, 512, 1000, 1536, 2048, 4000)] == (
+        ["0", "512M", "1000M", "1.50G", "2G", "4000M"]
+    )
 
 
 def test_lists_of_job_ids_split_outside_brackets_only() -> None:

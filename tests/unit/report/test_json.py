@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from slurmsky.report.fields.field_tables import table
 from slurmsky.report.json import data_parser, manager_records
 from slurmsky.report.json import documents as report
 from slurmsky.report.json.accounting_records import accounting_record
-from slurmsky.report.json.job_records import ENDLESS, UNSET, exit_code, job_record
+from slurmsky.report.json.job_records import ENDLESS, UNSET, JobRecords, exit_code
 from slurmsky.report.json.node_records import node_records, partition_record
 from slurmsky.report.json.other_records import license_record, ping_records, reservation_record, step_record
 from slurmsky.report.report_context import ReportContext
@@ -42,14 +43,22 @@ def managed(context: ReportContext) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def json_text(document: Mapping[str, Any]) -> str:
+    return "".join(report.json_pieces(document))
+
+
+def yaml_text(document: Mapping[str, Any]) -> str:
+    return "".join(report.yaml_pieces(document))
+
+
 @pytest.fixture
 def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any]:
     context = golden("running", "one").context
     return {
-        "JOB_INFO": job_record(running[0], context),
+        "JOB_INFO": JobRecords(context)(running[0]),
         "NODE": next(node_records([nodes[0]], context)),
         "PARTITION_INFO": partition_record(context.cluster.partitions[1], context),
-        "JOB_RES": job_record(running[0], context)["job_resources"],
+        "JOB_RES": JobRecords(context)(running[0])["job_resources"],
         "JOB": accounting_record(running[0], context),
         "STEP": accounting_record(running[0], context)["steps"][0],
         "SINFO_DATA": next(iter(report.sinfo_document(nodes, context.cluster.partitions, ABOUT, 0)["sinfo"])),
@@ -61,7 +70,7 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
         **managed(context),
         "OPENAPI_JOB_INFO_RESP": {
             **report.jobs_document([], ABOUT, context.now, context.cluster),
-            "jobs": [job_record(job, context) for job in running],
+            "jobs": [JobRecords(context)(job) for job in running],
         },
     }
 
@@ -115,7 +124,7 @@ def test_values(records: dict[str, Any], waiting: list[Job], golden: Any) -> Non
     assert job["tres_alloc_str"] == "cpu=2,node=2,billing=2"
     assert [node["name"] for node in job["job_resources"]["nodes"]["allocation"]] == ["n1", "n2"]
     context = golden("waiting", "squeue_default").context
-    array = job_record(waiting[1], context)
+    array = JobRecords(context)(waiting[1])
     assert (array["array_task_string"], array["hold"], array["state_reason"]) == (
         "1-5%2",
         True,
@@ -135,12 +144,12 @@ def test_exit_codes(code: int, signal: int, status: str, name: str) -> None:
 
 
 def test_json_text_is_json(records: dict[str, Any]) -> None:
-    assert json.loads(report.json_text(records["OPENAPI_JOB_INFO_RESP"])) == records["OPENAPI_JOB_INFO_RESP"]
+    assert json.loads(json_text(records["OPENAPI_JOB_INFO_RESP"])) == records["OPENAPI_JOB_INFO_RESP"]
 
 
 def test_yaml_text(records: dict[str, Any]) -> None:
     small = {"a": [{"b": 1, "c": []}, {"d": {"e": "x: y"}}], "n": None, "t": [True, "no"], "o": {}}
-    assert report.yaml_text(small) == (
+    assert yaml_text(small) == (
         '%YAML 1.1\n---\na:\n  - b: 1\n    c: []\n  - d:\n      e: "x: y"\nn: null\nt:\n  - true\n  - "no"\n'
         "o: {}\n...\n"
     )
@@ -150,21 +159,21 @@ def test_records_written_one_by_one(running: list[Job], golden: Any) -> None:
     # An unchanged value is not serialised again: the output equals that of each record alone.
     context = golden("running", "one").context
     jobs = [*running, *(dataclasses.replace(running[0], job_id=9, exit_code=code) for code in (1, 0, 2, 2))]
-    several = [job_record(job, context) for job in jobs]
+    several = [JobRecords(context)(job) for job in jobs]
     lazily = {"jobs": iter(several), "errors": []}
-    assert json.loads(report.json_text(lazily)) == {"jobs": several, "errors": []}
-    assert report.yaml_text({"jobs": iter(several), "errors": []}) == report.yaml_text({"jobs": several, "errors": []})
+    assert json.loads(json_text(lazily)) == {"jobs": several, "errors": []}
+    assert yaml_text({"jobs": iter(several), "errors": []}) == yaml_text({"jobs": several, "errors": []})
     mixed = [{"a": 1, "b": []}, {"a": True, "b": []}, {"a": 1.0}, {"c": {}}, {}, 5]
-    assert report.json_text({"x": iter(mixed)}).count("1") == 2
-    assert report.yaml_text({"x": iter(mixed)}) == report.yaml_text({"x": mixed})
-    assert report.yaml_text({"x": iter(())}) == report.yaml_text({"x": []})
+    assert json_text({"x": iter(mixed)}).count("1") == 2
+    assert yaml_text({"x": iter(mixed)}) == yaml_text({"x": mixed})
+    assert yaml_text({"x": iter(())}) == yaml_text({"x": []})
 
 
 def test_ten_thousand_jobs_are_quick(running: list[Job], golden: Any) -> None:
     context = golden("running", "one").context
     jobs = [dataclasses.replace(running[0], job_id=number) for number in range(10_000)]
     start = time.process_time()
-    report.json_text(report.jobs_document(jobs, ABOUT, context.now, context.cluster))
+    json_text(report.jobs_document(jobs, ABOUT, context.now, context.cluster))
     assert time.process_time() - start < 1.0 * 2  # the budget is a second on an idle machine
 
 

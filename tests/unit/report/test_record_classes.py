@@ -142,5 +142,5 @@ def test_the_registry_of_nodes_names_fields_that_exist() -> None:
 def test_json(fleet: list[Job], context: ReportContext) -> None:
     odd = replace(fleet[0], name='100% "quoted"\n\udcff', comment="%(name)s")
     document = documents.jobs_document([*fleet, odd], {}, context.now, context.cluster)
-    each = [documents.json_record(job_records.job_record(job, context)) for job in [*fleet, odd]]
+    each = [documents.json_record(job_records.JobRecords(context)(job)) for job in [*fleet, odd]]
     assert list(document.written or ()) == each
