@@ -55,7 +55,7 @@ class ResumableSession:
         try:
             self.channel.sock.sendall(self._kept)
         except OSError:
-            pass  # its end is read next
+            pass  # the next read reports the end
 
     def sent(self, data: bytes) -> bool:
         """Keep a frame; False if it is to be sent after the agent's answer."""

@@ -25,7 +25,7 @@ OptStr = Optional[str]
 class JobSpec:
     """Options of sbatch, salloc and srun for a job or component."""
 
-    # --- who and what
+    # --- names, owner and purpose
     job_name: OptStr = None
     account: OptStr = None
     partition: OptStr = None  # comma list allowed

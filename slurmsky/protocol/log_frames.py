@@ -288,7 +288,7 @@ class Decoder:
         return _joined(items)
 
     def _join(self, line: bytes, items: List[Item]) -> None:
-        """Decode a line, joined with its start after an interruption. Another node's line can interrupt it."""
+        """Decode a line. Another node's line can interrupt a line; its parts are joined."""
         if self._torn and not line.startswith(_NODE_NAME):
             line, self._torn = self._torn + line, b""
         self._line(line, items)

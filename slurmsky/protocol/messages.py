@@ -413,7 +413,7 @@ class NodeLost(JobRequest, kind="node_lost"):
 
 
 class NodeEnds(JobRequest, kind="node_ends"):
-    """The cloud reclaims a node of the job in ``left_s`` seconds. The job ends as NODE_FAIL before."""
+    """The cloud reclaims a node of the job in ``left_s`` seconds. The job ends as NODE_FAIL before that."""
 
     left_s: int
 

@@ -104,7 +104,7 @@ class StepPlan(Message, family="request", kind="plan"):
     bind: Optional[TaskBinding] = None
     task_prologs: List[List[str]]
     task_epilogs: List[List[str]]
-    # For the patterns in file names, beside the ids above.
+    # Values of patterns in file names, in addition to the ids above.
     array_job_id: int
     array_task_id: Optional[int] = None
     user: str

@@ -45,7 +45,7 @@ def run_task_prolog(scripts: Sequence[Script], env: dict[str, str], node: str) -
 
     complain = functools.partial(processes.complain, node)
     if scripts:
-        env["SLURM_SCRIPT_CONTEXT"] = "prolog_task"  # the task has it, too (task.c _run_script_and_set_env)
+        env["SLURM_SCRIPT_CONTEXT"] = "prolog_task"  # the task inherits it (task.c _run_script_and_set_env)
     for whose, program in scripts:
         option = "--task-prolog" if whose == USER else "TaskProlog"
         if not os.access(program, os.R_OK | os.X_OK):

@@ -39,7 +39,7 @@ _OLDEST_SKY = (0, 14, 1)
 class CheckResult:
     """Result of a check.
 
-    ``level`` is ok, note (works, with a limitation) or FIX (broken); ``do`` is the command of the remedy.
+    ``level`` is ok, note (works, with a limitation) or FIX (broken); ``do`` is the command that helps.
     """
 
     check: str

@@ -43,7 +43,7 @@ class JobUpdate(TypedDict, total=False):
     num_tasks: int
     partition: str
     pn_min_cpus: int
-    pn_min_memory: tuple[bool, int]  # whether per CPU, MiB
+    pn_min_memory: tuple[bool, int]  # (per CPU or not, MiB)
     pn_min_tmp_disk: int  # MiB
     prefer: str
     priority: int

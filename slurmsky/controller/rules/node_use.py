@@ -69,7 +69,7 @@ class NodeUse:
         return ((key, ids) for key, ids in share.gres.items() if key.partition(":")[0] not in unlimited)
 
     def free_devices(self, name: str, kind: str = "") -> list[tuple[str, int]]:
-        """Free devices of a gres as (key, index), lowest index first. Indices count all types of the name."""
+        """Free devices of a gres as (key, index), lowest index first. Indices run over all types of a name."""
         free = []
         base = 0
         for gres_name, gres_type, count in self.config.gres:

@@ -43,7 +43,7 @@ _FLAGS = {
     "failed": NodeFlag.POWERED_DOWN,
 }
 
-#: shown as having set a reason that no user gave
+#: the user who is shown for a reason that no user set
 _SLURM_USER = "slurm"
 _BUSY_NOTE = "last_busy"
 _DONE = {"off": NodeFlag.POWER_DOWN, "leaving": NodeFlag.POWER_DOWN, "up": NodeFlag.REBOOT_ISSUED}  # flags that end

@@ -49,7 +49,7 @@ class RemoteJob:
     listing: str = ""
     note: str = ""
     tails: list[OutputTail] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)  # of the followed files, on ``followed``
+    numbers: list[int] = field(default_factory=list)  # numbers of the followed files, on ``followed``
     followed: FolderSync | None = None  # the connection over which they are followed
     follow_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ending: bool = False

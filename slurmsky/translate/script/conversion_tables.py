@@ -119,7 +119,7 @@ class Reading:
     restarts: bool = False  # the script submits itself again after a failure
     workdir: bool = False  # the submit folder is needed
     devices: int = 0  # GPUs that the script chooses by their numbers
-    former: str = ""  # the path on the old cluster of what is the workdir
+    former: str = ""  # path of the workdir on the old cluster
     unchanged: set[str] = field(default_factory=set)  # names of started scripts that need no change
     notes: list[str] = field(default_factory=list)  # comments at the start of run
 

@@ -377,7 +377,7 @@ def _paths(word: Word, scope: Scope, role: str, lists: bool = False) -> Iterator
     if not re.search("[/$~]", raw) or raw.startswith(("<(", ">(")):
         return  # no path, or a command, whose words are read separately
     quoted = raw.startswith(("'", '"'))
-    text = re.sub(r"(\.(?:h5|hdf5|nc)):/.*", r"\1", scope.expand(word).removeprefix("file://"))  # data in a file
+    text = re.sub(r"(\.(?:h5|hdf5|nc)):/.*", r"\1", scope.expand(word).removeprefix("file://"))  # "data.h5:/group"
     if quoted and "~" in raw[:2]:
         return  # a ~ in quotes is not expanded
     if ":" in text and not lists and not re.search(r":(?=[/~$.])", text):

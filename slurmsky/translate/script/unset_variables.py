@@ -69,7 +69,7 @@ def unset_variables(script: Script, scope: Scope) -> dict[str, int]:
 
 _ALONE = re.compile(r'"?\$\{?\w+\}?"?')
 _OPTION = re.compile(r"-(?!jar$|cp$)")
-#: variables of other schedulers, and those whose names say that they are folders
+#: variables of other schedulers, and those whose names denote folders
 _NO_VALUE = re.compile(r"(?:^|_)(?:PBS|MSUB|LSB|SGE|PJM|COBALT|OAR|FLUX)_|(?:DIR|PATH|FOLDER|ROOT|HOME)S?$")
 
 

@@ -101,7 +101,7 @@ def geometry(spec: JobSpec, partition: PartitionConfig | None = None) -> Geometr
         ntasks = nodes * (tpn or 1)
     if ntasks < nodes and spec.ntasks:
         nodes = ntasks  # slurm: at most one node per task (sbatch reduces -N)
-    tasks_on_node = max(tpn, -(-ntasks // nodes))  # slurm: each node must hold tasks-per-node, also with fewer tasks
+    tasks_on_node = max(tpn, -(-ntasks // nodes))  # as in Slurm, even with fewer tasks
     on_node = gpus.per_node(nodes, tasks_on_node, spec)
     if on_node > MOST_GPUS:
         raise Refused(NODE_CONFIG, "gpus-per-node", f"no cloud has nodes with {on_node} GPUs")

@@ -20,7 +20,7 @@ log = logging.getLogger("slurmsky.sky")
 
 #: job ids reserved for jobs' submissions: above the queue's counter, below the ids of foreign managed jobs
 FIRST_ID, LAST_ID = 50_000_000, 60_000_000
-IDS = 100  # reserved for each run on nodes
+IDS = 100  # job ids that are reserved for each run on nodes
 AFTER_S = 15.0  # seconds for which a node waits for the controller's connection before it writes to the log
 MAX_MESSAGE = 64 << 20
 RETRY_S = 5.0

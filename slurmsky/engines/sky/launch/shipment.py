@@ -174,7 +174,7 @@ def prepare_restart(folder: Path, count: int, unfinished: Collection[int], rank:
     reads the shipment again at a recovery.
     """
     path = folder / FILE
-    settings = json.loads(path.read_text())  # unparsed: an earlier version may have written it
+    settings = json.loads(path.read_text())  # raw JSON: an earlier version may have written it
     (settings["ranks"][rank] if "ranks" in settings else settings["launch"])["restart_count"] = count
     if "elements" in settings:
         settings["elements"] = [
