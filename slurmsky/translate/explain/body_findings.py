@@ -304,7 +304,7 @@ class Body:
             levels, project = view.wants.above, view.project
             top = project.above(levels) if project else "the folder above the submit folder"
             effect = CHANGED if levels and top else DECISION
-            why = "above the submit folder, but only that folder is copied: submit from the folder above, with paths from there"
+            why = "above the submit folder, so it is not copied: submit from the folder above, with paths from there"
             if effect == CHANGED:
                 why = f"{top} is copied: it contains this and the submit folder, up to {view.site.sky.upload_mib} MiB"
             yield Finding(above[0], "path", one_line(above[1], 60), effect, why)
