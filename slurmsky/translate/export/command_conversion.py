@@ -134,8 +134,11 @@ class Lines(Base):
         """Convert ``export NAME=value`` to envs or secrets."""
         pairs: list[tuple[str, Word]] = []
         for word in command.arguments:
-            name, equals, _ = word.raw.partition("=")
-            if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            name, equals, given = word.raw.partition("=")
+            new = variable_conversion.replacement(name, self.directives) if name.startswith("SLURM_") else None
+            if not equals and new is not None:
+                self.found.edit(word.start, word.end, f"{name}={new}")
+            if not equals or given.startswith("(") or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
                 return False
             pairs.append((name, Word(word.raw[len(name) + 1 :], word.start + len(name) + 1, word.line)))
         moved = 0

@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 
 from ...site.record import Site
-from ..script.conversion_tables import ANYWHERE, FILTERS, QUERIES, SECRET, Dropped, Reading, one_line, quoted
+from ..script.conversion_tables import (
+    ANYWHERE,
+    FILTERS,
+    OMITTED_BLOCKS,
+    QUERIES,
+    Dropped,
+    Reading,
+    one_line,
+    quoted,
+)
 from ..script.work_folder import move_to_workdir
 from ..shell.script_commands import Script, parse
 from ..shell.shell_elements import Block, Command, Statement
@@ -52,6 +61,7 @@ class _Reader(Steps):
         script = self.script
         self._ray()
         self._queries()
+        self._choose_image()
         for statement in script.statements:
             if not self._is_gone(statement):
                 self._statement(statement)
@@ -111,10 +121,9 @@ class _Reader(Steps):
     def _statement(self, statement: Statement) -> None:
         if self._node_loop(statement):
             return
-        if "__conda_setup" in self.script.text(statement):
+        for shown, why in (row for name, row in OMITTED_BLOCKS.items() if name in self.script.text(statement)):
             self._remove(statement)
-            self.found.drop(0, "the block of conda init", "SkyPilot's shell knows conda already")
-            return
+            return self.found.drop(0, shown, why)
         first = statement.commands[0] if statement.commands else None
         alone = len(statement.commands) == 1 and not statement.blocks
         ways = (self._chooses_devices, self._spack, self._line)
@@ -231,30 +240,6 @@ class _Reader(Steps):
             if re.search("ip|head|node|port|addr|worker|redis", name, re.IGNORECASE)
             and not re.search(r"\$\{?[#!]?%s\b" % re.escape(name), rest)
         }
-
-    def _runtime_env(self, command: Command) -> None:
-        """Convert ``--runtime-env-json='{"env_vars": {...}}'`` to envs."""
-        import json
-
-        for index, word in enumerate(command.words):
-            text = word.text or ""
-            if not text.startswith("--runtime-env-json"):
-                continue
-            body = text.partition("=")[2] or (
-                command.words[index + 1].text or "" if index + 1 < len(command.words) else ""
-            )
-            try:
-                given = json.loads(body).get("env_vars", {})
-            except (ValueError, AttributeError):
-                self.found.drop(command.line, word.text_or_source, "its env_vars are moved to envs")
-                continue
-            for name, value in given.items() if isinstance(given, dict) else ():
-                if not re.fullmatch(r"[A-Za-z_]\w*", str(name), re.ASCII):
-                    continue
-                if SECRET.search(str(name)):
-                    self.found.secrets.append(str(name))
-                else:
-                    self.found.envs[str(name)] = str(value)
 
     def _node_loop(self, statement: Statement) -> bool:
         """Replace a loop over hosts with ssh; run is that loop.

@@ -43,6 +43,10 @@ def add_module(found: Reading, site: Site, line: int, name: str) -> None:
         found.setup[:0] = [module.setup, module.activate]  # setup installs later packages into it
     elif module.setup and module.setup not in found.setup:
         found.setup.append(module.setup)
+        if module.path and not module.activate:
+            path = f'export PATH="{module.path.replace("~", "$HOME", 1)}:$PATH"'
+            found.setup.append(path)
+            found.activate.append(path)
 
 
 class Base:
@@ -53,6 +57,7 @@ class Base:
         self.directives = directives
         self.site = site
         self.found = Reading()
+        self.image = ""  # image of the script's containers, which becomes the task's
         self.everywhere: set[Statement] = set()  # statements that Slurm, too, runs on all nodes
         self.processed: set[int] = set()  # start offsets of commands that an idiom has processed
         self.removed: list[tuple[int, int]] = []

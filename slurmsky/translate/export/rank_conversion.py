@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
+from itertools import pairwise
 from pathlib import Path
 
 from ..script.conversion_tables import EACH_NODE, NETWORK
+from ..script.programs import find
 from ..script.python_packages import own_files, read_small
 from ..script.toolchains import runs_own_program
 from ..shell.launched_program import own_words
@@ -24,6 +26,8 @@ _BUILDERS = words("make cmake mpicc mpicxx mpic++ mpif90 mpifort gcc g++ gfortra
 _MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
 #: signs of a training with PyTorch on several GPUs, and of a Python program with MPI
 _TRAINS = re.compile(r"(?i)MASTER_(ADDR|PORT)|\bNCCL_|torch|lightning|deepspeed|\bWORLD_SIZE|fsdp|\bddp\b")
+#: signs of a program that finds the other nodes by itself
+_MEETS = re.compile(r"(?i)\bddp\b|lightning|num_nodes|init_process_group")
 _MPI_PYTHON = re.compile(r"(?m)^[^#\n]*(mpi4py|horovod|\bhvd\b)")
 _HYDRA = re.compile(r"-(ppn|perhost|genv|genvall|genvlist|bootstrap|rr)$")
 #: options that name a network card, and the cards of clusters
@@ -39,6 +43,20 @@ class Ranks(Lines):
         found = variable_conversion.value(word, self.directives, self.values)
         expanded = self.scope.expand(word) if found is None else found
         return word.text_or_source if "$" in expanded.replace("$PWD", "") else expanded
+
+    def _place_of(self, program: Word) -> str:
+        """``./`` for a program of the working directory, which srun finds there without it."""
+        name, folder = self._known(program), self.directives.folder
+        if not re.fullmatch(r"[\w.+-]+", name) or find(name) or name in self.scope.functions:
+            return ""
+        return "./" if name.endswith((".exe", ".x", ".out")) or (folder and (Path(folder) / name).is_file()) else ""
+
+    def _container_program(self, command: Command) -> None:
+        """Start setup's apptainer instead of one at a path of the old cluster."""
+        for word in command.words:
+            if re.fullmatch(r"/\S*/(singularity|apptainer)", text := self.scope.expand(word)):
+                self.found.edit(word.start, word.end, text.rpartition("/")[2])
+                self.removed.append((word.start, word.end))
 
     def _inner(self, command: Command, program: Word) -> str:
         """Name of the program, also in its container; "" if unknown."""
@@ -74,6 +92,15 @@ class Ranks(Lines):
             "not SLURM_PROCID"
         )
         return True
+
+    def _meet(self, name: str) -> None:
+        """Set what a program of PyTorch reads to find the other nodes, as srun's variables do."""
+        files = own_files(self.script.source, Path(self.directives.folder)) if self.directives.folder else []
+        texts = "\n".join((self.script.source, *(read_small(one) or "" for one in files)))
+        if not name.startswith("python") or not _MEETS.search(texts) or "MASTER_ADDR" in self.script.source:
+            return
+        line = f'export MASTER_ADDR="$({HEAD_ADDRESS})" MASTER_PORT=29500 NODE_RANK=$SKYPILOT_NODE_RANK'
+        self.found.activate += [] if line in self.found.activate else [line]
 
     def _starts_workers(self, command: Command, tasks: int) -> bool:
         """Whether torchrun starts several workers. With one worker per torchrun, srun's tasks are meant as written."""
@@ -117,7 +144,7 @@ class Ranks(Lines):
             options += f" {hosts}" if nodes > 1 else f" {_THREADS}"
             options += " --bind-to none" if (self.directives.spec.cpus_per_task or 1) > 1 else ""
             options += self._passed() if nodes > 1 else ""
-        self.found.edit(command.words[0].start, program.start, f"mpirun{options} ")
+        self.found.edit(command.words[0].start, program.start, f"mpirun{options} {self._place_of(program)}")
         self.removed.append((command.words[0].start, program.start))
         self.found.ranks = True
         if nodes > 1:
@@ -161,6 +188,10 @@ class Ranks(Lines):
             placed = any(
                 re.search(r"hwthread|subscribe|map-?by|-H$|host|machinefile|^--version", text) for text in texts
             )
+            ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
+            for word, following in pairwise(command.words) if 0 < each < ranks else ():
+                if word.text in _RANKS_PER_NODE:
+                    self.found.edit(word.start, following.end + 1, "")
             if not placed and not command.depth:
                 # Without a count, mpirun starts a rank on each CPU, of which a cloud's node may have more.
                 count = "" if _RANKS & set(texts) or self.directives.whole_node else f" -np {self.directives.ntasks}"

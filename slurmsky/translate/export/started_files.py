@@ -92,6 +92,8 @@ class StartedFiles:
         """Set Slurm's variables for a file that reads them."""
         for name in names:
             option = ONLY_WITH.get(name, ("", ""))[0]
+            if re.search(rf"\b{name}=", self.script.source):
+                continue  # the script sets it for the file
             if not KNOWN.fullmatch(name) or (option and not getattr(self.directives.spec, option)):
                 continue  # empty under Slurm, too
             if name == "SLURM_ARRAY_TASK_ID" and not self.directives.array and not required:

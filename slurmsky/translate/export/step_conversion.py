@@ -13,8 +13,8 @@ from ..script.programs import find
 from ..shell.launched_program import bind_targets, launched
 from ..shell.script_commands import script_in
 from ..shell.shell_elements import FILLER, Command, Statement, Word
+from .container_conversion import Containers
 from .conversion_base import HEAD_ADDRESS
-from .workflow_conversion import Workflows
 
 #: how scripts name the submit folder as a mount's source
 _SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUBMIT_DIR\}?)(?=/|$)")
@@ -23,7 +23,7 @@ _SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUB
 _CONTAINER = frozenset(("container-image", "container-name"))
 
 
-class Steps(Workflows):
+class Steps(Containers):
     """Rules for commands anywhere in a script."""
 
     def _command(self, statement: Statement, command: Command) -> None:
@@ -32,6 +32,8 @@ class Steps(Workflows):
             return  # in a container, as on the old cluster
         self._foreign_python(command)
         self._without_cards(command)
+        self._container_program(command)
+        self._leave_container(command)
         row = _IDIOMS.get(name)
         if row is not None:
             row(self, statement, command)
@@ -191,20 +193,32 @@ class Steps(Workflows):
         elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
             self._several(statement, command, program, tasks, nodes, options)
             return
-        if nodes < self.directives.nodes and command.after == "&":
+        beside = command.after == "&" and (nodes < self.directives.nodes or self._has_own_gpus(options))
+        if beside:
             self.found.need(command.line, text, "steps side by side on parts of the nodes")
             return
-        self.found.edit(command.words[0].start, program.start, "")
+        self.found.edit(command.words[0].start, program.start, self._place_of(program))
         self.removed.append((command.words[0].start, program.start))
         self._unwrap(command, program)
         if nodes == self.directives.nodes:
             self.everywhere.add(statement)
+            self._meet(inner) if nodes > 1 else None
         if "label" in options:
             self.found.drop(command.line, "srun --label", "SkyPilot's log labels each node's lines")
         for option in ("output", "error"):
             if option in options:
                 self.found.drop(command.line, f"srun --{option}={options[option]}", "all output is in sky jobs logs")
         self._pyxis(command, options)
+
+    def _has_own_gpus(self, options: dict[str, str | None]) -> bool:
+        """Whether a step gets some of the node's GPUs, as no other step at that time."""
+        asked = [
+            text or ""
+            for option, text in options.items()
+            if option.startswith(("gpu", "gres")) and "gpu" in option + (text or "")
+        ]
+        counts = [re.search(r"(?:^|:)(\d+)$", text) for text in asked]
+        return any(0 < int(count[1] if count else 1) < self.directives.gpus for count in counts)
 
     def _options_in(self, word: Word) -> list[str]:
         """Word of srun, or the options in a variable (SRUN_ARGS="--wait=60 --kill-on-bad-exit=1")."""

@@ -35,6 +35,7 @@ class DirectiveValues:
     file: str = ""  # the script's name
     folder: str = ""  # the submit folder, where it is known
     former: str = ""  # its path on the old cluster
+    image: str = ""  # the image of shifter's directive
 
     @property
     def whole_node(self) -> bool:

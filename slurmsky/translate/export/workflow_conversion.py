@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..script.conversion_tables import SECRET
 from ..shell.shell_elements import Command, Statement
 from .rank_conversion import Ranks
 
@@ -54,3 +55,27 @@ class Workflows(Ranks):
             self.found.edit(command.words[at - 1].end, value.end, text)
             self.found.drop(command.line, f"{word.text} slurm", "its processes run on this node")
             self.found.notes.append("nextflow runs all processes on this node: raise cpus and memory for the pipeline")
+
+    def _runtime_env(self, command: Command) -> None:
+        """Convert ``--runtime-env-json='{"env_vars": {...}}'`` to envs."""
+        import json
+
+        for index, word in enumerate(command.words):
+            text = word.text or ""
+            if not text.startswith("--runtime-env-json"):
+                continue
+            body = text.partition("=")[2] or (
+                command.words[index + 1].text or "" if index + 1 < len(command.words) else ""
+            )
+            try:
+                given = json.loads(body).get("env_vars", {})
+            except (ValueError, AttributeError):
+                self.found.drop(command.line, word.text_or_source, "its env_vars are moved to envs")
+                continue
+            for name, value in given.items() if isinstance(given, dict) else ():
+                if not re.fullmatch(r"[A-Za-z_]\w*", str(name), re.ASCII):
+                    continue
+                if SECRET.search(str(name)):
+                    self.found.secrets.append(str(name))
+                else:
+                    self.found.envs[str(name)] = str(value)

@@ -208,10 +208,12 @@ class Draft(StorageDraft):
     def _unknown(self) -> dict[str, int]:
         """Variables that the caller must set, with their first lines."""
         scope = Scope.of(self.script)
-        files = [file for _, file in scope.sourced if not re.search(r"(?i)activate|conda|/etc/|modules|bashrc", file)]
+        starts = re.compile(r"(?i)activate|conda|/etc/|modules|bashrc")
+        sourced = min((line for line, file in scope.sourced if not starts.search(file)), default=1 << 30)
         entered = ENTERED if needs.of(self.source).environments else ()
         known = {*self.reading.envs, *scope.stores, *entered, *dict(self.site.environment)}
-        found = {} if files else unset_variables(self.script, scope)  # these files may set variables
+        unset = unset_variables(self.script, scope).items()
+        found = {name: line for name, line in unset if line <= sourced}  # such a file may set the later ones
         exported = set(re.findall(r"export (\w+)=", "\n".join(self.reading.activate)))
         return {name: line for name, line in found.items() if name not in known | exported}
 
@@ -240,6 +242,8 @@ class Draft(StorageDraft):
 
     def _run_comments(self) -> list[str]:
         found = [one_line(note, 160) for note in (*self.reading.notes, *hints(self.script, self.reading.unchanged))]
+        if self.directives.nodes > 1 and any("over ssh" in note for note in found):
+            found.append("the nodes share no file system: files that ranks write for each other belong in a volume")
         if self.directives.nodes > 1 and 'NODE_RANK" = 0' in "".join(text for _, _, text in self.reading.edits):
             found.append("run starts on every node; commands for the first node only are guarded by NODE_RANK 0")
         if self.start.unbuilt:

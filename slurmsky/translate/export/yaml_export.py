@@ -118,7 +118,8 @@ def export_yaml(
         bool(folder and spec.chdir) and os.path.normpath(spec.chdir or "") != folder
     )  # --chdir, and not the submit folder
     asked = needs.of(source)
-    old = spec.chdir if apart and not os.path.isdir(spec.chdir or "") else ""
+    own = (spec.chdir or "").startswith(f"{folder}/")
+    old = spec.chdir if apart and not own and not os.path.isdir(spec.chdir or "") else ""
     start = origin(script, Scope.of(script), "" if apart and not old else folder, (*asked.paths, old or ""))
     if start.levels:
         above = os.path.normpath(os.path.join(folder, *[".."] * start.levels))
@@ -127,9 +128,10 @@ def export_yaml(
     task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
     size = geometry(spec, site.cluster.partition(partition_of_plan))
     directives = _directive_values(spec, task, size, partition, file, source)
-    directives = replace(directives, file=path or file, folder=folder, former=start.former)
+    image = next((one.text.partition("=")[2] for one in dropped if one.text.startswith("--image=")), "")
+    directives = replace(directives, file=path or file, folder=folder, former=start.former, image=image)
     reading = _read(script, source, directives, site)
-    reading.dropped += dropped
+    reading.dropped += [one for one in dropped if not (image in reading.images and one.text.startswith("--image="))]
     reading.envs.update(_exported(spec.export))
     if folder:
         reading.unchanged = StartedFiles(script, folder, directives, reading, site).read()
@@ -146,7 +148,7 @@ def export_yaml(
     name_programs(asked, source, reading)
     text = run_text(source, reading)
     starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are no longer read
-    read = [path for _, path in reading.paths]
+    read = [*(path for _, path in reading.paths), *reading.checkpoints]
     folders = [
         folder for folder in asked.folders if folder in text or any(folder in text for text in reading.envs.values())
     ]
@@ -247,7 +249,7 @@ def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
     """Begin in the folder of ``--chdir`` below the submit folder."""
     if not work_dir.startswith(f"{folder}/"):
         conversion.move_to_workdir(draft.reading, draft.source, work_dir)
-    else:
+    elif not draft.reading.former:  # the script does not enter its own folder
         draft.reading.activate.insert(0, f"cd {conversion.quoted(os.path.relpath(work_dir, folder))}")
     draft.reading.workdir = True
 
@@ -255,6 +257,9 @@ def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
 def _upper_workdir(draft: Draft, folder: str) -> None:
     """Place the workdir above the submit folder as far as needed. The script reads files in the folders above."""
     levels, path = levels_above(draft.script, Scope.of(draft.script))
+    if "rev-parse --show-toplevel" in draft.source:
+        bases = [os.path.normpath(os.path.join(folder, *[".."] * level)) for level in range(6)]
+        levels = next((level for level, base in enumerate(bases) if os.path.lexists(f"{base}/.git")), levels)
     parts = folder.strip("/").split("/")
     if not levels:
         return

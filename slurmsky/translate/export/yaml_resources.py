@@ -153,7 +153,7 @@ class NodeDraft:
         learns = _LEARNS.search(self.source)
         if not (why or runs) and learns and any("nvcc" in module.gives for module in self.reading.modules):
             runs, why = True, "module cuda"
-        if not self.reading.needs and (runs or (why and learns)):
+        if runs or (why and learns and not self.reading.needs):
             wanted["accelerators"] = f"{name}:{self._devices()}"
             notes["accelerators"] = f"{why or 'the script'} {'names' if why else 'uses'} GPUs without a request"
             if wanted.get("cpus") == "1+":
@@ -189,7 +189,7 @@ class NodeDraft:
         image = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")
         if image:
             try:
-                return docker_image(image), "--container-image"
+                return docker_image(image), "--container-image" if "container-image" in self.source else "its container"
             except Refused as error:
                 self.left_out.append(Dropped(0, f"--container-image={one_line(image)}", error.hint))
                 return None

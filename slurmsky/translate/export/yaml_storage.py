@@ -48,7 +48,7 @@ class StorageDraft(NodeDraft):
                     if bucket
                     else {"name": self._bucket(sky_name(place, 30)), "mode": "MOUNT"}
                 )
-                notes[path] = "a bucket, which remains after the nodes" + ("" if bucket else " of this name is created")
+                notes[path] = f"a bucket{'' if bucket else ' of this name is created; it'} remains after the nodes"
         known = (*mounts, *volumes)
         bare = [path.rstrip(":*") for path in used if "," not in path and not mount_points.is_mounted(path, known)]
         bare = [path for path in bare if not (mount_points.on_every_node(path) or mount_points.is_scratch(path))]

@@ -46,9 +46,9 @@ SECRET = re.compile(
 )
 #: variables that name network interfaces, adapters and transports of the old cluster
 NETWORK = re.compile(
-    r"(NCCL|GLOO|TP|OMPI_MCA_btl_tcp_if)_?\w*(SOCKET_IFNAME|include|exclude)|NCCL_IB_\w+|NCCL_NET(_\w+)?|NCCL_TOPO_FILE"
+    r"(?:(?:SINGULARITY|APPTAINER)ENV_)?(?:(NCCL|GLOO|TP|OMPI_MCA_btl_tcp_if)_?\w*(SOCKET_IFNAME|include|exclude)|NCCL_IB_\w+|NCCL_NET(_\w+)?|NCCL_TOPO_FILE"
     r"|NCCL_CROSS_NIC|NCCL_COLLNET_ENABLE|UCX_(NET_DEVICES|TLS)|OMPI_MCA_\w+|FI_(PROVIDER|EFA\w*|CXI\w*|MR\w*)|MPICH_\w+"
-    r"|I_MPI_(FABRICS|OFI_\w+|DAPL\w*|PMI_LIBRARY|PMI2?)|OPAL_PREFIX|PSM2_\w+|SHARP_\w+|HCOLL_\w+"
+    r"|I_MPI_(FABRICS|OFI_\w+|DAPL\w*|PMI_LIBRARY|PMI2?)|OPAL_PREFIX|PSM2_\w+|SHARP_\w+|HCOLL_\w+)"
 )
 #: programs that run once per node under any launcher: their instances connect to each other, or are independent
 EACH_NODE = re.compile(
@@ -76,6 +76,11 @@ INSTALLERS: dict[str, tuple[str, ...] | None] = {
     "wget": None,
     "curl": None,
     "poetry": ("install",),
+}
+#: text of a statement that prepares the old cluster's shell or launcher -> its name and the reason to omit it
+OMITTED_BLOCKS = {
+    "__conda_setup": ("the block of conda init", "SkyPilot's shell knows conda already"),
+    "generate_pbs_nodefile": ("generate_pbs_nodefile", "lists the old cluster's nodes for a launcher"),
 }
 MODULE_INIT = re.compile(r"(modules\.sh|/lmod/|/modules/init/|lmod\.sh|modules/[\d.]+/init)")
 CHECKPOINT = re.compile(

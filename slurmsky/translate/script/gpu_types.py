@@ -52,10 +52,10 @@ def hinted(spec: JobSpec, partition: str, names: GpuNames, amd: str = "") -> tup
         ("prefer", features(spec.prefer)),
         ("partition", [partition, *re.split(r"[,_-]", partition), *re.split(r"[,_-]", spec.partition or "")]),
         ("reservation", re.split(r"[,_-]", spec.reservation or "")),
-        ("qos", re.split(r"[,_-]", spec.qos or "")),
+        ("qos", re.split(r"[,_-]", re.sub("-t[1-9]$", "", spec.qos or ""))),  # qos_gpu-t4: a limit of time
     ):
         for word in words:
-            found = sky_name(names, word)
+            found = sky_name(names, word) or sky_name(names, re.sub(r"(?<=\d)[a-z]+$", "", word.lower()))
             if found:
                 return found, f"--{option}={word}"
     if amd:

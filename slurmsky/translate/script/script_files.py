@@ -172,7 +172,12 @@ def arguments_read(script: Script) -> set[str]:
     return read | {
         part.name
         for command in own
-        for word in (*command.words, *(given.value for given in command.assignments))
+        for word in (
+            *command.words,
+            *(given.value for given in command.assignments),
+            *(word for block in command.blocks for word in block.words),
+            *(word for _, word in command.redirects),
+        )
         for part in word.variables
         if part.name in _ARGUMENTS
     }

@@ -15,7 +15,7 @@ from .word_sets import words
 _PREFIXES = words(
     """
     env time nohup exec command nice ionice numactl taskset stdbuf setsid builtin catchsegv chrt unbuffer strace
-    ltrace xvfb-run sudo doas sg
+    ltrace xvfb-run sudo doas sg singularity_wrapper apptainer_wrapper
     """
 )
 _LAUNCHERS = words(
@@ -50,6 +50,7 @@ class Launched:
     inside: str = ""
     mounts: tuple[Word, ...] = ()
     image: Word | None = None
+    verb: str = ""  # of a container program: exec, run
 
     @property
     def arguments(self) -> tuple[Word, ...]:
@@ -173,7 +174,7 @@ def _container(name: str, words: tuple[Word, ...], mounts: tuple[Word, ...]) -> 
     if name == "shifter":
         return Launched(name, rest[at:] or words[:1], "shifter", mounts)
     image = rest[at] if at < len(rest) else None
-    return Launched(name, (words[0], *rest[at + 1 :]), name, mounts, image)
+    return Launched(name, (words[0], *rest[at + 1 :]), name, mounts, image, verb)
 
 
 #: in SRC:DST, DST is a path in the container and not on the node

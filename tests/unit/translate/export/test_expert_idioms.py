@@ -9,6 +9,7 @@ import pytest
 from moving_script import moving
 
 from slurmsky.site import load
+from slurmsky.translate.export.conversion import Dropped
 from slurmsky.translate.export.yaml_export import ExportedYaml, export_yaml
 
 SITE = load('[gpus]\ndefault = "H100"\n[[partition]]\nname = "main"\ndefault = true', "site")
@@ -63,6 +64,29 @@ HEAD = '$(echo "$SKYPILOT_NODE_IPS" | head -n 1)'
         ("mpicc a.c -o my_a\nsrun my_a", "", [], ["no package is known"]),
         ("mkdir run1\ncd run1\npython /home/me/proj/a.py", "", ["python $HOME/sky_workdir/a.py"], []),
         ("ln -s ../x .\nmpirun ./a", "-N2;-n256", ["  ln -s ../x .\n  if ["], []),
+        ("srun real.exe", "", ["run: |\n  ./real.exe\n"], []),
+        ("srun bwa index x", "", ["  bwa index x\n"], []),
+        ("/old/sw/bin/singularity exec a.sif ./a", "", ["  singularity exec a.sif"], ["/old"]),
+        ("python a.py", "-p A40medium;--gres=gpu:1", ["A40:1"], []),
+        ("python a.py", "--qos=qos_gpu-t4;--gres=gpu:1", ["H100:1"], ["T4"]),
+        (". $SETUP/env.sh\n./a $GIVEN", "", ["$SETUP (line"], ["$GIVEN (line"]),
+        ("srun ./a", "-N2;-n8", ["the nodes share no file system"], []),
+        ("mpirun -n 4 -npernode 2 ./a", "-n4", ["mpirun --use-hwthread-cpus -n 4 ./a"], []),
+        (
+            "srun singularity exec --nv docker://r.io/x/y:1 gmx mdrun",
+            "",
+            ["docker:r.io/x/y:1", "  gmx mdrun"],
+            ["singul"],
+        ),
+        ("singularity exec docker://r.io/x/y:1 ./a\npython b.py", "", ["singularity exec docker"], ["image_id"]),
+        ("singularity run docker://r.io/x/y:1 ./a", "", ["singularity run docker://"], ["image_id"]),
+        ("module load pytorch/2.1\nsrun singularity_wrapper exec python a.py", "", ["  python a.py"], ["wrapper"]),
+        ("for f in $1/*; do ./a $f; done", "", ["ARG1: null"], []),
+        ("module load julia/1.9\njulia a.jl", "", ['export PATH="$HOME/.juliaup/bin:$PATH"'], []),
+        ("export SLURM_ARRAY_TASK_ID\n./a", "--array=1-2", ["export SLURM_ARRAY_TASK_ID=$TASK_ID"], []),
+        ("export A=()\n./a", "", ["export A=()"], ["envs:"]),
+        ('if [ "$SLURM_JOB_NODELIST" ]; then\n  N=`generate_pbs_nodefile`\nfi\n./a', "", ["run: |\n  ./a"], ["if ["]),
+        ("srun python a.py --num_nodes 2", "-N2;--gres=gpu:1", ["NODE_RANK=$SKYPILOT_NODE_RANK"], []),
         ("./a out.h5:/Groups/x", "", [], ["/Groups &&", "TODO: /Groups"]),
     ],
 )
@@ -349,6 +373,36 @@ def test_an_environment_of_conda_run_is_made_in_setup() -> None:
 def test_a_program_that_the_workdir_lacks_is_built_in_setup(tmp_path: Path) -> None:
     assert "TODO: build main in setup" in export("mpirun ./main", folder=str(tmp_path)).yaml
     assert "TODO: build" not in export("make\nmpirun ./main", folder=str(tmp_path)).yaml
+
+
+def test_the_image_of_shifters_directive_is_the_tasks(tmp_path: Path) -> None:
+    source = "#!/bin/bash\nsrun shifter ./a\n"
+    spec = moving.request(source.encode(), "job.sh").components[0]
+    dropped = [Dropped(2, "--image=docker:nersc/x:1", "no option of Slurm")]
+    found = export_yaml(source, [spec], SITE, "", file="job.sh", dropped=dropped)
+    assert found.fields["resources"]["image_id"] == "docker:nersc/x:1" and found.fields["run"] == "./a\n"
+    assert "no option" not in found.yaml
+
+
+def test_the_root_of_the_repository_is_the_workdir_if_the_script_asks_git_for_it(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "jobs").mkdir()
+    found = export("cd $(git rev-parse --show-toplevel)\n./a", folder=str(tmp_path / "jobs"))
+    assert found.fields["workdir"] == ".." and found.fields["run"].startswith("cd jobs\n")
+
+
+def test_steps_with_gpus_of_their_own_side_by_side_need_slurmsky() -> None:
+    body = "for f in *.txt; do srun -n1 --gres=gpu:1 python a.py $f & done\nwait"
+    assert "side by side" in export(body, "-n4;--gres=gpu:4").yaml
+    assert not export(body, "--gres=gpu:1").needs
+
+
+def test_a_folder_of_chdir_is_not_the_workdirs_former_path(tmp_path: Path) -> None:
+    (tmp_path / "a.py").touch()
+    source = "#!/bin/bash\ncd /home/me/proj\npython a.py\n"
+    spec = moving.request(source.encode(), "job.sh").components[0].evolve(chdir=f"{tmp_path}/log")
+    found = export_yaml(source, [spec], SITE, "", file="job.sh", folder=str(tmp_path))
+    assert str(tmp_path) not in found.yaml and "cd log" not in found.fields["run"]
 
 
 def test_python_files_of_mpi_are_one_program_on_all_nodes(tmp_path: Path) -> None:

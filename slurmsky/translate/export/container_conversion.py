@@ -1,0 +1,53 @@
+"""Starts programs of a registry's image in the task's image, without a container program."""
+
+from __future__ import annotations
+
+import re
+
+from ..script.conversion_tables import ANYWHERE, COPIERS, INSTALLERS, LAUNCHERS
+from ..shell.launched_program import Launched, launched
+from ..shell.shell_elements import Command
+from .workflow_conversion import Workflows
+
+_REGISTRY = re.compile(r"docker://([\w./:@-]+)")
+#: programs that may run in any image, beside the containers' ones
+_PREPARES = ANYWHERE | COPIERS | LAUNCHERS | INSTALLERS.keys() | {"srun"}
+#: sites' commands that start a program in a module's container
+_WRAPPERS = frozenset(("singularity_wrapper", "apptainer_wrapper"))
+_RUNTIMES = frozenset(("singularity", "apptainer", "shifter"))
+
+
+class Containers(Workflows):
+    """Rules for commands in containers."""
+
+    def _choose_image(self) -> None:
+        """Choose the image of all containers, if it is one, and nothing else runs a program."""
+        found = [launched(command, self.scope.containers) for command in self.script.commands]
+        inside = [one for one in found if one.inside in _RUNTIMES]
+        outside = [one for one in found if one.words and not one.inside]
+        images = {self._registry_image(one) if len(one.words) > 1 or one.inside == "shifter" else "" for one in inside}
+        plain = all(one.name in _PREPARES or one.name in self.scope.functions for one in outside)
+        if len(images) == 1 and plain and not any(one.mounts for one in inside) and self.directives.nodes == 1:
+            self.image = images.pop()
+        if self.image:
+            self.found.images.append(self.image)
+
+    def _registry_image(self, found: Launched) -> str:
+        """Name of a container's image in a registry, or ""."""
+        if found.inside == "shifter":
+            return self.directives.image
+        named = _REGISTRY.fullmatch(self.scope.expand(found.image)) if found.image and found.verb == "exec" else None
+        return named[1] if named else ""
+
+    def _leave_container(self, command: Command) -> None:
+        """Remove the container program before its program."""
+        found = launched(command, self.scope.containers)
+        names = [(word.text or "").rpartition("/")[2] for word in command.words]
+        wrapper = next((name for name in names if name in _WRAPPERS), "")
+        if wrapper and not any(module.image for module in self.found.modules):
+            self.found.drop(command.line, wrapper, "its module names the image: write it as image_id")
+        if wrapper or (self.image and found.inside in _RUNTIMES):
+            words = found.words if wrapper or found.inside == "shifter" else found.words[1:]
+            start = command.words[names.index(wrapper or found.inside)].start
+            self.found.edit(start, words[0].start, "")
+            self.removed.append((start, words[0].start))
