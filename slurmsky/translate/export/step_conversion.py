@@ -172,7 +172,8 @@ class Steps(Containers):
             return
         options = {entry.option.name: entry.text for entry in found.found}
         program = command.words[held[len(held) - len(found.rest)][1]]
-        if program.text is None and program.raw.startswith("$") and program.variable() and "ARGS" in program.variable():
+        held_options = program.text is None and self.scope.expand(program).startswith("-")
+        if held_options or (program.raw.startswith("$") and "ARGS" in (program.variable() or "")):
             self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
             return
         text = source[command.start : program.start]

@@ -51,7 +51,8 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ())
         return Origin(0)
     bases = list(_candidates(folder))
     for level, base in enumerate(bases):
-        former = next(filter(None, (Project(base).former(path) for path in paths)), "")
+        found = [(path, former) for path in paths if (former := Project(base).former(path))]
+        former = next((former for path, former in found if path != former), found[0][1] if found else "")
         if former:
             return Origin(level, (), former)
     named = list(dict.fromkeys(_named(script, scope, code_folder(script, scope))))

@@ -57,8 +57,23 @@ def below(folder: str, text: str) -> list[tuple[int, int, str]]:
     """Edits that make paths below a folder relative to it. An edit is (start, end, new text)."""
     spelt = re.escape(folder) if folder[0] == "/" else r"(?:~|\$HOME|\$\{HOME\})" + re.escape(folder[1:])
     paths = re.finditer(rf"(?<![\w./~}}-]){spelt}(?:/+(?=[\w.$*{{-])|/?(?![\w.-]))", text)
-    named = re.compile(r"[\w.$*{-]")
-    return [(path.start(), path.end(), "" if named.match(text, path.end()) else ".") for path in paths]
+    return [(path.start(), path.end(), _here(text, path.start(), path.end())) for path in paths]
+
+
+#: a program's name without a folder, and what precedes one that the shell starts
+_PROGRAM = re.compile(r"[\w.-]+(?=$|[\s;&|\"')])")
+_EXECUTABLE = re.compile(r"[\w.-]+\.(sh|bash|csh|exe|x|out)")
+_COMMAND = re.compile(r"(^|[\n;&|(]|\b(srun|time|nohup|exec|xargs|parallel)\b[^\n;&|]*\s)[ \t\"']*\Z")
+_INTERPRETED = re.compile(r"(\b(bash|sh|zsh|source|python[\d.]*|perl|cat|cp|mv|rm|chmod|ls)|\.)[ \t][^\n;&|]*\Z")
+
+
+def _here(text: str, start: int, end: int) -> str:
+    """Start of a relative path: "" before a name, "." for the folder, "./" for a program that the shell starts."""
+    program, before = _PROGRAM.match(text, end), text[max(0, start - 200) : start]
+    starts = _COMMAND.search(before) if program and not _INTERPRETED.search(before) else None
+    if program and starts and (starts[1][-1:] in "\n;&|(" or _EXECUTABLE.fullmatch(program[0])):
+        return "./"
+    return "" if re.match(r"[\w.$*{-]", text[end : end + 1]) else "."
 
 
 def _is_code(command: Command) -> bool:

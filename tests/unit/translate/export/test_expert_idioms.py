@@ -87,6 +87,9 @@ HEAD = '$(echo "$SKYPILOT_NODE_IPS" | head -n 1)'
         ("export A=()\n./a", "", ["export A=()"], ["envs:"]),
         ('if [ "$SLURM_JOB_NODELIST" ]; then\n  N=`generate_pbs_nodefile`\nfi\n./a', "", ["run: |\n  ./a"], ["if ["]),
         ("srun python a.py --num_nodes 2", "-N2;--gres=gpu:1", ["NODE_RANK=$SKYPILOT_NODE_RANK"], []),
+        ("cd /home/me/proj\n/home/me/proj/a.sh x\n./b.sh", "", ["  ./a.sh x\n"], []),
+        ("cd /home/me/proj\nls | parallel /home/me/proj/a.sh\n./b.sh", "", ["parallel ./a.sh\n"], []),
+        ("cd /home/me/proj\nbash /home/me/proj/a.sh\n./b.sh", "", ["bash a.sh\n"], []),
         ("./a out.h5:/Groups/x", "", [], ["/Groups &&", "TODO: /Groups"]),
     ],
 )
@@ -373,6 +376,10 @@ def test_an_environment_of_conda_run_is_made_in_setup() -> None:
 def test_a_program_that_the_workdir_lacks_is_built_in_setup(tmp_path: Path) -> None:
     assert "TODO: build main in setup" in export("mpirun ./main", folder=str(tmp_path)).yaml
     assert "TODO: build" not in export("make\nmpirun ./main", folder=str(tmp_path)).yaml
+
+
+def test_an_option_of_srun_in_a_variable_needs_slurmsky() -> None:
+    assert "come from a variable" in export('M="--export=ALL,A=$B"\nsrun $M bash -c "./a"', "-N2").yaml
 
 
 def test_the_image_of_shifters_directive_is_the_tasks(tmp_path: Path) -> None:
