@@ -26,7 +26,7 @@ _BUILDERS = words("make cmake mpicc mpicxx mpic++ mpif90 mpifort gcc g++ gfortra
 _MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
 #: signs of a training with PyTorch on several GPUs, and of a Python program with MPI
 _TRAINS = re.compile(r"(?i)MASTER_(ADDR|PORT)|\bNCCL_|torch|lightning|deepspeed|\bWORLD_SIZE|fsdp|\bddp\b")
-#: signs of a program that finds the other nodes by itself
+#: signs of a program that connects to the other nodes
 _MEETS = re.compile(r"(?i)\bddp\b|lightning|num_nodes|init_process_group")
 _MPI_PYTHON = re.compile(r"(?m)^[^#\n]*(mpi4py|horovod|\bhvd\b)")
 _HYDRA = re.compile(r"-(ppn|perhost|genv|genvall|genvlist|bootstrap|rr)$")

@@ -68,7 +68,7 @@ _INTERPRETED = re.compile(r"(\b(bash|sh|zsh|source|python[\d.]*|perl|cat|cp|mv|r
 
 
 def _here(text: str, start: int, end: int) -> str:
-    """Start of a relative path: "" before a name, "." for the folder, "./" for a program that the shell starts."""
+    """Start of a relative path: "", "." for the folder itself, "./" for a started program."""
     program, before = _PROGRAM.match(text, end), text[max(0, start - 200) : start]
     starts = _COMMAND.search(before) if program and not _INTERPRETED.search(before) else None
     if program and starts and (starts[1][-1:] in "\n;&|(" or _EXECUTABLE.fullmatch(program[0])):
