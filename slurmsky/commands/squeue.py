@@ -5,12 +5,12 @@ Source: src/squeue/squeue.c, opts.c, print.c.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeGuard
 
 from ..controller.command_context import CommandContext
-from ..controller.schedule.forecast import expected_starts
 from ..language import hostlist
 from ..language.syntax_errors import LanguageError
 from ..model.job import Job
@@ -25,6 +25,7 @@ from .common import verbosity
 from .common.caller_settings import find_user, surroundings
 from .common.command_errors import streaming
 from .common.data_output import Build, check_style, send
+from .common.expected_jobs import with_expected_starts
 from .common.iteration import repeat
 from .common.job_filters import Test, any_case, in_partition
 from .common.report_settings import known_cluster, nodes_and_cluster
@@ -37,6 +38,10 @@ _ALLOCATED_STATES = frozenset({"RUNNING", "SUSPENDED"})
 
 #: threshold and batch size for arrays with many pending elements; other requests run between two batches
 _LARGE_ARRAY, _BATCH_SIZE = 5000, 2000
+
+
+#: fields of -O that depend on the start of a job
+_STARTS = re.compile("start|end|sched", re.IGNORECASE)
 
 
 @streaming
@@ -109,19 +114,18 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
 
 
 def _selected(ctx: CommandContext, query: SqueueQuery, found: list[Job], users: Sequence[Test]) -> list[Job]:
-    """Select the jobs of the query. With --start, a job without a planned start has an expected one."""
+    """Select the jobs of the query. Where starts are shown, waiting jobs have expected ones."""
     jobs = found
     for test in [] if query.steps is not None else _tests(ctx, query, users):
         jobs = [job for job in jobs if test(job)]
-    if not query.start:
-        return jobs
-    starts = expected_starts(ctx.controller.scheduler, ctx.controller.clock())
-    return [
-        replace(job, start_time=starts[job.job_id][0], planned_nodes=starts[job.job_id][1])
-        if job.job_id in starts and not job.start_time
-        else job
-        for job in jobs
-    ]
+    data = query.json is not None or query.yaml is not None
+    return with_expected_starts(ctx, jobs) if query.start or data or _shows_starts(query) else jobs
+
+
+def _shows_starts(query: SqueueQuery) -> bool:
+    """True if a column or the order of the jobs depends on starts or planned nodes."""
+    letters = re.findall(r"%[.\d]*([a-zA-Z])", query.format or "")
+    return bool({"S", "Y", "e"} & {*letters, *(query.sort or "")}) or bool(_STARTS.search(query.format2 or ""))
 
 
 def _steps(ctx: CommandContext, query: SqueueQuery, jobs: Iterable[Job], users: Sequence[Test]) -> int:

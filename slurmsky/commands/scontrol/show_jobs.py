@@ -19,6 +19,7 @@ from ...model.states import JobFlag
 from ...options.query import ScontrolQuery
 from ...report.text import show_job as report
 from ..common import job_targets
+from ..common.expected_jobs import with_expected_starts
 from ..common.report_settings import report as report_context
 from .show_output import as_data, print_document, updated
 
@@ -46,6 +47,7 @@ def jobs(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
             if not query.quiet:
                 ctx.out(f"Job {value} not found\n")
             return 1
+    jobs = with_expected_starts(ctx, jobs)
     if as_data(query):
         return print_document(
             ctx, query, lambda form, about, now: form.jobs_document(jobs, about, now, job_table.cluster)

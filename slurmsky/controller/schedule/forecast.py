@@ -1,4 +1,4 @@
-"""Expected starts of waiting jobs, for squeue --start.
+"""Expected starts of waiting jobs, for squeue and scontrol show job.
 
 The scheduling pass plans the first blocked job of each partition. The forecast adds the jobs behind it in their order.
 Each starts when enough running and expected jobs have ended, and no job starts before the previous one, so a job may
@@ -20,13 +20,18 @@ MOST = 500
 _WAITING = frozenset(("Resources", "Priority"))
 
 
+def waits_for_resources(job: Job) -> bool:
+    """True if a job waits for resources only; False for components of a heterogeneous job."""
+    return job.state is JobState.PENDING and job.reason in _WAITING and not job.het_job_id
+
+
 def expected_starts(scheduler: Scheduler, now: float) -> dict[int, tuple[float, tuple[str, ...]]]:
     """Start time and nodes, by job id, of jobs that wait for resources only; omits heterogeneous jobs."""
     job_table = scheduler.job_table
     waiting = defaultdict(list)
     for job_id in job_table.pending:
         job = job_table.jobs[job_id]
-        if job.state is JobState.PENDING and job.reason in _WAITING and not job.het_job_id:
+        if waits_for_resources(job):
             waiting[job.partition.partition(",")[0]].append(job)
     found: dict[int, tuple[float, tuple[str, ...]]] = {}
     for name, jobs in waiting.items():

@@ -29,8 +29,8 @@ FIELDS = {
 OTHERS = {"node", "step", "there", "self"}
 #: modules that set a field of a job by its name, from a table without fields of the state machine
 BY_NAME = {"controller/jobs/job_changes.py", "commands/accounting/job_corrections.py"}
-#: copies of jobs that sacct --truncate and squeue --start show; the jobs themselves stay as they are
-SHOWN = {"commands/accounting/run_selection.py", "commands/squeue.py"}
+#: copies of jobs that sacct --truncate, squeue and scontrol show; the jobs themselves stay as they are
+SHOWN = {"commands/accounting/run_selection.py", "commands/common/expected_jobs.py"}
 
 
 def assignments(tree: ast.AST) -> list[tuple[int, str]]:

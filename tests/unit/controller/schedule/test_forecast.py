@@ -36,6 +36,13 @@ def test_each_waiting_job_has_a_start_and_keeps_it(play: Play) -> None:
         shown = [round(at(world, starts[job][0])) for job in queue]
         assert shown == [600, 900, 1200, 1200, 1320]
         assert starts[queue[1]][1] == "n[1-2]" and {starts[job][1] for job in queue[2:4]} == {"n1", "n2"}
+        for job in queue:
+            record = await world.out("scontrol", "show", "job", str(job))
+            assert f"   StartTime={starts[job][0]} " in record and f"SchedNodeList={starts[job][1]}\n" in record
+            listed = await world.out("squeue", "-h", "-j", str(job), "-O", "StartTime:.20,SchedNodes:.20")
+            assert listed.split() == starts[job]
+        ordered = (await world.out("squeue", "-h", "-S", "S", "-t", "PD", "-o", "%A")).split()
+        assert ordered[:2] == [str(job) for job in queue[:2]] and ordered[-1] == str(queue[-1])
         await world.until(1500)
         began = [await world.past(job, "start") for job in queue]
         assert [abs(at(world, *times) - when) < 2 for times, when in zip(began, shown, strict=True)] == [True] * 5
