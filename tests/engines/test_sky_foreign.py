@@ -243,6 +243,9 @@ def test_with_warm_nodes_two_requests_a_minute_are_sent_unless_a_job_of_ours_wai
         began, sent = clock, len(world.server.requests)
         await until(8000.0)
         assert (len(world.server.requests) - sent) / (clock - began) * 60 <= 2.1, reads
+        queue_reads = [at for at, name in reads if name == "jobs"]
+        pace = managed_jobs.PACE_S * (4 if newer else 2)  # of the requests of one read
+        assert max(later - earlier for earlier, later in pairwise(queue_reads)) <= pace + 2 * managed_jobs.PACE_POLL_S
         assert {name for _, name in reads} == read  # of infras only managed jobs have nodes
         monkeypatch.setattr(world.managed, "_needs_read", lambda: True)
         assert managed_jobs.LEAST_GAP_S in await until(clock + 200.0)

@@ -257,6 +257,8 @@ def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
         await world.until(lambda: _running(world, job))
         await update("k2", "POWER_DOWN_ASAP")
         assert (await world.states())["k2"] == "drng!"
+        await update("k2", "POWER_UP")  # it is up: the request stays
+        assert (await world.states())["k2"] == "drng!"
         await world.out("scancel", job)
         await world.until(lambda: _state_of(world, "k2", "idle~"))
         assert world.clusters == []
@@ -492,8 +494,8 @@ def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):
 
 #: another user's pilot
 HOLD = """import sys
-from slurmsky.agent.cloud.node_owner import hold
-print(hold(sys.argv[1], "ada@login") or "held", flush=True)
+from slurmsky.agent.cloud.node_owner import reserve
+print(reserve(sys.argv[1], "ada@login") or "held", flush=True)
 input()
 """
 EXISTING = """engine = "sky"

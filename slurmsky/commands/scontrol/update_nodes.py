@@ -126,7 +126,7 @@ def _change(ctx: CommandContext, requested: NodeUpdate) -> Errno | None:
         state = "" if refused else requested.get("state", "")
         if state.startswith("POWER_") and _set_power(ctx, name, state):
             state = ""
-        left = state == "RESUME" and NodeFlag.POWERING_DOWN in node.flags and _resume(ctx, name)
+        left = state == "RESUME" and _resume(ctx, name)
         if not left and not _may_become(node.state, node.flags, state):
             problem, state = Errno.NODE_STATE_TRANSITION, ""
         ctx.controller.life.node_state(name, state, requested.get("reason", ""), user_name(os.geteuid()))
@@ -188,7 +188,7 @@ def _set_power(ctx: CommandContext, name: str, state: str) -> bool:
 
 
 def _resume(ctx: CommandContext, name: str) -> bool:
-    """Treat a warm node that is powering down as off."""
+    """Treat a warm node that is powering down as off; cancel its reboot."""
     power = ctx.controller.power
     return power is not None and power.resume(name)
 

@@ -66,8 +66,10 @@ class ClusterTable:
 
     def _apply_configured_state(self, node: Node) -> None:
         word = node.config.state.upper()
-        if word in ("DOWN", "FAIL"):
+        if word == "DOWN":
             node.state = NodeState.DOWN
+        elif word in ("FAIL", "FAILING"):
+            node.flags |= NodeFlag.FAIL
         elif word in ("DRAIN", "DRAINED"):
             node.flags |= NodeFlag.DRAIN
         elif word == "FUTURE":

@@ -485,16 +485,18 @@ class LifeCycle:
     def node_state(self, name: str, word: str, reason: str, user: str) -> None:
         """scontrol update NodeName State=."""
         node = self.job_table.nodes[name]
-        if word in ("DRAIN", "DRAINING", "DRAINED"):
-            node.flags |= NodeFlag.DRAIN
+        held = NodeFlag.DRAIN | NodeFlag.FAIL
+        if word in ("DRAIN", "DRAINING", "DRAINED", "FAIL"):
+            node.flags = node.flags & ~held | (NodeFlag.FAIL if word == "FAIL" else NodeFlag.DRAIN)
             if NodeFlag.POWERING_UP in node.flags:
                 self.end_jobs_of_node(name)  # jobs that have not begun
         elif word in ("RESUME", "UNDRAIN", "IDLE"):
-            node.flags &= ~(NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING)
-            if node.state is NodeState.DOWN:
+            node.flags &= ~((NodeFlag.DRAIN if word == "UNDRAIN" else held) | NodeFlag.NOT_RESPONDING)
+            if node.state is NodeState.DOWN and word != "UNDRAIN":
                 node.state = NodeState.IDLE
-            node.reason, node.reason_user, node.reason_time = "", "", 0.0
-        elif word in ("DOWN", "FAIL"):
+            if node.state is not NodeState.DOWN and not node.flags & NodeFlag.FAIL:
+                node.reason, node.reason_user, node.reason_time = "", "", 0.0
+        elif word == "DOWN":
             node.state = NodeState.DOWN
             self.end_jobs_of_node(name)
         if reason:

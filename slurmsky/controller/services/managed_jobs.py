@@ -37,7 +37,9 @@ FIRST_ID = 60_000_000
 _SPARE_ID = 65_000_000  # first id for jobs whose own id is used by another server's job
 
 LEAST_GAP_S = 20.0  # minimum seconds between two reads
-PACE_S = 30.0  # seconds for each HTTP request if there are warm nodes and no job of ours waits for a result
+#: seconds for each HTTP request if there are warm nodes and no job of ours waits for a result: one such pace for the
+#: queue, another one for inventory and costs, which may need many requests and must not delay the states of jobs
+PACE_S = 60.0
 PACE_POLL_S = 5.0  # delay of the next read once a job of ours waits for a result
 IDLE_GAP_S = 600.0  # maximum seconds between two reads
 QUERIED_S = 600.0  # seconds after a command in which reads are frequent, while a job of ours waits for a result
@@ -86,7 +88,6 @@ class ManagedJobs:
         self._live: dict[int, list[Job]] = {}
         self._requested = asyncio.Event()
         self._shown_at = time.monotonic()
-        self._requests_at_pause = self.account.requests  # statistics until the latest pause
         self._billed: dict[int, float] = {}  # managed job id -> when its cost was read
         self.problem = ""  # why the last read failed
         self.read_at = 0.0  # epoch second of the last successful read
@@ -106,33 +107,39 @@ class ManagedJobs:
 
     async def run(self) -> None:
         """Read at intervals until cancelled."""
+        queue_from = others_from = 0.0  # monotonic times of the next reads where requests are limited
         while True:
             self._requested.clear()
+            sent = self.account.requests
             try:
                 await self._read_queue()
-                await self._infra.refresh()
-                if any(self._due(row) for row in self.rows.values()):
-                    await self._limit_requests()
+                queue_from, sent = self._paced(sent), self.account.requests
+                if not self._is_limited() or time.monotonic() >= others_from:
+                    await self._infra.refresh()
                     await self._read_costs()
                 self.problem = ""
             except (EngineError, StoreError) as error:
                 if str(error) != self.problem:
                     log.warning("managed jobs: %s", error)
                 self.problem = str(error)
+                queue_from = max(queue_from, self._paced(sent))
             except Exception:  # an unexpected answer, for example of another release, must not stop the reads
                 log.exception("managed jobs")
                 self.problem = "internal error"
+            others_from = max(others_from, self._paced(sent))
             self._on_round()
             await asyncio.sleep(LEAST_GAP_S)
-            await self._limit_requests(LEAST_GAP_S)
+            while self._is_limited() and time.monotonic() < queue_from:
+                await asyncio.sleep(PACE_POLL_S)
             await wait_and_clear(self._requested, self._gap())
 
-    async def _limit_requests(self, passed_s: float = 0.0) -> None:
-        """Delay the next request, so that idle nodes cause few requests. Users may call squeue and sinfo often."""
-        sent, self._requests_at_pause = self.account.requests - self._requests_at_pause, self.account.requests
-        end = time.monotonic() + PACE_S * sent - passed_s
-        while self.site.warm_nodes and not self._needs_read() and time.monotonic() < end:
-            await asyncio.sleep(PACE_POLL_S)
+    def _is_limited(self) -> bool:
+        """True if idle warm nodes must cause few requests, although users may call squeue and sinfo often."""
+        return bool(self.site.warm_nodes) and not self._needs_read()
+
+    def _paced(self, sent: int) -> float:
+        """Monotonic time of the next read of a sort, whose latest one began at this number of requests."""
+        return time.monotonic() + PACE_S * (self.account.requests - sent)
 
     def _gap(self) -> float:
         """Seconds to wait beyond the least gap while no command runs."""

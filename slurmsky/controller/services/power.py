@@ -287,10 +287,8 @@ class PowerSaving:
         return name in self._warm_of
 
     def power_up(self, name: str) -> None:
-        """Power up a node that is off (POWER_UP)."""
+        """Power up a node that is off (POWER_UP). A node that is up keeps its request to power down."""
         node = self.job_table.nodes[name]
-        if not self.requests.is_reboot(name):
-            self.requests.remove(name)
         if self.engine.fleet.order_of(name) is None:
             if node.state is NodeState.DOWN:
                 node.state, node.reason = NodeState.IDLE, ""
@@ -310,10 +308,10 @@ class PowerSaving:
         return True
 
     def resume(self, name: str) -> bool:
-        """Treat a node that is powering down as off (RESUME); False for other nodes."""
+        """Treat a node that is powering down as off, or cancel its reboot (RESUME); False for other nodes."""
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase != "leaving":
-            return False
+            return self.cancel_reboot(name)
         self.engine.fleet.release(order)
         return True
 

@@ -262,6 +262,32 @@ def test_a_job_without_nodes_says_why_to_those_who_connect(play: Play) -> None:
     play(story)
 
 
+def test_a_failing_node_keeps_its_jobs_and_gets_no_further_ones(play: Play) -> None:
+    async def story(world: World) -> None:
+        async def node(state: str, *more: str) -> str:
+            await world.out("scontrol", "update", "NodeName=n1", f"State={state}", *more)
+            return await world.out("sinfo", "-h", "-n", "n1", "-o", "%t|%E")
+
+        stays = await world.sbatch("900", "-wn1", "-n1", "--no-requeue")
+        await world.until(10)
+        assert await node("FAIL", "Reason=bad") == "failg|bad\n"
+        waits = await world.sbatch("1", "-wn1", "-n1")
+        await world.until(20)
+        assert (world.job(stays).state, world.job(waits).state) == (JobState.RUNNING, JobState.PENDING)
+        assert await node("DRAIN", "Reason=slow") == "drng|slow\n"
+        assert await node("FAIL", "Reason=worse") == "failg|worse\n"
+        assert await node("UNDRAIN") == "failg|worse\n"  # concerns a drain only
+        assert await node("RESUME") == "mix|none\n"
+        await world.until(30)
+        assert world.job(waits).state is JobState.COMPLETED
+        assert await node("DOWN", "Reason=off") == "down|off\n"
+        await world.until(120)  # the job has ended
+        assert await node("UNDRAIN") == "down|off\n"
+        assert await node("IDLE") == "idle|none\n"
+
+    play(story)
+
+
 def test_a_lost_node_requeues_its_jobs_elsewhere(play: Play) -> None:
     async def story(world: World) -> None:
         job_id = await world.sbatch("100", "--exclusive")
