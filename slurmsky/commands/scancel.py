@@ -95,7 +95,7 @@ def _single_ids(wanted: tuple[JobId, ...]) -> list[JobId]:
 
 
 def _is_named(one: JobId, job: Job) -> bool:
-    """Whether an id selects this record.
+    """Return whether an id selects this record.
 
     The id may be a job, its array, or an element, which may still be part of a shared one.
     """

@@ -120,7 +120,7 @@ def _number(letter: str, values: FilenameValues) -> int:
 
 
 def is_per_task(pattern: str) -> bool:
-    """Whether every task has a separate file (%t).
+    """Return whether every task has a separate file (%t).
 
     >>> is_per_task("out.%2t"), is_per_task("out.%%t"), is_per_task("none")
     (True, False, False)

@@ -150,14 +150,14 @@ class Component:
         return default if value is None else value
 
     def has_typed(self, *names: str) -> bool:
-        """Whether script or command line have one of these options.
+        """Return whether script or command line have one of these options.
 
         Source: set_by_cli.
         """
         return any(self.given.get(name) in (SCRIPT, COMMAND_LINE) for name in names)
 
     def inherited(self, *names: str) -> bool:
-        """Whether the environment has one of these options.
+        """Return whether the environment has one of these options.
 
         Source: set_by_env.
         """

@@ -129,7 +129,7 @@ def check(part: Component) -> None:
 
 
 def _malformed(item: str) -> bool:
-    """Whether a colon lacks a text or count after it.
+    """Return whether a colon lacks a text or count after it.
 
     Source: slurm_protocol_defs.c slurm_get_next_tres.
     """

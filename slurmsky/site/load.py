@@ -293,7 +293,7 @@ class _Reader:
         return tuple(modules)
 
     def shipped_modules(self, data: Mapping[str, Any], is_open: bool) -> bool:
-        """Whether the shipped module map applies.
+        """Return whether the shipped module map applies.
 
         ``modules = "shipped"`` or ``"*" = "shipped"`` in the table selects the map, else ``is_open`` decides.
         """

@@ -30,7 +30,7 @@ class ControllerConnections:
         self._server = server
         self._loop = loop
         self._request = request
-        self._takers = handlers
+        self._handlers = handlers
 
     def begin(self) -> None:
         """Accept connections in a thread."""
@@ -52,11 +52,11 @@ class ControllerConnections:
             sock.settimeout(10)
             line = rendezvous.Line(self._server.wrap_socket(sock, server_side=True))
             role = str(line.receive(10).get("role"))
-            if role != "controller" and role not in self._takers:
+            if role != "controller" and role not in self._handlers:
                 return
             line.send({"welcome": True})
             if role != "controller":
-                take = self._takers[role]
+                take = self._handlers[role]
                 tls, sock = line.sock, None
                 self._loop.soon(lambda: take(TlsChannel(self._loop, tls)))
                 wake()

@@ -129,8 +129,8 @@ class HeadNode:
         self._watch_nodes()
         if node.settings.spot:
             spot_notice.watch(lambda notice: self._call_in_loop(lambda: self._node_ends(notice.left_s)))
-        takers = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}
-        ControllerConnections(self.listener, server, self.loop, self.request, takers).begin()
+        handlers = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}
+        ControllerConnections(self.listener, server, self.loop, self.request, handlers).begin()
         self._send_new()
         self.loop.run()
         return self._finish(agent)

@@ -21,21 +21,21 @@ FLUSH_S = 0.5  # seconds that an incomplete line is buffered
 class JobLogWriter:
     """Writes frames to standard output, one write per call.
 
-    SkyPilot reads the output line by line. ``key``: the job's ``log_key``; ``copy_to_bucket`` is called with all data
-    before the data is written.
+    SkyPilot reads the output line by line. ``key``: the job's ``log_key``; ``store`` is called with all data before
+    the data is written.
     """
 
     def __init__(
-        self, session: int, rank: int, key: bytes, keep: Callable[[bytes], None] = lambda data: None, seq: int = 0
+        self, session: int, rank: int, key: bytes, store: Callable[[bytes], None] = lambda data: None, seq: int = 0
     ) -> None:
         self.encoder = Encoder(session, rank, key, seq)
-        self.keep = keep
+        self._store = store
         self.closed = False
 
     def write(self, data: bytes) -> None:
         """Write frames; ignore errors after SkyPilot has stopped reading."""
         if data:
-            self.keep(data)
+            self._store(data)
         while data and not self.closed:
             try:
                 data = data[os.write(1, data) :]

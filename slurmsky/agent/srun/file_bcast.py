@@ -39,14 +39,14 @@ class FileCopy:
         self,
         agent: Agent,
         shares: Sequence[NodeShare],
-        say: Callable[[str], None],
+        print_error: Callable[[str], None],
         done: Callable[[int], None],
     ) -> None:
         self.agent = agent
         self.shares = shares
         self.code = 0
         self.waiting = 0
-        self._say = say
+        self._print_error = print_error
         self._on_done: Optional[Callable[[int], None]] = done
         self._fd = -1
         self._local: dict[str, tuple[FileWriter, list[str]]] = {}  # path -> writer, virtual nodes of this machine
@@ -109,7 +109,7 @@ class FileCopy:
 
     def _failed(self, node: str, number: int) -> None:
         self.code = number
-        self._say("error: REQUEST_FILE_BCAST(%s): %s\n" % (node, os.strerror(number)))
+        self._print_error("error: REQUEST_FILE_BCAST(%s): %s\n" % (node, os.strerror(number)))
 
     def _pump(self) -> None:
         left = _BLOCKS_AT_ONCE
@@ -175,7 +175,7 @@ def copy_all(
     source: str,
     target: Callable[[str], str],
     libraries: Sequence[str],
-    say: Callable[[str], None],
+    print_error: Callable[[str], None],
     done: Callable[[int], None],
 ) -> None:
     """Copy the program, then its libraries to ``<target>_libs``. Stops at the first failure."""
@@ -187,14 +187,14 @@ def copy_all(
             return
         name = left.pop(0)
         try:
-            FileCopy(agent, shares, say, go_on).start(
+            FileCopy(agent, shares, print_error, go_on).start(
                 name, lambda node: "%s_libs/%s" % (target(node), os.path.basename(name)), True, True, True
             )
         except OSError as error:
-            say("error: Can't open `%s`: %s\n" % (name, error.strerror))
+            print_error("error: Can't open `%s`: %s\n" % (name, error.strerror))
             done(error.errno or errno.EIO)
 
-    FileCopy(agent, shares, say, go_on).start(source, target, True, True, False)
+    FileCopy(agent, shares, print_error, go_on).start(source, target, True, True, False)
 
 
 def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:

@@ -45,7 +45,7 @@ async def dialogue(
 
 
 async def confirmed(ctx: CommandContext, question: str) -> bool:
-    """Whether the caller types "y" within 30 seconds.
+    """Return whether the caller types "y" within 30 seconds.
 
     End of stdin means no. Source: sacctmgr's commit_check.
     """

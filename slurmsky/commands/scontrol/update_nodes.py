@@ -194,7 +194,7 @@ def _resume(ctx: CommandContext, name: str) -> bool:
 
 
 def _may_become(state: NodeState, flags: NodeFlag, wanted: str) -> bool:
-    """Whether a node's current state allows the wanted state.
+    """Return whether a node's current state allows the wanted state.
 
     Source: node_mgr.c _valid_node_state_change.
     """

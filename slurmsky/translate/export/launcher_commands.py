@@ -39,5 +39,5 @@ def on_all_nodes(command: Command) -> bool:
 
 
 def copies(statement: Statement) -> bool:
-    """Whether a statement only copies or links files."""
+    """Return whether a statement only copies or links files."""
     return {command.name for command in statement.commands} <= COPIERS
