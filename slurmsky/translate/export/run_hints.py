@@ -6,6 +6,7 @@ import re
 from collections.abc import Container
 
 from ..script.outside_paths import RUN, places
+from ..script.programs import find
 from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
@@ -41,6 +42,7 @@ def hints(script: Script, unchanged: Container[str] = ()) -> list[str]:
         texts = [word.text_or_source for word in program.words]
         files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
         shell = program.name in ("bash", "sh", "source", ".") or (texts and _HIDDEN.search(texts[0]))
+        files = [file for file in files if find(file.rpartition("/")[2]) is None]  # a package's program
         if files and shell and not program.inside:
             hidden += {files[-1].rpartition("/")[2]} - set(hidden)
         file = scope.expand(program.image) if program.image else ""

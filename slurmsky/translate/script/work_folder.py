@@ -14,6 +14,7 @@ from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command
 from .conversion_tables import Reading
 from .mount_points import is_scratch, on_every_node
+from .outside_paths import known_program
 from .script_files import files_beside, names_files_beside, reads_files_beside
 
 _MAKERS = frozenset(("mkdir", "git", "tar", "unzip", "cp", "rsync", "mktemp"))
@@ -49,7 +50,8 @@ def code_folder(script: Script, scope: Scope) -> str:
     if names_files_beside(script):
         return ""
     named = {plain(scope.expand(word)) for command in script.commands for word in command.words}
-    folders = {path.rpartition("/")[0] for path in named if _CODE.search(path) and "/" in path}
+    own = (path for path in named if _CODE.search(path) and "/" in path and not known_program(path))
+    folders = {path.rpartition("/")[0] for path in own}
     return next(iter(folders)) if len(folders) == 1 and _is_folder(min(folders)) else ""
 
 

@@ -90,6 +90,7 @@ HEAD = '$(echo "$SKYPILOT_NODE_IPS" | head -n 1)'
         ("cd /home/me/proj\n/home/me/proj/a.sh x\n./b.sh", "", ["  ./a.sh x\n"], []),
         ("cd /home/me/proj\nls | parallel /home/me/proj/a.sh\n./b.sh", "", ["parallel ./a.sh\n"], []),
         ("cd /home/me/proj\nbash /home/me/proj/a.sh\n./b.sh", "", ["bash a.sh\n"], []),
+        ("/old/me/bbmap/bbsplit.sh in=a", "", ["  bbsplit.sh in=a", "bbmap"], ["translate what", "a copy of"]),
         ("./a out.h5:/Groups/x", "", [], ["/Groups &&", "TODO: /Groups"]),
     ],
 )
