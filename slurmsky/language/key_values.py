@@ -45,7 +45,7 @@ def parse(word: str) -> Optional[Given]:
 
 
 def fits(word: str, name: str, letters: int) -> bool:
-    """Whether a word is a name or a long enough prefix. Case does not matter; ``letters`` is the shortest length."""
+    """Return whether a word is a name or its prefix in any case. ``letters``: the shortest length."""
     return len(word) >= letters and name.lower().startswith(word.lower())
 
 

@@ -141,7 +141,7 @@ class ChangeRequest:
         return self.verb == "modify" and not (self.names or self.lists or fault)
 
     def matches(self, **values: str) -> bool:
-        """Whether a record with these values meets all conditions. A value that the record lacks meets no condition."""
+        """Return whether these values of a record meet all conditions. A missing value meets no condition."""
         return all(values.get(name) in wanted for name, wanted in self.lists.items())
 
     def change(self, record: Any) -> Any:

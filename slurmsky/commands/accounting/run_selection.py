@@ -164,7 +164,7 @@ def flags_of(job: Job) -> set[str]:
 
 
 def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool:
-    """Whether a job meets -s in the window.
+    """Return whether a job meets -s in the window.
 
     A lasting state must overlap the window, an end must be in it.
 

@@ -213,7 +213,7 @@ def page_of(
 
 
 def _has_beside(beside: str, top: str, read: needs.Needs) -> bool:
-    """Whether the files that a script reads are beside it. The alternative is the folder of projects (``top``)."""
+    """Return whether a script's files are beside it. The alternative is the folder of projects (``top``)."""
     names = [name for name in read.work_folder[1] if name]
     there, here = (any(os.path.lexists(os.path.join(one, name)) for name in names) for one in (top, beside))
     return here and not there

@@ -112,7 +112,7 @@ class Variables:
         return next((one for one, module in found if module is not None and name in dict(module.sets)), "")
 
     def _is_input(self, name: str) -> bool:
-        """Whether a caller exports the variable.
+        """Return whether a caller exports the variable.
 
         The script has ``${NAME:?}``, shows how to submit it with a value, lacks many variables, reads a value alone,
         or names it in lower case, as no cluster does.

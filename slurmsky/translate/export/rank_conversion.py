@@ -103,7 +103,7 @@ class Ranks(Lines):
         self.found.activate += [] if line in self.found.activate else [line]
 
     def _starts_workers(self, command: Command, tasks: int) -> bool:
-        """Whether torchrun starts several workers. With one worker per torchrun, srun's tasks are meant as written."""
+        """Return whether torchrun starts several workers. With one per torchrun, srun's tasks are meant as written."""
         text = " ".join(self._known(word) for word in command.words)
         workers = re.search(r"--nproc[_-]per[_-]node[= ](\S+)", text)
         nodes = re.search(r"--nnodes[= ](\S+)", text)
@@ -122,7 +122,7 @@ class Ranks(Lines):
         return any(_MPI_PYTHON.search(text) for text in (self.script.source, *(read_small(one) or "" for one in files)))
 
     def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
-        """Whether mpirun can start a step's tasks. The MPI program is on all nodes and reads nothing of Slurm's."""
+        """Return whether mpirun can start a step: its MPI program is on all nodes and reads nothing of Slurm."""
         if re.search(r"SLURM_(PROCID|LOCALID|NODEID)", self.script.text(command)):
             return False
         if nodes > 1 and any(other.name in _BUILDERS for other in self.script.commands):

@@ -52,7 +52,7 @@ def is_scratch(path: str) -> bool:
 
 
 def is_mounted(path: str, folders: Iterable[str]) -> bool:
-    """Whether one of the site's paths contains ``path``. ``/*`` and ``~/*`` contain each folder that a script names."""
+    """Return whether a path of the site contains ``path``. ``/*``, ``~/*`` contain each folder that a script names."""
     for folder in folders:
         if folder in ("/*", "~/*"):
             if path.startswith(folder[0]) and not on_every_node(path):

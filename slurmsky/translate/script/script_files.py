@@ -53,7 +53,7 @@ _OPENS = re.compile(r"\bchdir\(|\bopen\(|\bread_\w+\(|\blistdir\(|\bglob\(")
 
 
 def runs_own_programs(script: Script) -> bool:
-    """Whether the script starts programs that need its working directory. They are the user's own, or read files."""
+    """Return whether the script starts programs of the user, or others that read files of its folder."""
     scope = Scope.of(script)
     for command in script.commands:
         found = launched(command, scope.containers)
