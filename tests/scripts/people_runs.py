@@ -90,7 +90,7 @@ def wait(env: Mapping[str, str], limit_s: float) -> None:
     """Wait until no job of ours is left."""
     deadline = time.monotonic() + limit_s
     words, empty = ["squeue", "-h", "--me", "-o", "%i"], 0
-    while empty < 3 and time.monotonic() < deadline:  # accounting is a moment behind
+    while empty < 3 and time.monotonic() < deadline:  # the accounting follows a moment later
         time.sleep(0.5)
         left = subprocess.run(words, env=dict(env), capture_output=True, text=True).stdout.split()
         empty = 0 if left else empty + 1

@@ -122,7 +122,7 @@ class Ranks(Lines):
         return any(_MPI_PYTHON.search(text) for text in (self.script.source, *(read_small(one) or "" for one in files)))
 
     def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
-        """Return whether mpirun can start a step: its MPI program is on all nodes and reads nothing of Slurm."""
+        """Return whether mpirun can start a step. Its MPI program is on all nodes and reads nothing of Slurm."""
         if re.search(r"SLURM_(PROCID|LOCALID|NODEID)", self.script.text(command)):
             return False
         if nodes > 1 and any(other.name in _BUILDERS for other in self.script.commands):

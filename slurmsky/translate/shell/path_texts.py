@@ -34,7 +34,7 @@ def folder_of_pattern(path: str) -> str:
 def alternatives(text: str) -> Iterator[str]:
     """Parts of a list of paths.
 
-    Of a numeric range, and of all braces but the first, only the first part.
+    A numeric range, and each brace but the first, yields its first part.
 
     >>> list(alternatives("/data/{a,b}/x{1..9}:/d"))
     ['/data/a/x1', '/d', '/data/b/x1', '/d']

@@ -71,7 +71,7 @@ class Client:
     # -- calls
 
     async def health(self, fresh: bool = False) -> dict[str, Any]:
-        """Return the server's description of itself. Raises WrongVersion. Requested once, and again after an outage."""
+        """Return the server's description of itself. Raises WrongVersion. Queries it at first and after an outage."""
         if not self._health or fresh:
             answer = await self._send("GET", "/api/health", head_s=15)
             health = self._json(answer)
