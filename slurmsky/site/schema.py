@@ -135,10 +135,18 @@ def patience(value: Any) -> int:
     return found
 
 
+def cpus(value: Any) -> str:
+    """Read a ``size`` of at least one CPU, which a Slurm node has."""
+    word = size(value)
+    if float(word.rstrip("+")) < 1:
+        raise Bad(f"a node has at least one CPU, not {word}")
+    return word
+
+
 def size(value: Any) -> str:
-    """Read a size of SkyPilot: 8, "8" or "8+"."""
+    """Read a size of SkyPilot: 8, "8+" or 0.5."""
     word = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else text(value)
-    if not re.fullmatch(r"[1-9][0-9]{0,8}(\.[0-9]{1,9})?\+?", word):
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?\+?", word) or not float(word.rstrip("+")):
         raise Bad(f'a number such as 8 or "8+" is expected, not {value!r}')
     return word
 
@@ -362,8 +370,8 @@ PARTITION_WARM = {
     "resume_timeout": SiteKey(patience, "resume_timeout_s"),
     "cluster": SiteKey(cluster),
 }
-_SIZE = SiteKey(size, required=True)
-SHAPE = _keys_of(Shape, cpus=_SIZE, memory=_SIZE, gpus=devices, disk=positive)
+_SIZES = {"cpus": SiteKey(cpus, required=True), "memory": SiteKey(size, required=True)}
+SHAPE = _keys_of(Shape, **_SIZES, gpus=devices, disk=positive)
 
 # ClusterConfig's fields; first_job_id is Site's.
 LIMITS = {

@@ -98,4 +98,4 @@ def node_config(name: str, warm: WarmNodes) -> NodeConfig:
 
 
 def _mib(shape: Shape) -> int:
-    return int(float(shape.memory.rstrip("+")) * 1024) if shape.memory else _UNKNOWN_MIB
+    return max(1, int(float(shape.memory.rstrip("+")) * 1024)) if shape.memory else _UNKNOWN_MIB

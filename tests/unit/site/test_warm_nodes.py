@@ -40,6 +40,12 @@ def test_suspend_time_is_a_slurm_time_or_seconds(written, seconds):
     assert dict(site.warm_nodes)["a"].suspend_time_s == seconds
 
 
+def test_a_node_may_have_a_part_of_a_gib_but_not_of_a_cpu():
+    site = load('[[partition]]\nname="a"\nnodes="n1"\nshape={cpus=1.5,memory=0.5}\n', "f")
+    node = site.cluster.node("n1")
+    assert (node.cpus, node.memory_mib) == (1, 512)
+
+
 def test_nodes_belong_to_one_user_unless_the_site_file_says_otherwise():
     other = '[[partition]]\nname = "shared"\nnodes = "d1"\ncluster = "dev"\nexclusive_user = false\n'
     partitions = load(WARM + other, "site.toml").cluster.partitions
@@ -91,6 +97,8 @@ kill_wait_s = 30
         ('nodes = "n1"\nshape = { cpus = 1 }', "4:1: shape: memory is missing"),
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1, gpu = "H100" }', "4:1: shape: gpu is not known here; "),
         ('nodes = "n1"\nshape = { cpus = "many", memory = 1 }', "4:1: shape: cpus: a number such as 8 or"),
+        ('nodes = "n1"\nshape = { cpus = 0.5, memory = 1 }', "4:1: shape: cpus: a node has at least one CPU, not 0.5"),
+        ('nodes = "n1"\nshape = { cpus = 1, memory = 0 }', "4:1: shape: memory: a number such as 8 or"),
         ('nodes = "n1"\nshape = { cpus = 1, memory = 1, gpus = "H100:" }', "4:1: shape: gpus: an accelerator and its"),
         ('nodes = "n1"\nshape = "large"', "4:1: shape: a table is expected"),
         ("shape = { cpus = 1, memory = 1 }", '3:1: warm nodes need names: nodes = "gpu-[1-8]"'),
