@@ -19,6 +19,12 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
         ("slurmsky explain nosuch.sh", 1, "", "slurmsky: explain: nosuch.sh: No such file or directory"),
         ("slurmsky explain -p nowhere a.sh", 1, "sbatch: error: invalid partition specified: nowhere", ""),
         ("slurmsky explain -c9999 a.sh", 0, "would wait for ever (PartitionConfig)", ""),
+        (
+            "slurmsky explain page.html .",
+            1,
+            "",
+            "slurmsky: explain: page.html: only options of sbatch can precede a folder",
+        ),
         ("slurmsky explain a.sh", 0, "runs unchanged", ""),
         ("slurmsky explain a.sh --json", 0, '"unchanged": true', ""),
         ("slurmsky explain --html .", 0, "<!doctype html>", ""),

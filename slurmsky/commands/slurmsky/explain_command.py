@@ -75,6 +75,9 @@ async def command(
     form = explain_text.to_json if as_json else _html if as_html else _text
     folder = absolute(ctx, words[-1])
     if os.path.isdir(folder):
+        first = options.find_script(words, surroundings(ctx), table(ctx, "sbatch")).path
+        if first != words[-1]:
+            raise failed(f"slurmsky: explain: {first}: only options of sbatch can precede a folder")
         files = await asyncio.to_thread(scripts_in, folder)
         if not files:
             raise failed(f"slurmsky: explain: no batch scripts in {words[-1]}")

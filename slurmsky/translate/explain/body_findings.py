@@ -14,6 +14,7 @@ from ..script.paths_above import outside
 from ..script.programs import Source
 from ..script.programs import find as find_program
 from ..shell import module_lines
+from ..shell.held_commands import held_commands
 from ..shell.launched_program import Launched, launched
 from ..shell.shell_elements import Command
 from ..shell.word_sets import words
@@ -61,6 +62,10 @@ _STUBS = {
     outside_paths.PROGRAM: "setup installs the program and makes a link here",
     outside_paths.BOUND: "a file system that the container mounts: an empty folder if the node lacks it",
 }
+#: lines that may add programs; those that only add a folder to PATH, with the folder
+_ADDS = re.compile(r"(?m)^\s*(?:export\s+)?PATH=.*$|\bsource\s+(?!.*activate)\S|\bspack load\b|^\s*\.\s+\S|\beval\b")
+_OLD_PATH = re.compile(r"(?m)^\s*(?:export\s+)?PATH=[\"']?(/[\w./-]+):\$\{?PATH\b\S*$")
+_NOT_READ = (outside_paths.WRITTEN, outside_paths.CACHE, outside_paths.ENTRY, outside_paths.MODULES)
 _SAME = {"pip3": "pip", "mpiexec.hydra": "mpiexec", "ml": "module", "nvidia-docker": "docker"}
 
 
@@ -166,17 +171,17 @@ class Body:
             elif view.sky:
                 why = "an environment of the old cluster: name its packages, and setup creates it"
                 yield Finding(line, "environment", shown, DECISION, why, suggestion)
-            elif view.lookup is not None and not view.lookup.environment(name):
-                yield Finding(line, "environment", shown, MISSING, "there is no such environment on this machine")
             else:
-                yield Finding(line, "environment", shown, KEPT, "as on this machine")
+                absent = view.lookup is not None and not view.lookup.environment(name)
+                reason = "there is no such environment on this machine" if absent else "as on this machine"
+                yield Finding(line, "environment", shown, MISSING if absent else KEPT, reason)
 
     # --- programs
 
     def programs(self) -> Iterator[Finding]:
         """The source of each program, reported once."""
         seen: set[str] = set()
-        for command in self.view.script.commands:
+        for command in held_commands(self.view.script, self.view.scope):
             found = launched(command, self.view.scope.containers)
             names = [(command.name, Launched(command.name, command.words))] if command.words else []
             if found.name != command.name and not found.inside:
@@ -284,15 +289,18 @@ class Body:
                 return f"module {one_line(loaded, 40)}"
             known = module is not None and module.source != "site"
             unknown = find_program(name) is None and not _is_build(name)
-            brings = not known or (unknown and module is not None and _may_provide_programs(module))
+            wheels = module is None or module.setup.startswith("pip install") or not (module.image or module.setup)
+            brings = not known or (unknown and not wheels)
             if brings and not _TOOLCHAINS.match(bare[0]):
                 return f"module {one_line(loaded, 40)}"
         entered = view.wants.environments
         return f"environment {one_line(entered[0], 40)}" if entered else ""
 
     def _own_path(self) -> bool:
-        return bool(re.search(r"(?m)^\s*(?:export\s+)?PATH=|\bsource\s+(?!.*activate)\S|\bspack load\b|^\s*\.\s+\S|"
-                              r"\beval\b", self.view.source))  # fmt: skip
+        """Return whether the script adds folders to PATH that the nodes may have."""
+        added = _OLD_PATH.finditer(self.view.source)
+        old = {line[0] for line in added if not mount_points.is_mounted(line[1], self.view.mounted)}
+        return any(line[0] not in old for line in _ADDS.finditer(self.view.source))
 
     # --- paths
 
@@ -345,10 +353,7 @@ class Body:
             return Finding(place.line, "path", shown, effect, reason, suggestion)
 
         if not view.sky:
-            if (
-                place.role in (outside_paths.WRITTEN, outside_paths.CACHE, outside_paths.ENTRY, outside_paths.MODULES)
-                or view.lookup is None
-            ):
+            if place.role in _NOT_READ or view.lookup is None:
                 return finding(KEPT, "as on this machine")
             known = place.text.split("$", 1)[0]
             if known.rstrip("/") and view.lookup.path(known):
@@ -378,11 +383,6 @@ class Body:
             return finding(DECISION, why, suggestion)
         why = "a container file of the old cluster" if place.role == outside_paths.IMAGE else "is on the old cluster"
         return finding(DECISION, f"{why}: set where its content is now", suggestion)
-
-
-def _may_provide_programs(module: Module) -> bool:
-    """Return whether a shipped module, but no Python package, may provide programs."""
-    return bool(module.image or module.setup) and not module.setup.startswith("pip install")
 
 
 def _is_build(name: str) -> bool:

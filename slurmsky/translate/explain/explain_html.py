@@ -97,8 +97,10 @@ def page_html(
 def _overview(pages: Sequence[Page], reasons: Sequence[tuple[str, int, int]]) -> str:
     """Summary of a folder: shares, open decisions, prices, site-file lines."""
     good = sum(page.unchanged for page in pages)
+    lacking = sum(page.unchanged and bool(page.missing_names) for page in pages)
     tiles = [
         _tile("Run unchanged", good, f"of {len(pages)} scripts", "good"),
+        _tile("Not all here", lacking, "of these lack a file, program or variable"),
         _tile("To decide", sum(page.count(DECISION) > 0 for page in pages), "scripts"),
         _tile("Refused", sum(bool(page.refusal) or page.count(REFUSED) > 0 for page in pages), "scripts"),
     ]

@@ -64,7 +64,8 @@ def _conditions(page: Page) -> str:
     if inputs:
         parts.append(f", given {_few(inputs)}")
     if missing:
-        parts.append(f"; this machine lacks {_few(missing)}")
+        where = "the submit folder" if page.engine == "sky" else "this machine"
+        parts.append(f"; {where} lacks {_few(missing)}")
     return "".join(parts)
 
 
@@ -100,7 +101,7 @@ def _price_lines(page: Page) -> list[str]:
 def table_text(pages: Sequence[Page]) -> str:
     """Table of all scripts in a folder, for a terminal."""
     width = min(60, max([len(page.file) for page in pages] or [6]))
-    lines = [share(pages), *_summary(pages)]
+    lines = [share(pages), *filter(None, (lacking(pages),)), *_summary(pages)]
     prices = folder_prices.summary(pages)
     lines += ["", "Prices:", *(f"  {one_line(line, 200)}" for line in prices)] if prices else []
     priced = any(page.prices for page in pages)
@@ -160,6 +161,13 @@ def share(pages: Sequence[Page]) -> str:
     return f"{good} of {len(pages)} scripts run unchanged ({percent:.0f} %)"
 
 
+def lacking(pages: Sequence[Page]) -> str:
+    """The number of unchanged scripts for which a file, program or variable is missing here, or ""."""
+    count = sum(page.unchanged and bool(page.missing_names) for page in pages)
+    good = sum(page.unchanged for page in pages)
+    return f"{count} of these {good} name files, programs or variables that are not here" if count else ""
+
+
 def page_record(page: Page) -> dict[str, Any]:
     """One script as a JSON record."""
     return {
@@ -188,6 +196,7 @@ def to_json(pages: Sequence[Page], folder: bool) -> str:
         {
             "scripts": records,
             "unchanged": sum(page.unchanged for page in pages),
+            "lacking": sum(page.unchanged and bool(page.missing_names) for page in pages),
             "total": len(pages),
             "prices": folder_prices.summary(pages),
         }

@@ -68,7 +68,7 @@ class Page:
 
     @property
     def missing_names(self) -> tuple[Finding, ...]:
-        """Names that this machine lacks, for a script that runs here."""
+        """Names that this machine lacks, for a script that runs here, or that the submit folder lacks."""
         return tuple(found for found in self.findings if found.effect == MISSING)
 
     def count(self, effect: str) -> int:
@@ -130,7 +130,7 @@ def explain(
     found = [Finding(one.line, "form", one.text, one.effect, one.reason) for one in forms]
     found += [*directives.findings(source), *body.modules(), *Variables(view).findings()]
     found += [*body.environments(), *body.programs(), *steps(view), *body.paths()]
-    found += missing_files(view) if engine == "local" else ()
+    found += missing_files(view)
     found += _of_started(view, inner, found)
     guessed = task is not None and "GPU_TYPE" in str(task.fields["resources"].get("accelerators"))
     found.sort(key=lambda entry: (entry.line, KINDS.index(entry.kind)))

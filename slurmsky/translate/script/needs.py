@@ -14,6 +14,7 @@ from ...language import image_names
 from ...options.getopt import split
 from ...options.table import load
 from ..shell import module_lines
+from ..shell.held_commands import held_commands
 from ..shell.launched_program import launched, own_words
 from ..shell.script_commands import Script, interpreter_of, parse
 from ..shell.script_variables import Scope
@@ -247,7 +248,7 @@ def _interpreter(source: str) -> Iterator[str]:
 
 
 def _programs(script: Script, scope: Scope) -> Iterator[str]:
-    for command in script.commands:
+    for command in held_commands(script, scope):
         found = launched(command, scope.containers)
         name = found.name
         if name in ("parallel", "xargs"):
@@ -259,21 +260,13 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
             name = found.inside
         elif found.inside:
             continue
-        held = _named(found.words[0], script, scope) if found.words else "/"
-        if re.fullmatch(r"[\w.+-]+", held) and name not in scope.functions:
-            name = name if found.inside or found.words[0].text else held
+        first = found.words[0].text if found.words else None
+        if re.fullmatch(r"[\w.+-]+", first or "/") and name not in scope.functions:
             source = find_program(name)
             if source is not None and (source.install or source.kind in ("image", "machine")):
                 yield name
         elif found.inside:
             yield name
-
-
-def _named(word: Word, script: Script, scope: Scope) -> str:
-    """Program in a word or its variable: EXE=gmx_mpi; mpirun $EXE."""
-    variable = re.fullmatch(r"\$\{?(\w+)\}?", word.raw)
-    once = variable and len(re.findall(rf"\b{variable[1]}=", script.source)) == 1
-    return scope.expand(word) if once else word.text or "/"
 
 
 def _step_cpus(script: Script, scope: Scope) -> int:
@@ -299,7 +292,7 @@ def _step_cpus(script: Script, scope: Scope) -> int:
 
 def _unknown(script: Script, scope: Scope) -> Iterator[str]:
     made = {text for one in script.commands for text in following(one.word_texts, ("-o",))}
-    for command in script.commands:
+    for command in held_commands(script, scope):
         found = launched(command, scope.containers)
         text = found.words[0].text if found.words and found.name not in made else None
         listed = "--multi-prog" in command.word_texts  # the word is a file of programs

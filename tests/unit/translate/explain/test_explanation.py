@@ -545,6 +545,40 @@ def test_the_headline_names_what_this_machine_lacks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "effect"),
+    [
+        ('cmd="srun -n 2 nosuch a"\ntime $cmd\n', "decision"),
+        ('run="srun -n 4"\ncom="$run nosuch a"\n$com\n', "decision"),
+        ("EXE=nosuch\nsrun ${EXE} a\n", "decision"),
+        ('args="-n 4"\nsrun $args nosuch a\n', "decision"),
+        ("export PATH=/old/bin:$PATH\nnosuch a\n", "decision"),
+        ("export PATH=$PWD/bin:$PATH\nnosuch a\n", "kept"),
+        ("export PATH=/data/bin:$PATH\nnosuch a\n", "kept"),
+        ('cmd="gmx mdrun"\ncmd="nosuch a"\n$cmd\n', ""),
+    ],
+)
+def test_a_program_is_found_by_its_variable_and_by_path(text: str, effect: str) -> None:
+    page = explain("#!/bin/bash\n" + text)
+    found = [entry.effect for entry in page.findings if entry.kind == "command" and entry.text.startswith("nosuch")]
+    assert found == ([effect] if effect else [])
+
+
+def test_setup_installs_the_programs_of_variables() -> None:
+    assert needs.of('#!/bin/bash\nrun="torchrun --nnodes 2"\nsrun bash -c "$run a.py"\n').programs == ("torchrun",)
+
+
+def test_the_headline_of_a_cloud_job_names_what_its_submit_folder_lacks() -> None:
+    data = b"#!/bin/bash\npython train.py\n"
+    lookup = LocalLookup(lambda _: False, lambda _: True, lambda _: True, lambda _: None)
+    specs = moving.request(data, "x").components
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="sky", lookup=lookup)
+    assert verdict(page) == "runs unchanged; the submit folder lacks train.py"
+    assert "1 of these 1 name files, programs or variables that are not here" in table_text([page, page][:1])
+    assert "Not all here" in to_html([page, page])
+    assert json.loads(to_json([page], True))["lacking"] == 1
+
+
+@pytest.mark.parametrize(
     "text", ['D=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)', 'cd "$(dirname "$0")"', "cd ${0%/*}", "cd `dirname $0`"]
 )
 def test_the_place_of_the_script_is_that_of_the_jobs_copy(text: str) -> None:
