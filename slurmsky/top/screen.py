@@ -261,8 +261,10 @@ class Top(App[None]):
         if self._table is self._node_table:
             main.show(self._chosen.node_lines(key), False, fresh)
         elif both:
-            main.show(self._chosen.output_lines(main.size.width), True, fresh)
-            why = [*self._chosen.text_lines("why", side.size.width), ()] if self._chosen.explained else []
+            shown = self._chosen.output_lines(main.size.width)
+            main.show(shown, True, fresh)
+            beside = self._chosen.explained and shown != self._chosen.text_lines("why", main.size.width)
+            why = [*self._chosen.text_lines("why", side.size.width), ()] if beside else []
             side.show([*why, *self._chosen.text_lines("details"), (), *self._chosen.text_lines("efficiency")], False,
                       fresh)  # fmt: skip
         elif self._tab == "output":

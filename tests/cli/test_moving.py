@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
             "slurmsky explain page.html .",
             1,
             "",
-            "slurmsky: explain: page.html: only options of sbatch can precede a folder",
+            "slurmsky: explain: .: only options of sbatch precede a folder",
         ),
         ("slurmsky explain a.sh", 0, "runs unchanged", ""),
         ("slurmsky explain a.sh --json", 0, '"unchanged": true', ""),

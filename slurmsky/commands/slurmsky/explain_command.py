@@ -77,7 +77,7 @@ async def command(
     if os.path.isdir(folder):
         first = options.find_script(words, surroundings(ctx), table(ctx, "sbatch")).path
         if first != words[-1]:
-            raise failed(f"slurmsky: explain: {first}: only options of sbatch can precede a folder")
+            raise failed(f"slurmsky: explain: {words[-1]}: only options of sbatch precede a folder")
         files = await asyncio.to_thread(scripts_in, folder)
         if not files:
             raise failed(f"slurmsky: explain: no batch scripts in {words[-1]}")
