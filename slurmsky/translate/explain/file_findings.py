@@ -42,6 +42,8 @@ def missing_files(view: View) -> Iterator[Finding]:
     ran = False
     for command in view.script.commands:
         found = launched(command, view.scope.containers)
+        if command.name in ("source", ".") and command.word_texts[1:2] == ["activate"]:
+            continue  # conda's activate is in PATH
         if command.name == "cd" and not all(_HERE.fullmatch(word.raw) for word in command.arguments):
             return
         image = found.image.text or "" if found.image is not None else ""

@@ -568,7 +568,7 @@ def test_setup_installs_the_programs_of_variables() -> None:
 
 
 def test_the_headline_of_a_cloud_job_names_what_its_submit_folder_lacks() -> None:
-    data = b"#!/bin/bash\npython train.py\n"
+    data = b"#!/bin/bash\nsource activate\nsource activate env\npython train.py\n"
     lookup = LocalLookup(lambda _: False, lambda _: True, lambda _: True, lambda _: None)
     specs = moving.request(data, "x").components
     page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="sky", lookup=lookup)
