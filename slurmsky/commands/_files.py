@@ -41,6 +41,27 @@ async def read(ctx: CommandContext, paths: Sequence[str], limit: int) -> FoundFi
     return FoundFile(paths[index], data)
 
 
+async def write(ctx: CommandContext, path: str, data: bytes, mode: int = 0o666, append: bool = False) -> None:
+    """Write a file, whose new content is ``data``, or with ``append`` ends with it.
+
+    Raises OSError, for a network file system that hangs with ETIMEDOUT.
+    """
+    place = os.path.join(ctx.cwd, path)
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
+
+    def work() -> int:
+        try:
+            with os.fdopen(opener(place, flags, mode), "wb") as file:
+                file.write(data)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
+    number = await check(work, [place], errno.ETIMEDOUT)
+    if number:
+        raise OSError(number, os.strerror(number), path)
+
+
 async def check(work: Callable[[], Answer], paths: Iterable[str], otherwise: Answer) -> Answer:
     """Run ``work`` on the caller's files; return ``otherwise`` after a timeout.
 

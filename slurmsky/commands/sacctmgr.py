@@ -22,7 +22,7 @@ from ..report.json.manager_records import MANAGED, database_pings
 from ..report.text import sacctmgr_dump
 from ..report.text import sacctmgr_tables as report
 from ..report.text.print_fields import TableStyle
-from ._files import opener
+from ._files import write
 from .accounting import entity_changes
 from .accounting.account_view import records
 from .common.caller_settings import surroundings, user_name
@@ -110,7 +110,7 @@ async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str]
         ctx.err(f" Problem shutting down server: {_DENIED}")
         return 1
     elif verb == "dump":
-        return _dump(ctx, rest)
+        return await _dump(ctx, rest)
     elif verb in ("clear", "reconfigure", "rollup", "load"):
         ctx.error(_NO_PRIVILEGE)
         return 1
@@ -165,7 +165,7 @@ _DUMP = (
 )
 
 
-def _dump(ctx: CommandContext, words: Sequence[str]) -> int:
+async def _dump(ctx: CommandContext, words: Sequence[str]) -> int:
     """Write the cluster's accounts and users to a file.
 
     Source: cluster_functions.c sacctmgr_dump_cluster.
@@ -193,8 +193,8 @@ def _dump(ctx: CommandContext, words: Sequence[str]) -> int:
         ctx.out(f" No filename given, using {name}.\n")
     lines = list(sacctmgr_dump.entries(known))
     try:
-        with open(os.path.join(ctx.cwd, name), "w", encoding="utf-8", errors="surrogateescape", opener=opener) as file:
-            file.write(sacctmgr_dump.HEADER + "".join(f"{line}\n" for line in lines))
+        text = sacctmgr_dump.HEADER + "".join(f"{line}\n" for line in lines)
+        await write(ctx, name, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         ctx.err(f"Can't open file {name}, {error.strerror}")
         return 1

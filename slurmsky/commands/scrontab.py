@@ -26,9 +26,9 @@ from ..options import submit as options
 from ..options.family import parse
 from ..options.usage_errors import CommandError, Printed, failure
 from ..protocol import wire
-from ._files import opener
+from ._files import read
 from .common.caller_settings import find_user, submitter, surroundings
-from .common.command_errors import absolute, streaming
+from .common.command_errors import streaming
 from .common.site_options import table
 from .sbatch import job_environment
 
@@ -119,8 +119,7 @@ async def _given(ctx: CommandContext, name: str) -> str:
     if name == "-":
         return (await ctx.read_stdin(_MOST)).decode("utf-8", "surrogateescape")
     try:
-        with open(absolute(ctx, name), encoding="utf-8", errors="surrogateescape", opener=opener) as file:
-            return file.read(_MOST)
+        return (await read(ctx, [name], _MOST)).data.decode("utf-8", "surrogateescape")
     except OSError:
         raise failure("scrontab", f"failed to open {name}", level="fatal") from None
 

@@ -14,8 +14,15 @@ from ..language.syntax_errors import HostlistError
 from ..model.spec import ALLOCATED_VARIABLE
 from . import container_options, per_task
 from .component_options import COMMAND_LINE, Component
-from .usage_errors import CommandError, failure
+from .usage_errors import CommandError, Printed, failure
 
+_HINT_HELP = """\
+Hints about the kind of application (--hint=):
+    compute_bound      every core of each socket, one thread per core
+    memory_bound       one core of each socket, one thread per core
+    [no]multithread    use, or leave alone, the further hardware threads of a core
+    help               print this
+"""
 _HINTS = ("compute_bound", "memory_bound", "multithread", "nomultithread")
 
 
@@ -123,6 +130,8 @@ def _hint(part: Component) -> None:
         part.unset("hint")
     hint: Optional[str] = part.get("hint")
     for word in [] if hint is None else hint.split(","):
+        if word.lower() == "help":
+            raise Printed(_HINT_HELP, 1)
         if word.lower() not in _HINTS:
             raise _error(part, f'unrecognized --hint argument "{word}", see --hint=help')
         part.values["hint"] = word.lower()

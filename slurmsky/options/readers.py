@@ -175,19 +175,8 @@ def x11(item: Item) -> str:
     return word
 
 
-_HINT_HELP = """\
-Hints about the kind of application (--hint=):
-    compute_bound      every core of each socket, one thread per core
-    memory_bound       one core of each socket, one thread per core
-    [no]multithread    use, or leave alone, the further hardware threads of a core
-    help               print this
-"""
-
-
 @reader
 def hint(item: Item) -> str:
-    if item.value.lower() == "help":
-        raise Printed(_HINT_HELP, 1)
     return item.value  # checks.py validates it
 
 

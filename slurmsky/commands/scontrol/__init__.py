@@ -105,8 +105,8 @@ def _errnumstr(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     return 0
 
 
-def _notify(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    return process_verbs.notify(ctx, words)
+async def _notify(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
+    return await process_verbs.notify(ctx, words)
 
 
 def _pidinfo(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:

@@ -19,7 +19,7 @@ from ...model.spec import INFINITE
 from ...report.report_context import ReportContext as Report
 from ...report.text import show_config as report_config
 from ...report.text.units import Clock, format_minutes
-from .._files import opener
+from .. import _files as files
 from . import update_nodes
 from .update_values import strtoll
 
@@ -263,16 +263,14 @@ def reconfigure(ctx: CommandContext) -> int:
     return 0
 
 
-def write_config(ctx: CommandContext, words: Words) -> int:
+async def write_config(ctx: CommandContext, words: Words) -> int:
     """write config [FILE]: write the configuration as a slurm.conf. The time is appended to the file name."""
     clock = Clock(ctx.controller.clock())
     place = words[0] if words else str(ctx.controller.paths.home / "slurm.conf")
     name = f"{os.path.join(ctx.cwd, place)}.{clock.text(clock.now)}"
     text = "".join(line + "\n" for line in _slurm_conf(ctx, clock))
     try:
-        descriptor = opener(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
+        await files.write(ctx, name, text.encode("utf-8", "surrogateescape"), 0o600)
     except OSError as error:
         ctx.error(f"Could not create file {name}: {error.strerror}")
         return 0

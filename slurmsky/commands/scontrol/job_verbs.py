@@ -5,7 +5,6 @@ Source: src/scontrol/update_job.c, scontrol.c.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from ...language.syntax_errors import LanguageError
 from ...model.job import Job
 from ...model.spec import INFINITE
 from ...model.states import JobState
-from .._files import opener
+from .. import _files as files
 from ..common import job_targets
 from .admin_verbs import write_config
 from .update_values import strtoll
@@ -306,7 +305,7 @@ async def wait_job(ctx: CommandContext, text: str) -> int:
     return 0
 
 
-def write(ctx: CommandContext, words: Sequence[str]) -> int:
+async def write(ctx: CommandContext, words: Sequence[str]) -> int:
     """write config [FILE], write batch_script ID [FILE|-]. As in Slurm, errors leave the exit code at 0."""
     if not words:
         ctx.err("too few arguments for keyword:write")
@@ -315,7 +314,7 @@ def write(ctx: CommandContext, words: Sequence[str]) -> int:
         if len(words) > 2:
             ctx.err("too many arguments for keyword:write")
             return 1
-        return write_config(ctx, words[1:])
+        return await write_config(ctx, words[1:])
     if not fits(words[0], "batch_script", 5):
         ctx.err(f"invalid write argument:{words[0]}")
         return 1
@@ -340,9 +339,7 @@ def write(ctx: CommandContext, words: Sequence[str]) -> int:
         ctx.out_bytes(data)
         return 0
     try:
-        descriptor = opener(os.path.join(ctx.cwd, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        await files.write(ctx, name, data, 0o700)
     except OSError as error:
         ctx.err(f"failed to open file `{name}`: {error.strerror}")
         return 0

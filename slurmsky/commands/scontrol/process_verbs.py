@@ -14,7 +14,7 @@ from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno, SlurmError
 from ...options.query import ScontrolQuery
 from ...report.json.other_records import process_record
-from .._files import opener
+from .. import _files as files
 from ..common import job_targets
 from . import show_output
 from .update_values import strtoll
@@ -98,7 +98,7 @@ def _job_processes(ctx: CommandContext) -> list[tuple[int, dict[str, str]]]:
     return sorted(found)
 
 
-def notify(ctx: CommandContext, words: Words) -> int:
+async def notify(ctx: CommandContext, words: Words) -> int:
     """notify JOBID TEXT: print a line on the job's stderr.
 
     For a job of salloc or srun the line appears on that command's stderr.
@@ -124,8 +124,8 @@ def notify(ctx: CommandContext, words: Words) -> int:
     pattern = job.stderr or job.stdout
     if pattern and job.is_batch:
         try:
-            with open(file_path(job, pattern, job.nodes[0]), "a", encoding="utf-8", opener=opener) as file:
-                file.write(f"slurmstepd-{job.nodes[0]}: {text}\n")
+            line = f"slurmstepd-{job.nodes[0]}: {text}\n".encode("utf-8", "surrogateescape")
+            await files.write(ctx, file_path(job, pattern, job.nodes[0]), line, append=True)
         except OSError as error:
             ctx.err(f"job notify failure: {error.strerror}")
             return 1

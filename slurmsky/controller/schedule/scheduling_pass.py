@@ -276,8 +276,8 @@ class SchedulingPass:
         if task is not None:
             self._elements[job.job_id].plan(task)
             self._next_id += job_id == self._next_id
-            if job.array_max_running:
-                self._running[job.array_job_id] = self._running_elements(job) + 1
+        if job.array_max_running:  # also an element that was split off its array
+            self._running[job.array_job_id] = self._running_elements(job) + 1
 
     def _add_start(self, start: Start, trial: Trial) -> None:
         trial.add(start)
@@ -410,8 +410,7 @@ class SchedulingPass:
             self._wake_at(begin)
             return Wait(job, "BeginTime", start=begin)
         if (
-            job.pending_tasks
-            and job.array_max_running
+            job.array_max_running
             and self._running_elements(job) >= job.array_max_running
             and not self._rules.packs(job.spec, job.partition)
         ):

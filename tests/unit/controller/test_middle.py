@@ -66,6 +66,26 @@ def test_a_closed_partition_refuses_jobs(play: Play, state: str) -> None:
     play(story, SITE + other)
 
 
+def test_elements_split_off_their_array_count_for_its_limit(play: Play) -> None:
+    """As with the real command: ``hold`` and ``release`` split an element, and the other becomes the last one."""
+
+    async def story(world: World) -> None:
+        base = await world.sbatch("60", "--array=0-5%4")
+        await world.until(1)
+        await world.out("scontrol", "update", f"JobId={base}", "ArrayTaskThrottle=1")
+        await world.out("scontrol", "hold", f"{base}_5")
+        await world.until(5)
+        rows = await world.out("squeue", "-h", "-r", "-t", "PD", "-j", str(base), "-o", "%K %r")
+        assert "4 JobArrayTaskLimit" in rows.splitlines()
+        await world.out("scontrol", "release", f"{base}_5")
+        await world.until(59)
+        assert len((await world.out("squeue", "-h", "-r", "-t", "R", "-j", str(base))).splitlines()) == 4
+        await world.until(70)
+        assert len((await world.out("squeue", "-h", "-r", "-t", "R", "-j", str(base))).splitlines()) == 1
+
+    play(story)
+
+
 def test_the_last_pending_element_is_listed_as_slurm_lists_it(play: Play) -> None:
     async def story(world: World) -> None:
         async def pending(base: int) -> list[str]:
