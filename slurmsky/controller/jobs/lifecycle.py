@@ -363,8 +363,7 @@ class LifeCycle:
         if holds_allocation(job):
             self.job_table.free_shares(job)
         self.job_table.supersede(transitions.ended_run(job, old_state, now))
-        priority = 0 if job.priority else self.job_table.take_priority()
-        transitions.requeue(job, now, priority, self.job_table.cluster.requeue_delay_s)
+        transitions.requeue(job, now, self.job_table.cluster.requeue_delay_s)
         self.job_table.touch(job)
         self.wake_waiting_commands(job)
 

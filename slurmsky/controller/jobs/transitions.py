@@ -392,8 +392,8 @@ def copy_requeue_request(job: Job, requested: JobFlag) -> None:
     job.flags = job.flags & ~REQUEUE_REQUESTED | requested
 
 
-def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
-    """Queue the job for another run, by its requeue request. ``priority`` applies if the job has none."""
+def requeue(job: Job, now: float, delay_s: int) -> None:
+    """Queue the job for another run, by its requeue request. A job that was held while it ran stays held."""
     how = next((word for word, flag in REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
     job.restarts += 1
     job.submit_time = now  # each run of a job has a later submit time (job_mgr.c _job_requeue_op)
@@ -409,8 +409,7 @@ def requeue(job: Job, now: float, priority: int, delay_s: int) -> None:
         job.spec = job.spec.evolve(begin=int(now) + delay_s)
     job.eligible_time = job.start_time = job.spec.begin or now
     if how == "requeue":
-        job.priority = job.priority or priority
-        job.reason, job.reason_desc = "BeginTime", ""
+        job.reason, job.reason_desc = "BeginTime" if job.priority else "JobHeldAdmin", ""
     else:
         job.priority = 0
         job.reason, job.reason_desc = "job requeued in held state", ""

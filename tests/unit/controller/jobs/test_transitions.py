@@ -149,18 +149,20 @@ def test_nodes_that_come_up_later_start_the_clock(job: Job) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "reason", "priority", "flags"),
+    ("how", "before", "reason", "priority", "flags"),
     [
-        ("requeue", "BeginTime", 9, JobFlag.NONE),
-        ("hold", "job requeued in held state", 0, JobFlag.NONE),
-        ("special", "job requeued in held state", 0, JobFlag.SPECIAL_EXIT),
+        ("requeue", 9, "BeginTime", 9, JobFlag.NONE),
+        ("requeue", 0, "JobHeldAdmin", 0, JobFlag.NONE),
+        ("hold", 9, "job requeued in held state", 0, JobFlag.NONE),
+        ("special", 9, "job requeued in held state", 0, JobFlag.SPECIAL_EXIT),
     ],
 )
-def test_a_requeue_by_its_request(job: Job, how: str, reason: str, priority: int, flags: JobFlag) -> None:
-    job.state, job.exit_code, job.start_time = JobState.RUNNING, 3, 50.0
+def test_a_requeue_by_its_request(job: Job, how: str, before: int, reason: str, priority: int, flags: JobFlag) -> None:
+    """A job that was held while it ran stays held, as with the real command."""
+    job.state, job.exit_code, job.start_time, job.priority = JobState.RUNNING, 3, 50.0, before
     transitions.request_requeue(job, how)
     former = transitions.ended_run(job, JobState.PENDING, 60.0)
-    transitions.requeue(job, 60.0, 9, 2)
+    transitions.requeue(job, 60.0, 2)
     assert (former.flags, former.end_time) == (JobFlag.REQUEUED, 60.0)
     assert (job.state, job.reason, job.priority, job.flags) == (JobState.PENDING, reason, priority, flags)
     assert (job.restarts, job.exit_code, job.eligible_time) == (1, 0, 62.0)
