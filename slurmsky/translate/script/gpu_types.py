@@ -11,12 +11,13 @@ from ...site.record import GpuNames
 #: GPU for words of AMD that name no model
 _AMD_USUAL = "MI300X"
 
-#: vCPUs and GiB of memory that clouds offer at most: with one GPU, with a whole node. Source: SkyPilot's catalogs.
+#: vCPUs and GiB of memory that clouds offer at most: with one GPU, with a whole node. Sources: SkyPilot's catalogs (v8)
+#: of OCI and Nebius; the lists of instance types of AWS, Azure, GCP and Lambda.
 _BESIDE = {
-    "T4": (64, 256, 96, 624), "L4": (64, 256, 192, 768), "A10": (36, 440, 72, 880), "A10G": (64, 256, 192, 768),
-    "L40S": (64, 512, 192, 1536), "P100": (16, 104, 64, 416), "V100": (12, 78, 96, 768), "V100-32GB": (12, 96, 96, 768),
-    "A100": (24, 220, 96, 1360), "A100-80GB": (24, 220, 192, 1900), "H100": (40, 320, 208, 2048),
-    "H200": (24, 256, 192, 2048),
+    "T4": (64, 256, 96, 624), "L4": (64, 256, 192, 768), "A10": (36, 440, 128, 1024), "A10G": (64, 256, 192, 768),
+    "L40S": (64, 512, 224, 1536), "P100": (24, 112, 96, 624), "V100": (12, 112, 104, 768),
+    "V100-32GB": (12, 96, 96, 768), "A100": (30, 220, 128, 2048), "A100-80GB": (30, 220, 256, 2048),
+    "H100": (40, 320, 224, 2048), "H200": (24, 256, 224, 3072),
 }  # fmt: skip
 
 
@@ -24,7 +25,7 @@ def most_beside(gpu: str, count: int) -> tuple[int, int] | None:
     """vCPUs and GiB of memory of the largest cloud node, or None.
 
     >>> most_beside("A100", 1), most_beside("A100", 8), most_beside("RTX4090", 1)
-    ((24, 220), (96, 1360), None)
+    ((30, 220), (128, 1760), None)
     """
     known = _BESIDE.get(gpu)
     return (min(known[0] * count, known[2]), min(known[1] * count, known[3])) if known else None

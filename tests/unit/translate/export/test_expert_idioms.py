@@ -52,7 +52,7 @@ HEAD = '$(echo "$SKYPILOT_NODE_IPS" | head -n 1)'
         ("./a || exit 1\n./b", "", ["./b"], []),
         ("export H=/flask/me/cache_of/x\n./a", "", ["/flask"], []),
         ("srun singularity exec /img/me/a.sif python a.py", "", ["# TODO: /img/me is on the old cluster"], []),
-        ("python a.py", "--gres=gpu:a100:1;-c 128", ["A100:1  # clouds offer at most 24 CPUs with it"], ["cpus:"]),
+        ("python a.py", "--gres=gpu:a100:1;-c 128", ["A100:1  # clouds offer at most 30 CPUs with it"], ["cpus:"]),
         ("python a.py", "--gres=gpu:a100:8;-c 64;--mem=900G", ["cpus: 64+", "memory: 900+"], ["at most"]),
         ("mpirun ./a", "-n 288", ["num_nodes: 2\n", "cpus: 144+"], []),
         ("python a.py -e ~/data/x", "", ["# TODO: ~/data is on the old cluster"], []),
