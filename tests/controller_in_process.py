@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from slurmsky import client
 from slurmsky.commands import find
 from slurmsky.controller.app import Controller
 from slurmsky.controller.command_context import CommandContext
@@ -14,12 +15,17 @@ from slurmsky.protocol import wire
 class Peer:
     """A caller that stores the frames that it receives."""
 
+    context: CommandContext
+
     def __init__(self) -> None:
         self.received = {wire.STDOUT: "", wire.STDERR: ""}
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         if kind in self.received:
             self.received[kind] += payload.decode()
+        elif kind == wire.READ_FILE:
+            for frame in wire.FrameReader().feed(client.read_file(memoryview(payload))):
+                self.context.feed(frame)
 
     async def drain(self) -> None:
         pass
@@ -37,7 +43,7 @@ class ControllerInProcess:
         request = wire.CommandRequest(words[0], words[1:], str(self.work), 0o022, (False,) * 3, None, os.getpid(), {})
         main = find(words[0])
         assert main is not None
-        context = CommandContext(request, self.queue, peer)
+        context = peer.context = CommandContext(request, self.queue, peer)
         if typed is not None:
             context.feed(wire.Frame(wire.STDIN, typed.encode()))
             context.feed(wire.Frame(wire.STDIN_EOF, b""))
