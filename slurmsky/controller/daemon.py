@@ -136,9 +136,9 @@ async def _serve(
     # as a tenth of all work when many jobs start and end.
     gc.set_threshold(20_000, 20, 50)
     await service.run(home.socket)
-    try:
-        await asyncio.wait_for(loop.shutdown_default_executor(), _THREADS_S)
-    except asyncio.TimeoutError:
+    threads = asyncio.ensure_future(loop.shutdown_default_executor())
+    done, _ = await asyncio.wait({threads}, timeout=_THREADS_S)  # wait_for would cancel, and its thread would fail then
+    if not done:
         # A thread waits for a read that never returns. All changes are committed, and a remaining process would keep
         # the lock.
         logging.getLogger("slurmsky.controller").warning("leaving a thread that still runs")

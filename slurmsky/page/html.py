@@ -1,8 +1,9 @@
 """Builds HTML from values, and escapes all text.
 
-el("p", "jobs of ", name, cls="note") Names, comments and paths are written by users, and a page is stored and shared.
-So a plain string can enter a page only as escaped text; characters that are invalid in HTML, or that change the
-direction of text, are shown by number.
+    el("p", "jobs of ", name, cls="note")
+
+Names, comments and paths are written by users, and a page is stored and shared. So a plain string can enter a page
+only as escaped text; characters that are invalid in HTML, or that change the direction of text, are shown by number.
 """
 
 from __future__ import annotations

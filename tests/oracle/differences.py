@@ -75,6 +75,7 @@ KNOWN: dict[str, str] = {
     "env:batch-socket-core:2": "srun of 22.05 does not read SLURM_NTASKS_PER_CORE; opt.c of 25.11 has it",
     **{f"show:{verb}:11": _BRACKET for verb in ("hostnames", "hostlist", "hostlistsorted")},
     **{f"fleet:fleet:{number}": _BRACKET for number in (657, 717, 731, 837, 881)},
+    "reservation:refused:17": "scontrol of 22.05 has another text for a bad NodeCnt; create_res.c of 25.11 has ours",
     "fleet:fleet:543": "newer releases take text after a bracket as part of the names",
     # one build
     "show:config:0": "MULTIPLE_SLURMD is listed by a build made for several daemons on a host",

@@ -1,10 +1,12 @@
 """Output forms of --json and --yaml.
 
-A form has a data parser version, its flags, and a text style. form = chosen("v0.0.42+complex", yaml=False) documents =
-form.records("job_info", records)
+A form has a data parser version, its flags, and a text style.
 
-Records are built in the newest layout; for an older data parser, newer keys are removed. Source:
-src/interfaces/data_parser.c, serializer.c; src/plugins/data_parser/*/parsers.c, serializer/json.
+    form = parse_form("v0.0.42+complex", yaml=False)
+    documents = form.records("job_info", records)
+
+Records are built in the newest layout; for an older data parser, newer keys are removed.
+Source: src/interfaces/data_parser.c, serializer.c; src/plugins/data_parser/*/parsers.c, serializer/json.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """sacct: rows of jobs and their steps, and text.
 
-columns = sacct_columns("jobid,state", context) text = "".join(sacct_pieces(jobs, columns, context,
-TableStyle(parsable=2))) The values of the fields are in ``fields/sacct_fields.py``. Source: sacct.c and print.c of
-sacct.
+    columns = sacct_columns("jobid,state", context)
+    text = "".join(sacct_pieces(jobs, columns, context, TableStyle(parsable=2)))
+
+The values of the fields are in ``fields/sacct_fields.py``. Source: sacct.c and print.c of sacct.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
 """Errors of requests to SkyPilot's API server.
 
-SkyError ├── Unreachable        no server answers there; try again later ├── Busy               503: restarting or
-overloaded; try again later ├── LoginExpired       401, 403, a redirection or a login page ├── WrongVersion       the
-server does not support our version; it may be upgraded ├── BadConfig          the user's own SkyPilot configuration
-cannot be read ├── Interrupted        the request was lost in a restart of the server: send it again └── Rejected
-the server understood and refused; .kind is SkyPilot's exception
+SkyError
+├── Unreachable        no server answers there; try again later
+├── Busy               503: restarting or overloaded; try again later
+├── LoginExpired       401, 403, a redirection or a login page
+├── WrongVersion       the server does not support our version; it may be upgraded
+├── BadConfig          the user's own SkyPilot configuration cannot be read
+├── Interrupted        the request was lost in a restart of the server: send it again
+└── Rejected           the server understood and refused; .kind is SkyPilot's exception
 """
 
 from __future__ import annotations
