@@ -69,6 +69,10 @@ def _is_same_process(pid: int, began: float) -> bool:
     return fields is None or -0.1 <= process_tree.start_time(fields) - began <= _START_S
 
 
+#: seconds in which processes that appear meanwhile are killed, too
+_KILL_S = 5.0
+
+
 def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float]) -> int:
     """Send SIGKILL to every process of these jobs; return their number.
 
@@ -85,7 +89,7 @@ def kill_jobs(jobs: Iterable[int], agent_socket: str, sessions: dict[int, float]
         return on_node and env.get(b"SLURM_JOB_ID") in ids
 
     count = 0
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + _KILL_S
     known = {pid for pid, began in sessions.items() if _is_same_process(pid, began)}
     while time.monotonic() < deadline:
         roots = []

@@ -48,10 +48,10 @@ class MemoryPlace(NamedTuple):
 
 
 def own_group() -> Optional[str]:
-    """Folder of this process's group, if it is writable.
+    """Folder of this process's group of cgroup v2, if it is writable.
 
-    In cgroup v2. The groups of slurmsky are removed from the path: a job of another
-    agent may have started this process, and the groups of agents must not nest.
+    The groups of slurmsky are removed from the path: a job of another agent may have started this process, and the
+    groups of agents must not nest.
     """
     found = _own("")
     return found[1] if found is not None and _writable(found[1]) else None
