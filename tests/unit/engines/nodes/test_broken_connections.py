@@ -57,13 +57,19 @@ class EmptyFolder(FolderListing):
         return {}
 
 
+async def begun_fills(sync, line, count):
+    """Start ``count`` copies of a folder; return them after the first request."""
+    fills = [asyncio.ensure_future(sync.fill("/project", "/project", [], set)) for _ in range(count)]
+    while not line.sent:
+        await asyncio.sleep(0.001)
+    return fills
+
+
 def test_all_callers_that_wait_for_a_node_learn_that_its_connection_broke():
     async def what() -> None:
         line = Line()
         sync = FolderSync((line.reader, line), EmptyFolder(), lambda *_: None)  # type: ignore[arg-type]
-        fills = [asyncio.ensure_future(sync.fill("/project", "/project", [], set)) for _ in range(3)]
-        while not line.sent:
-            await asyncio.sleep(0.001)
+        fills = await begun_fills(sync, line, 3)
         line.reader.feed_eof()
         results = await asyncio.wait_for(asyncio.gather(*fills, return_exceptions=True), PATIENCE_S)
         assert [type(result) for result in results] == [ConnectionLost] * 3 and not sync.alive
@@ -75,9 +81,7 @@ def test_jobs_that_start_at_the_same_time_share_one_copy_of_their_folder():
     async def what() -> None:
         line = Line()
         sync = FolderSync((line.reader, line), EmptyFolder(), lambda *_: None)  # type: ignore[arg-type]
-        fills = [asyncio.ensure_future(sync.fill("/project", "/project", [], set)) for _ in range(50)]
-        while not line.sent:
-            await asyncio.sleep(0.001)
+        fills = await begun_fills(sync, line, 50)
         fills += [asyncio.ensure_future(sync.fill("/project", "/project", [], set)) for _ in range(50)]
         line.answer(ev="folder", same=True, at="/there")
         while len(line.sent) < 2:

@@ -536,11 +536,16 @@ def test_a_folder_of_the_log_that_is_not_here() -> None:
     assert not lacking("#!/bin/bash\n#SBATCH --output=logs/%j.out\nhostname\n", ("logs",))
 
 
-def test_the_headline_names_what_this_machine_lacks() -> None:
-    data = b"#!/bin/bash\n#SBATCH --output=logs/%j.out\npython train.py\n"
+def page_without_files(body: str, engine: str) -> Page:
+    """Explain a script that finds its programs, but no file."""
+    data = f"#!/bin/bash\n{body}".encode()
     lookup = LocalLookup(lambda _: False, lambda _: True, lambda _: True, lambda _: None)
     specs = moving.request(data, "x").components
-    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="local", lookup=lookup)
+    return explain_script(data, specs, BARE, options("sbatch"), file="x", engine=engine, lookup=lookup)
+
+
+def test_the_headline_names_what_this_machine_lacks() -> None:
+    page = page_without_files("#SBATCH --output=logs/%j.out\npython train.py\n", "local")
     assert verdict(page) == "runs unchanged; this machine lacks the folder of --output, train.py"
 
 
@@ -568,10 +573,7 @@ def test_setup_installs_the_programs_of_variables() -> None:
 
 
 def test_the_headline_of_a_cloud_job_names_what_its_submit_folder_lacks() -> None:
-    data = b"#!/bin/bash\nsource activate\nsource activate env\npython train.py\n"
-    lookup = LocalLookup(lambda _: False, lambda _: True, lambda _: True, lambda _: None)
-    specs = moving.request(data, "x").components
-    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="sky", lookup=lookup)
+    page = page_without_files("source activate\nsource activate env\npython train.py\n", "sky")
     assert verdict(page) == "runs unchanged; the submit folder lacks train.py"
     assert "1 of these 1 name files, programs or variables that are not here" in table_text([page, page][:1])
     assert "Not all here" in to_html([page, page])
