@@ -9,7 +9,7 @@ from ..script.mount_points import is_mounted, on_every_node
 from ..script.needs import spack_loads
 from ..script.outside_paths import environment_of
 from ..script.start_files import start_role
-from ..script.work_folder import move_to_workdir, plain
+from ..script.work_folder import plain
 from ..shell import module_lines
 from ..shell.launched_program import launched
 from ..shell.shell_elements import Command, Statement, Word
@@ -66,12 +66,12 @@ class Lines(Base):
                 self.found.workdir = True
                 self._remove(statement)
                 return True
-            if command.words[1:] and self.code and self.code == plain(self.scope.expand(command.words[1])):
+            entered = plain(self.scope.expand(command.words[1])) if command.words[1:] else ""
+            if entered and entered == self.code and not self.folders:
                 self._remove(statement)
                 return True
-            if command.words[1:]:
+            if entered:
                 self.folders.append(self.script.text(command))
-                self.moved = min(self.moved, command.end)
             return False
         if self._installs(command):
             self._online(command)
@@ -381,8 +381,3 @@ class Lines(Base):
         self.found.setup.append(text)
         self._remove(statement)
         return True
-
-    def _former_folder(self) -> None:
-        """Make paths of the code's old folder relative to the workdir."""
-        if self.code:
-            move_to_workdir(self.found, self.script.source, self.code, self.moved)

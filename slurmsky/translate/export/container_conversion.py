@@ -9,12 +9,12 @@ from ..shell.launched_program import Launched, launched
 from ..shell.shell_elements import Command
 from .workflow_conversion import Workflows
 
-_REGISTRY = re.compile(r"docker://([\w./:@-]+)")
+_NAME = r"([\w./:@-]+)"  # of an image in a registry
 #: programs that may run in any image, beside the containers' ones
 _PREPARES = ANYWHERE | COPIERS | LAUNCHERS | INSTALLERS.keys() | {"srun"}
 #: sites' commands that start a program in a module's container
 _WRAPPERS = frozenset(("singularity_wrapper", "apptainer_wrapper"))
-_RUNTIMES = frozenset(("singularity", "apptainer", "shifter"))
+_RUNTIMES = frozenset(("singularity", "apptainer", "shifter", "docker", "nvidia-docker", "podman"))
 
 
 class Containers(Workflows):
@@ -27,7 +27,8 @@ class Containers(Workflows):
         outside = [one for one in found if one.words and not one.inside]
         images = {self._registry_image(one) if len(one.words) > 1 or one.inside == "shifter" else "" for one in inside}
         plain = all(one.name in _PREPARES or one.name in self.scope.functions for one in outside)
-        if len(images) == 1 and plain and not any(one.mounts for one in inside) and self.directives.nodes == 1:
+        moved = any(len({*self.scope.expand(word).split(":")[:2]}) > 1 for one in inside for word in one.mounts)
+        if len(images) == 1 and plain and not moved and self.directives.nodes == 1:
             self.image = images.pop()
         if self.image:
             self.found.images.append(self.image)
@@ -36,7 +37,10 @@ class Containers(Workflows):
         """Name of a container's image in a registry, or ""."""
         if found.inside == "shifter":
             return self.directives.image
-        named = _REGISTRY.fullmatch(self.scope.expand(found.image)) if found.image and found.verb == "exec" else None
+        own = found.inside in ("singularity", "apptainer")
+        if not found.image or found.verb != ("exec" if own else "run"):
+            return ""
+        named = re.fullmatch(f"{'docker://' if own else ''}{_NAME}", self.scope.expand(found.image))
         return named[1] if named else ""
 
     def _leave_container(self, command: Command) -> None:

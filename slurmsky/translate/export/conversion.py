@@ -20,7 +20,6 @@ from ..script.conversion_tables import (
     one_line,
     quoted,
 )
-from ..script.work_folder import move_to_workdir
 from ..shell.script_commands import Script, parse
 from ..shell.shell_elements import Block, Command, Statement
 from . import variable_conversion
@@ -29,7 +28,7 @@ from .launcher_commands import called, copies, on_all_nodes, ray_chore
 from .step_conversion import Steps
 from .variable_conversion import DirectiveValues
 
-__all__ = ["DirectiveValues", "Dropped", "Reading", "move_to_workdir", "one_line", "quoted", "read"]
+__all__ = ["DirectiveValues", "Dropped", "Reading", "one_line", "quoted", "read"]
 
 
 def read(script: Script, directives: DirectiveValues, site: Site) -> Reading:
@@ -50,6 +49,10 @@ _NODES = re.compile(r"scontrol\s+show\s+hostname|^\(?\$\{?(?=\w*(node|host))\w+(
 _CUT_ID = re.compile(r"SLURM_JOB_?ID(\}?[^\n]*\b(tail|cut|head) -c|: ?-)")
 
 
+#: comments about Slurm's and the modules' commands, most often lines that are switched off
+_OF_SLURM = re.compile(
+    r"(?i)(?!#+\s?(?:SBATCH|SLURM|PBS|BSUB)\b).*\b(srun|sbatch|scontrol|squeue|scancel|slurm\w*|module (load|purge))\b"
+)
 #: commands that decide which modules are loaded
 _CHECKS = frozenset(("[", "[[", "test", ":", "true", ""))
 
@@ -68,7 +71,11 @@ class _Reader(Steps):
                 self.worked = self.worked or (not self._is_gone(statement) and self._works(statement))
         self._leftovers()
         self._own_folder()
-        self._former_folder()
+        for at, text in script.comments:
+            if _OF_SLURM.match(text):
+                self.found.edit(at, at + len(text), "")
+        self.found.former = self.code
+        self.found.workdir = self.found.workdir or bool(self.code)
         self._unlisted()
         self.found.paths += [entry for entry in self.found.loaded if entry[1] not in self.found.checkpoints]
         self.found.calculates = bool(_CUT_ID.search(script.source)) or any(
@@ -150,9 +157,7 @@ class _Reader(Steps):
         """Remove counters without readers, and waits without background commands."""
         if not self.removed or self.found.needs:
             return
-        gone = self.removed
-        kept = [one for one in self.script.commands if not any(at <= one.start and one.end <= end for at, end in gone)]
-        if not any(command.after == "&" for command in kept):
+        if not re.search(r"(?<![&<>|])&(?![&>\d])", self._rest()):
             for statement in self.script.statements:
                 if [command.word_texts for command in statement.commands] == [["wait"]] and not statement.blocks:
                     self._remove(statement)

@@ -64,7 +64,6 @@ class Base:
         self.values: dict[str, str] = {}  # the script's variables with known values
         self.lists = ""  # omitted search paths
         self.folders: list[str] = []  # arguments of cd so far
-        self.moved = len(script.source)  # end of the first cd
         self.table = load("srun")
         self.scope = Scope.of(script)
         self.worked = False  # whether a program other than preparations has run

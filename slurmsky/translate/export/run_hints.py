@@ -20,6 +20,8 @@ _CUDA_FILE = re.compile(
 _REGISTRY = re.compile(r"docker://([\w./:@-]+)")
 #: a program by its path, and not a script
 _BUILT = re.compile(r"[/~](?!.*\.(py|sh|bash|R|r|pl|jl|jar|rb|lua)$)(?!usr/|s?bin/|opt/conda)[^$]*$")
+#: HOST:PATH of scp and rsync, and a host of ssh
+_HOST = re.compile(r"(?:[\w.$-]+@)?([A-Za-z][\w.-]*)(:(?!//).*)?")
 _PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")
 
 
@@ -40,6 +42,10 @@ def hints(script: Script, unchanged: Container[str] = ()) -> list[str]:
             continue
         program = launched(command)
         texts = [word.text_or_source for word in program.words]
+        if program.name in ("scp", "rsync", "ssh", "sftp"):
+            remote = (match for text in texts[1:] if (match := _HOST.fullmatch(text.strip('"'))))
+            hosts = [match[1] for match in remote if match[2] or "@" in match[0]]
+            found += [f"TODO: {host} is a host of the old cluster: copy from and to a bucket instead" for host in hosts]
         files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
         shell = program.name in ("bash", "sh", "source", ".") or (texts and _HIDDEN.search(texts[0]))
         files = [file for file in files if find(file.rpartition("/")[2]) is None]  # a package's program

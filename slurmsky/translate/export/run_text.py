@@ -82,6 +82,7 @@ def run_text(source: str, reading: Reading) -> str:
         body = body or (bool(bare) and not bare.startswith("#"))
         if not bare:
             about = 0
+        line = line.rstrip() if gone else line
         if bare in (";", "&") or (not bare and (not kept or not kept[-1].strip())):
             continue
         kept.append(line.rstrip("\r"))

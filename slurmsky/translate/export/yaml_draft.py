@@ -63,14 +63,30 @@ class Draft(StorageDraft):
         self._mounts(document)
         if self.task.fields.get("config"):
             document.add_field("config", self.task.fields["config"])
-        if self.reading.setup:
-            document.add_field("setup", self._below("\n".join(sorted_unique(self.reading.setup)) + "\n"))
+        setup = [*self._link(), *sorted_unique(self.reading.setup)]
+        if setup:
+            document.add_field("setup", self._below("\n".join(setup) + "\n"))
         document.add_field("run", self._below(self._run() + "\n"), comments=self._run_comments())
         return document.text(), document.fields
+
+    def _link(self) -> list[str]:
+        """Setup that gives the workdir its path on the old cluster, if the translated lines still name it."""
+        former = self.reading.former
+        rest = " ".join([run_text(self.source, self.reading), *self.reading.activate, *self.reading.envs.values()])
+        if not former or not re.search(rf"(?<![\w-]){re.escape(former.rpartition('/')[2])}(?![\w-])", rest):
+            return []
+        path = former if re.fullmatch(r"[\w./~$+@-]+", former) else conversion.quoted(former)
+        above = path.rpartition("/")[0]
+        made = f"mkdir -p {above} && ln -sfn ~/sky_workdir {path}" if above != "~" else f"ln -sfn ~/sky_workdir {path}"
+        return [made if path.startswith("~") else f"sudo {made.replace('&& ln', '&& sudo ln')}"]
 
     def _workdir_comment(self) -> str:
         if self.reading.former:
             content = f"a copy of {one_line(self.reading.former, 160)} of the old cluster"
+            if self._link():
+                content += " (setup links that path to it)"
+            if self.start.missing:
+                content = f"TODO: {content}; it holds {one_line(', '.join(self.start.missing))}"
         elif self.begins:
             content = f"it holds {self.begins}, where sbatch was called"
         elif self.start.missing:

@@ -27,6 +27,7 @@ from ..script.needs import Needs
 from ..script.project_folder import Project
 from ..script.project_root import origin
 from ..script.python_packages import unnamed
+from ..script.work_folder import entered
 from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from ..sky_task.geometry import Geometry, geometry
@@ -38,6 +39,7 @@ from ..sky_task.translation_notes import Note, Refused
 from . import conversion
 from .conversion import Dropped, Reading
 from .inlined_launchers import inlined
+from .omitted_options import by_contents
 from .run_text import BASH, interpreter, run_text, until_exit
 from .slurm_traces import commands_in_texts, slurm_use
 from .started_files import StartedFiles
@@ -188,11 +190,14 @@ _WANDB = re.compile(r"(?m)^[^#\n]*(--[\w-]*wandb(?![\w-])|report_to[= ][\"']?wan
 
 def _gpu_for(source: str, site: Site) -> str:
     """GPU for a script without one: the newest for its CUDA."""
-    modules = [(name, find(site, name)) for name in needs.of(source).modules]
-    texts = [*(name for name, _ in modules), *(module.image for _, module in modules if module)]
-    named = (re.search(r"(?i)cuda(?:toolkit)?[/:-]?(\d{1,2})\.?(\d{0,2})", text) for text in texts)
-    versions = [(int(found[1]), int(found[2] or 0)) for found in named if found]
-    return next((gpu for version, gpu in _GPUS_BEFORE if versions and max(versions) < version), DEFAULT_GPU)
+    names = needs.of(source).modules
+    images = by_contents([module for name in names if (module := find(site, name))])
+    named = (
+        re.search(r"(?i)cuda(?:toolkit)?[/:-]?(\d{1,2})\.?(\d{0,2})", text)
+        for text in (*(one.image for one in images), *names)
+    )
+    version = next(((int(found[1]), int(found[2] or 0)) for found in named if found), (99, 0))
+    return next((gpu for known, gpu in _GPUS_BEFORE if version < known), DEFAULT_GPU)
 
 
 def _with_gpus_of_steps(spec: JobSpec, script: Script) -> JobSpec:
@@ -247,11 +252,16 @@ def _bring_packages(asked: Needs, script: Script, reading: Reading, folder: str)
 
 def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
     """Begin in the folder of ``--chdir`` below the submit folder."""
-    if not work_dir.startswith(f"{folder}/"):
-        conversion.move_to_workdir(draft.reading, draft.source, work_dir)
-    elif not draft.reading.former:  # the script does not enter its own folder
-        draft.reading.activate.insert(0, f"cd {conversion.quoted(os.path.relpath(work_dir, folder))}")
-    draft.reading.workdir = True
+    reading = draft.reading
+    reading.workdir = True
+    if work_dir.startswith(f"{folder}/"):
+        place = "" if reading.former else os.path.relpath(work_dir, folder)
+    else:
+        reading.former = reading.former or work_dir
+        stays = reading.former == work_dir or entered(draft.script, Scope.of(draft.script))[0]
+        place = "" if stays else work_dir
+    if place:
+        reading.activate.insert(0, f"cd {conversion.quoted(place)}")
 
 
 def _upper_workdir(draft: Draft, folder: str) -> None:

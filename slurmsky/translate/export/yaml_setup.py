@@ -13,7 +13,6 @@ from ..script.outside_paths import PROGRAM
 from ..script.programs import Source, setup_lines
 from ..script.programs import find as source_of
 from ..script.toolchains import unused
-from ..script.work_folder import below
 from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
@@ -58,8 +57,9 @@ def leave_images(script: Script, reading: Reading) -> None:
 def name_programs(asked: Needs, source: str, reading: Reading) -> None:
     """Call installed programs by name instead of their old path."""
     for path in (file for file, role in asked.starts if role == PROGRAM and not reading.needs):
-        for start, end, _ in below(path, source):
-            reading.edit(start, end, path.rpartition("/")[2])
+        spelt = re.escape(path) if path[0] == "/" else r"(?:~|\$HOME|\$\{HOME\})" + re.escape(path[1:])
+        for found in re.finditer(rf"(?<![\w./~}}-]){spelt}(?![\w./-])", source):
+            reading.edit(found.start(), found.end(), path.rpartition("/")[2])
 
 
 def set_variables(source: str, reading: Reading) -> None:

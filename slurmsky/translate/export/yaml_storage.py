@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..script import mount_points, outside_paths
+from ..script.work_folder import plain
 from ..shell.path_texts import is_path
 from ..shell.script_commands import parse
 from ..sky_task.sky_names import sky_name
@@ -36,9 +37,11 @@ class StorageDraft(NodeDraft):
         used += self._alternatives()
         exported = "".join(f"export {name}={conversion.quoted(value)}\n" for name, value in self.reading.envs.items())
         used += outside_paths.read_unchanged(parse(exported))
-        if self.reading.former:
-            used = [path for path in used if not mount_points.is_mounted(path, (self.reading.former,))]
-            checkpoints = [path for path in checkpoints if not mount_points.is_mounted(path, (self.reading.former,))]
+        if former := self.reading.former:
+            used = [path for path in used if not mount_points.is_mounted(path, (former,))]
+            checkpoints = [
+                path for path in checkpoints if path in used and not mount_points.is_mounted(former, (path,))
+            ]
         for path in dict.fromkeys(map(mount_points.checkpoint_folder, checkpoints)):
             if not mount_points.is_mounted(path, [*mounts, *volumes]):
                 bucket = self.site.sky.bucket.rstrip("/")
@@ -50,10 +53,13 @@ class StorageDraft(NodeDraft):
                 )
                 notes[path] = f"a bucket{'' if bucket else ' of this name is created; it'} remains after the nodes"
         known = (*mounts, *volumes)
-        bare = [path.rstrip(":*") for path in used if "," not in path and not mount_points.is_mounted(path, known)]
+        bare = [
+            plain(path.rstrip(":*")) for path in used if "," not in path and not mount_points.is_mounted(path, known)
+        ]
         bare = [path for path in bare if not (mount_points.on_every_node(path) or mount_points.is_scratch(path))]
-        tops = {mount_points.top_of(path) for path in bare}
-        missing = sorted(top for top in tops if len(top) > 1 and not mount_points.is_mounted(top, tops - {top, "/"}))
+        tops = {self._beside_workdir(path) for path in bare}
+        above = {top for top in tops if former.startswith(f"{top}/")} | {"/"}  # no mounts
+        missing = sorted(top for top in tops if len(top) > 1 and not mount_points.is_mounted(top, tops - {top} - above))
         if mounts:
             document.add_field("file_mounts", mounts, inline=notes)
         if volumes:
@@ -62,7 +68,10 @@ class StorageDraft(NodeDraft):
             document.blank()
         for path in missing:
             place = one_line(path)
-            if len(mount_points.mount_of(f"{path}/x")) > len(path):
+            if place.startswith("/path/"):
+                document.comment(f"TODO: {place} is a placeholder of the script: write your path")
+                continue
+            if len(mount_points.mount_of(f"{path}/x")) > len(path) or path in above or "$" in path:
                 document.comment(f"TODO: folders in {place} of the old cluster: mount a bucket, and write its path")
                 continue
             if place.startswith("~/."):
@@ -71,6 +80,13 @@ class StorageDraft(NodeDraft):
                 continue
             document.comment(f"TODO: {place} is on the old cluster: put it into a bucket and add")
             document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
+
+    def _beside_workdir(self, path: str) -> str:
+        """Folder to mount for a path. The workdir's former path is a link, which no mount may contain."""
+        top, former = mount_points.top_of(path), self.reading.former
+        while top != path and former.startswith(f"{top}/"):
+            top = "/".join(path.split("/")[: top.count("/") + 2])
+        return top
 
     def _bucket(self, place: str) -> str:
         """Name of a bucket, made unique by the script's text. Bucket names are globally unique."""

@@ -251,6 +251,8 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
     for command in held_commands(script, scope):
         found = launched(command, scope.containers)
         name = found.name
+        if name == "which" and command.depth and (inner := find_program(command.word_texts[-1])) and inner.install:
+            yield command.word_texts[-1]
         if name in ("parallel", "xargs"):
             for text in command.word_texts[1:]:
                 inner = find_program(text) if text not in scope.functions else None

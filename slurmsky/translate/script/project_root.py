@@ -50,7 +50,7 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ())
     if not (folder and os.path.isdir(folder)):
         return Origin(0)
     bases = list(_candidates(folder))
-    for level, base in enumerate(bases):
+    for level, base in reversed(list(enumerate(bases))):  # the folder of the whole project, not of a part
         found = [(path, former) for path in paths if (former := Project(base).former(path))]
         former = next((former for path, former in found if path != former), found[0][1] if found else "")
         if former:

@@ -42,7 +42,7 @@ _SAYS_ONLY = words(
 INPUTS = 3
 #: names of inputs; modules and clusters set EBROOT*, *_ROOT and *_HOME
 INPUT = re.compile(r"(?!EBROOT|\w*_(?:ROOT|HOME|MODULE)$)[A-Za-z]\w*")
-_LISTS = re.compile(r"^(\w*PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
+_LISTS = re.compile(r"^([A-Z]*PATH|\w+_(LIBRARY|RUN|INCLUDE|CONFIG)_PATH|LD_PRELOAD|\w*FLAGS|\w*_OPTS|\w*OPTIONS)$")
 
 
 def unset_variables(script: Script, scope: Scope) -> dict[str, int]:

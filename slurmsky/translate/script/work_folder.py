@@ -12,7 +12,6 @@ from ..shell.launched_program import launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command
-from .conversion_tables import Reading
 from .mount_points import is_scratch, on_every_node
 from .outside_paths import known_program
 from .script_files import files_beside, names_files_beside, reads_files_beside
@@ -53,29 +52,6 @@ def code_folder(script: Script, scope: Scope) -> str:
     own = (path for path in named if _CODE.search(path) and "/" in path and not known_program(path))
     folders = {path.rpartition("/")[0] for path in own}
     return next(iter(folders)) if len(folders) == 1 and _is_folder(min(folders)) else ""
-
-
-def below(folder: str, text: str) -> list[tuple[int, int, str]]:
-    """Edits that make paths below a folder relative to it. An edit is (start, end, new text)."""
-    spelt = re.escape(folder) if folder[0] == "/" else r"(?:~|\$HOME|\$\{HOME\})" + re.escape(folder[1:])
-    paths = re.finditer(rf"(?<![\w./~}}-]){spelt}(?:/+(?=[\w.$*{{-])|/?(?![\w.-]))", text)
-    return [(path.start(), path.end(), _here(text, path.start(), path.end())) for path in paths]
-
-
-#: a program's name without a folder, and what precedes one that the shell starts
-_PROGRAM = re.compile(r"[\w.-]+(?=$|[\s;&|\"')])")
-_EXECUTABLE = re.compile(r"[\w.-]+\.(sh|bash|csh|exe|x|out)")
-_COMMAND = re.compile(r"(^|[\n;&|(]|\b(srun|time|nohup|exec|xargs|parallel)\b[^\n;&|]*\s)[ \t\"']*\Z")
-_INTERPRETED = re.compile(r"(\b(bash|sh|zsh|source|python[\d.]*|perl|cat|cp|mv|rm|chmod|ls)|\.)[ \t][^\n;&|]*\Z")
-
-
-def _here(text: str, start: int, end: int) -> str:
-    """Start of a relative path: "", "." for the folder itself, "./" for a started program."""
-    program, before = _PROGRAM.match(text, end), text[max(0, start - 200) : start]
-    starts = _COMMAND.search(before) if program and not _INTERPRETED.search(before) else None
-    if program and starts and (starts[1][-1:] in "\n;&|(" or _EXECUTABLE.fullmatch(program[0])):
-        return "./"
-    return "" if re.match(r"[\w.$*{-]", text[end : end + 1]) else "."
 
 
 def _is_code(command: Command) -> bool:
@@ -130,17 +106,3 @@ def _is_folder(path: str) -> bool:
 
 def _below(path: str, folder: str) -> bool:
     return path == folder or (bool(folder) and path.startswith(folder + "/"))
-
-
-def move_to_workdir(found: Reading, source: str, folder: str, moved: int | None = None) -> None:
-    """Make a folder of the old cluster the workdir.
-
-    The script's paths below it become relative, those after ``moved`` (where it enters another folder) whole paths.
-    """
-    found.workdir, found.former = True, found.former or folder
-    for start, end, text in below(folder, source):
-        here = moved is None or start < moved
-        found.edit(start, end, text if here else "$HOME/sky_workdir" + ("" if text else "/"))
-    for name, value in found.envs.items():
-        for start, end, text in reversed(below(folder, value)):
-            found.envs[name] = value[:start] + text + value[end:]

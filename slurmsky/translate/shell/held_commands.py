@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .launched_program import launched
+from .launched_program import in_containers, launched
 from .script_commands import Script, parse
 from .script_variables import Scope
 from .shell_elements import Command, Word
@@ -17,8 +17,14 @@ _MOST = 4  # variables within variables
 
 
 def held_commands(script: Script, scope: Scope) -> Iterator[Command]:
-    """All commands of a script, in order, with the words of the variables that hold their programs."""
+    """Commands of a script, in order, with the words of the variables that hold their programs.
+
+    Commands inside a container (``bash -c``) do not count.
+    """
+    contained = in_containers(script.commands, scope.containers)
     for command in script.commands:
+        if any(start < command.start < end for start, end in contained):
+            continue
         for _ in range(_MOST):
             entered = _entered(command, script, scope)
             if entered is command:
@@ -41,7 +47,7 @@ def _value(word: Word, script: Script, scope: Scope) -> tuple[Word, ...]:
     """The words of a variable with one value, or ()."""
     name = word.variable()
     value = scope.values.get(name, "") if name else ""
-    if not _PLAIN.fullmatch(value) or len(re.findall(rf"\b{name}\+?=", script.source)) != 1:
+    if not _PLAIN.fullmatch(value) or len(re.findall(rf"(?m)^[^#\n]*\b{name}\+?=", script.source)) != 1:
         return ()
     commands = parse(value, word.start, word.line).commands
     alone = len(commands) == 1 and not commands[0].assignments

@@ -739,10 +739,30 @@ def test_chdir_is_where_run_begins_or_a_comment(option: str, run: str, comment: 
     assert found.fields["run"] == run and found.fields["workdir"] == "." and comment in found.yaml
 
 
-def test_paths_below_chdir_are_relative_to_the_workdir() -> None:
-    source = script("python /old/place/a.py --data /old/place/in.csv", "--chdir=/old/place")
+@pytest.mark.parametrize(
+    ("body", "options", "link"),
+    [
+        ("python /old/place/a.py --data /old/place/in.csv", "--chdir=/old/place", "/old/place"),
+        ("cd /home/me/model\npython a.py --data /home/me/model/x.csv", "", "/home/me/model"),
+        ("python /home/me/model/train.py", "", "/home/me/model"),
+        ("D=/home/me/model\ncd $D\nmkdir out\ncd out\npython $D/a.py", "", "/home/me/model"),
+        ("python ~/model/train.py", "", "~/model"),
+        ("cd /scratch/$USER/model\npython /scratch/$USER/model/a.py", "", "/scratch/$USER/model"),
+        ("cd /home/me/model\npython a.py", "", ""),
+    ],
+)
+def test_the_former_path_of_the_workdir_becomes_a_link(body: str, options: str, link: str) -> None:
+    source = script(body, options)
     found = export_yaml(source, moving.request(source.encode(), "job.sh").components, SITE, "main", folder="/submit")
-    assert found.fields["run"] == "python a.py --data in.csv\n" and "bucket and add" not in found.yaml
+    last = body.split("\n")[-1]
+    assert found.fields["run"].endswith(f"{last}\n") and "bucket and add" not in found.yaml
+    assert found.fields["workdir"] == "."
+    assert link in re.findall(r"ln -sfn ~/sky_workdir (\S+)", found.yaml) or [""]
+
+
+def test_no_mount_contains_the_link_of_the_workdir() -> None:
+    found = export(script("cd /home/me/model\npython /home/me/model/a.py --data /home/me/data/x --out /home/me"))
+    assert "{/home/me/data: " in found.yaml and "{/home/me: " not in found.yaml
 
 
 @pytest.mark.parametrize(
@@ -1053,8 +1073,8 @@ def test_a_start_file_in_a_variable_is_named() -> None:
         ("mpirun -n 4 ./a", "-n4", "mpirun --use-hwthread-cpus -n 4 ./a"),
         ("module load openmpi\nsrun python a.py", "-n4", "mpirun -np 4 --use-hwthread-cpus python a.py"),
         ("srun torchrun --nproc_per_node=4 a.py", "-N2 --ntasks-per-node=4", "torchrun --nproc_per_node=4 a.py"),
-        ("cd /home/me/model\npython train.py --data /home/me/model/x.csv", "", "python train.py --data x.csv"),
-        ("python /home/me/model/train.py", "", "python train.py"),
+        ("cd /home/me/model\npython train.py --data x.csv", "", "python train.py --data x.csv"),
+        ("cd src\npython train.py\ncd /home/me/model\npython a.py", "", "cd src\npython train.py\ncd /home/me/model\n"),
         ("python a.py $1", "", 'set -- "$ARG1"'),
         ("conda activate /home/me/envs/torch", "", "conda activate torch"),
         ("j=$SLURM_JOB_ID\necho $((j+1))", "", "j=$SKYPILOT_MANAGED_JOB_ID"),
