@@ -102,7 +102,8 @@ def build(root: Path, venv: Path) -> None:
         if lock.exists():
             # Same as an editable installation, but without a build, whose tools would not be locked.
             for packages in venv.glob("lib*/python3*/site-packages"):
-                (packages / "slurmsky.pth").write_text(f"{root}\n")
+                # An escaped literal, because Python 3.11 reads the file as ASCII under LC_ALL=C.
+                (packages / "slurmsky.pth").write_text(f"import sys; sys.path.append({str(root)!a})\n")
     except BaseException:
         shutil.rmtree(venv, ignore_errors=True)
         raise

@@ -39,6 +39,12 @@ def test_the_waiting_rest_of_an_array(engine: LocalEngine) -> None:
     engine.run(["scancel", job])
 
 
+def test_elements_of_an_array_are_in_the_order_of_their_indices(engine: LocalEngine) -> None:
+    job = submit(engine, "--wait", "-a", "1-3", "--wrap", "exit 4")
+    found = re.findall(rf"^Job {job}_(\d) \(wrap\) is FAILED", engine.run(["slurmsky", "why", job]).stdout, re.M)
+    assert found == ["1", "2", "3"]
+
+
 def test_without_an_id_it_is_the_last_submission(engine: LocalEngine) -> None:
     job = submit(engine, "--hold", "-a", "1-3", "--wrap=true")
     assert engine.run(["slurmsky", "why"]).stdout.startswith(f"Job {job}_[1-3] (wrap) waits")

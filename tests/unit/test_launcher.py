@@ -39,7 +39,8 @@ sleep "${UV_SLEEP:-0}"
 case $1 in
 venv)
     for last; do :; done
-    mkdir -p "$last/bin" && printf '#!/bin/sh\\nexec %s "$@"\\n' "$INTERPRETER" >"$last/bin/python"
+    mkdir -p "$last/bin" "$last/lib/python3/site-packages"
+    printf '#!/bin/sh\\nexec %s "$@"\\n' "$INTERPRETER" >"$last/bin/python"
     chmod +x "$last/bin/python" ;;
 pip) [ -z "$UV_FAILS" ] || { echo "resolving"; echo "error: $UV_FAILS" >&2; exit 2; } ;;
 esac
@@ -356,6 +357,17 @@ def test_a_locked_clone_installs_what_the_lock_says(clone: Clone) -> None:
     (clone.root / "pyproject.toml").write_text('[project]\nname = "slurmsky"\ndescription = "new"\n')
     assert ran(clone.call())
     assert clone.installs() == 2  # nothing else that an update brings
+
+
+def test_a_locked_clone_in_a_folder_with_accents_is_found_under_every_locale(tmp_path: Path) -> None:
+    clone = Clone(tmp_path, "dépôt d'été")
+    (clone.root / "requirements.lock").write_text("lark==1.2.2 --hash=sha256:00\n")
+    assert ran(clone.call(LC_ALL="C"))
+    (line,) = clone.cache.glob("*/venv-*/lib/python3/site-packages/slurmsky.pth")
+    code = line.read_bytes().decode("ascii")
+    assert code.startswith("import ")  # otherwise the line is a path
+    added = subprocess.run([sys.executable, "-c", f"{code}print(ascii(sys.path[-1]))"], capture_output=True, text=True)
+    assert added.stdout == f"{str(clone.root)!a}\n"
 
 
 def test_the_lock_has_every_dependency_with_hashes() -> None:

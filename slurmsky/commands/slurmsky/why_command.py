@@ -37,8 +37,8 @@ _MOST = 20
 def find(controller: Controller, word: str) -> list[Job]:
     """Jobs that an id selects.
 
-    A job, an array element, or each record of an array. ``7_[3-9]``, as squeue prints it, selects the array's pending
-    rest. Raises CommandError.
+    A job, an array element, or each record of an array: first the elements by index, then the pending rest.
+    ``7_[3-9]``, as squeue prints it, selects the array's pending rest. Raises CommandError.
     """
     base, bracket, _ = word.partition("_[")
     if bracket and base.isdecimal():
@@ -56,7 +56,7 @@ def find(controller: Controller, word: str) -> list[Job]:
     ]
     if not chosen:
         raise failed(f"slurmsky: why: there is no job {word or repr(word)}", "squeue lists active jobs, sacct all")
-    return chosen
+    return sorted(chosen, key=lambda job: (job.array_task_id is None, job.array_task_id or 0))
 
 
 def newest(ctx: CommandContext) -> str:
