@@ -59,6 +59,8 @@ def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> 
     loaded = {module.name.partition("/")[0].lower() for module in modules}
     licensed = "licensed software: use an image that contains it, and a route to its licence server"
     unknown = "no package is known for it: install it in setup, or use an image that contains it"
+    if asked.environments:
+        unknown = "no package is known for it: if the environment has none, install it in setup"
     given = {name for module in modules for name in module.gives}
     missing = [name for name in asked.unknown if name.lower() not in loaded and name not in given]
     missing = [name for name in missing if name.lower().partition("_")[0] not in loaded][:6]

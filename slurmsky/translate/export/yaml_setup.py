@@ -83,8 +83,9 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
             known.add("spack")
         names = [name for name in asked.programs if name not in known]
         # environments have their own programs, but neither system packages nor containers' runtimes
-        if asked.environments:
-            names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind == "apt"]
+        if asked.environments:  # conda's have programs of conda
+            kinds = ("pip", "conda", "image") if any("/" not in name for name in asked.environments) else ("pip",)
+            names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind not in kinds]
         if "get.nextflow.io" in script.source:
             names.append("java")
         if "mpirun" not in known and ranks:

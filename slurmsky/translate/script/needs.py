@@ -253,6 +253,8 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
         name = found.name
         if name == "which" and command.depth and (inner := find_program(command.word_texts[-1])) and inner.install:
             yield command.word_texts[-1]
+        if name in ("snakemake", "nextflow") and re.search(r"singularity|apptainer", " ".join(command.word_texts[1:])):
+            yield "singularity"
         if name in ("parallel", "xargs"):
             for text in command.word_texts[1:]:
                 inner = find_program(text) if text not in scope.functions else None

@@ -16,7 +16,7 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .project_folder import Project
-from .script_files import files_beside
+from .script_files import PACKAGED, files_beside
 from .work_folder import code_folder, plain
 
 #: most folders above the script's own one that are searched
@@ -62,7 +62,7 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ())
     started = {posixpath.normpath(path) for path in _by_path(script, scope)} if not built else set()
     counts = [sum(_is_file(base, path) for path in named) for base in bases]
     best = counts.index(max(counts))
-    missing = [path for path in named if not _is_file(bases[best], path) and not path.startswith("..")]
+    missing = [path.partition("|")[0] for path in named if not (_is_file(bases[best], path) or path[:2] == "..")]
     programs = [path for path in missing if _CODE.search(path)]
     unbuilt = [path for path in missing if path in started and not _CODE.search(path)]
     return Origin(best, () if counts[best] else tuple(programs[:3]), "", tuple(unbuilt[:3]))
@@ -107,6 +107,7 @@ def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
         texts = [scope.expand(word) for word in found.arguments]
         if found.name == "mkdir":
             made.update(text.rstrip("/") for text in texts)
+        made.update(word.text or "" for operator, word in command.redirects if ">" in operator)
         paths = [*(path for path in files_beside([command]) if path), *_by_path_of(found, scope)]
         paths += [text for text in texts[:4] if _CODE.search(text) and found.name in _STARTERS]
         if found.name in _READ and not any(text.startswith(("-C", "-f", "-s", "--snakefile")) for text in texts):
@@ -116,7 +117,8 @@ def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
             paths.append(f"{texts[-1]}/CMakeLists.txt")
         if "-m" in texts[:-1] and re.match(r"python|torchrun", found.name):
             module = texts[texts.index("-m") + 1].replace(".", "/")
-            paths += [f"{module}.py|{module}/__init__.py|{module}/__main__.py"] if "/" in module else []
+            own = "/" in module and module.partition("/")[0] not in PACKAGED
+            paths += [f"{module}.py|{module}/__init__.py|{module}/__main__.py"] if own else []
         for path in paths:
             if "$" in path or path.startswith(("/", "~", "-")) or path.partition("/")[0] in made:
                 continue

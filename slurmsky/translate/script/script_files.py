@@ -48,7 +48,7 @@ _PLAIN = frozenset(("base", "node", "slurm", "machine", "old", "reports"))
 _INFORMS = re.compile(r"-{0,2}[vV](ersion)?|-{1,2}h(elp)?")
 _LOOKERS = words("bc jq numactl numastat lspci ifconfig netstat ibstat ibstatus lstopo tmux screen parallel htop java")
 #: python -m MODULE of packages; other modules are files of the script's user
-_PACKAGED = words("pip virtualenv torch accelerate deepspeed vllm sglang mpi4py ipykernel jupyter notebook")
+PACKAGED = words("pip virtualenv torch accelerate deepspeed vllm sglang mpi4py ipykernel jupyter notebook")
 _OPENS = re.compile(r"\bchdir\(|\bopen\(|\bread_\w+\(|\blistdir\(|\bglob\(")
 
 
@@ -82,7 +82,7 @@ def _is_own(arguments: list[str]) -> bool:
         return _is_own(arguments[2:])
     if arguments[:1] == ["-m"]:
         top = "".join(arguments[1:2]).partition(".")[0]
-        return top not in _PACKAGED and top not in getattr(sys, "stdlib_module_names", ())
+        return top not in PACKAGED and top not in getattr(sys, "stdlib_module_names", ())
     if arguments[:1] == ["-c"]:
         return bool(_OPENS.search("".join(arguments[1:2])))
     return arguments not in ([], ["-"])
@@ -149,19 +149,26 @@ _SERVERS = {
     r"llama-server": (8080, "/health"),
     r"uvicorn|gunicorn": (8000, "/"),
     r"-m http\.server": (8000, "/"),
+    r"\bflask .*\brun\b": (5000, "/"),
+    r"streamlit run": (8501, "/_stcore/health"),
+    r"jupyter[- ](lab|notebook|server)": (8888, "/api"),
+    r"tensorboard ": (6006, "/"),
+    r"mlflow server": (5000, "/health"),
 }
 
 
 def server_of(script: Script) -> Server | None:
     """Last server that the script starts, or None."""
+    scope = Scope.of(script)
     for command in reversed(script.commands):
-        line = " ".join(command.word_texts)
+        line = " ".join(map(scope.expand, command.words))
         if command.name in _SPEAKERS:
             continue
         for pattern, (usual, probe) in _SERVERS.items():
             if re.search(pattern, line):
-                given = re.search(r"(?:--port[= ]|http\.server )(\d{2,5})", line)
-                return Server(int(given[1]) if given else usual, probe)
+                given = re.search(r"(?:--port[= ]|http\.server )(\d{2,5}|\$)", line)
+                port = given[1] if given else str(usual)
+                return Server(int(port), probe) if port.isdecimal() else None  # a port of the script's choice
     return None
 
 

@@ -33,6 +33,7 @@ EXPRESSIONS = {
     "SLURM_JOB_GID": "$(id -g)",
     "SLURM_JOB_START_TIME": "$(date +%s)",
     "SLURM_TOPOLOGY_ADDR": "$(hostname)",
+    "SLURM_JOB_GPUS": "$(seq -s, 0 $((SKYPILOT_NUM_GPUS_PER_NODE - 1)))",
 }
 #: variables that Slurm sets only for jobs with an option: (field of the specification, option)
 ONLY_WITH = {

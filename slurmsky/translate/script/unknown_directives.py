@@ -9,14 +9,26 @@ from .conversion_tables import Dropped, one_line
 #: new names of options that newer releases of Slurm renamed
 RENAMED = {"workdir": "chdir"}
 _UNKNOWN = re.compile(r"unrecognized option '--([\w-]+)")
+#: sbatch's texts for placeholders (--account=<project number>, --mem=MEM)
+_INVALID = re.compile(r"Invalid (?:directive found in batch script: (\S+)|(--[\w-]+) specification)$")
 
 
 def without_unknown(data: bytes, refusal: str) -> tuple[bytes, Dropped] | None:
     """Script without the directive that sbatch refuses, with a record.
 
     None for another refusal. ``refusal``: the first line of sbatch's message. An option that has another name today
-    gets that name.
+    gets that name. A directive that is not valid, like a placeholder, is omitted with its line.
     """
+    invalid = _INVALID.search(refusal)
+    if invalid:
+        word = re.escape(invalid[1] or invalid[2]).encode()
+        line_of = re.search(rb"(?m)^#SBATCH\b[^\n]*?%s(?!\w)[^\n]*$" % word, data)
+        if line_of is None:
+            return None
+        text = one_line(line_of[0].decode("utf-8", "replace"))
+        number = data.count(b"\n", 0, line_of.start()) + 1
+        rest = data[: line_of.start()] + b"#" + data[line_of.end() :]
+        return rest, Dropped(number, text, "sbatch refuses it: no valid option")
     found = _UNKNOWN.search(refusal)
     name = found[1] if found else ""
     directive = re.compile(rb"(?m)^(#SBATCH\b[^\n]*?\s)--%s\b(=\S*|[ \t]+[^-\s#]\S*)?" % name.encode())

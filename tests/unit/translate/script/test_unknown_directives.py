@@ -23,3 +23,12 @@ def test_an_option_of_a_plug_in_is_left_out_with_its_value() -> None:
 def test_other_refusals_and_options_of_the_command_line_stay() -> None:
     assert without_unknown(b"#SBATCH -N x\n", 'sbatch: error: "x" is not a valid node count') is None
     assert without_unknown(b"#SBATCH -N 1\n", "sbatch: unrecognized option '--mine'") is None
+
+
+def test_a_placeholder_is_left_out_with_its_line() -> None:
+    data = b"#!/bin/sh\n#SBATCH -A [your account]\n#SBATCH --mem=<MEM>\n./x\n"
+    found = without_unknown(data, "sbatch: error: Invalid directive found in batch script: account]")
+    assert found is not None and found[0] == b"#!/bin/sh\n#\n#SBATCH --mem=<MEM>\n./x\n"
+    assert (found[1].line, found[1].text) == (2, "#SBATCH -A [your account]")
+    found = without_unknown(found[0], "sbatch: error: Invalid --mem specification")
+    assert found is not None and found[0] == b"#!/bin/sh\n#\n#\n./x\n"
