@@ -18,7 +18,16 @@ from slurmsky.model.allocation import Launch
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.protocol.messages import FollowersDropped, JobEvent, JobNode, Missing, NodeDown, NodeUp, Started
+from slurmsky.protocol.messages import (
+    ComponentEnded,
+    FollowersDropped,
+    JobEvent,
+    JobNode,
+    Missing,
+    NodeDown,
+    NodeUp,
+    Started,
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,10 @@ class MemoryEngine(EngineDefaults):
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
         """End the job at once."""
         self._finish(self._run(job_id), state, 0, signal)
+
+    async def end_component(self, job_id: int, component: int, kill_wait_s: int) -> None:
+        """End the component at once; its steps are not simulated."""
+        self._emit(self._run(job_id), ComponentEnded(component=component, time=self._clock()))
 
     async def suspend(self, job_id: int) -> None:
         """Stop the job's timer."""

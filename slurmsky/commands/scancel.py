@@ -20,7 +20,7 @@ from ..options.query import JobId, ScancelQuery, parse_scancel
 from ..report.fields.derived import job_id_text
 from .common import job_targets
 from .common.caller_settings import find_user, surroundings
-from .common.command_errors import error_exit, streaming
+from .common.command_errors import streaming
 from .common.report_settings import known_cluster
 
 
@@ -37,11 +37,11 @@ async def main(ctx: CommandContext) -> int:
         return 1
     steps = any(one.step is not None for one in query.jobs)
     if query.filtered or query.interactive or query.batch or steps or query.signal is not None:
-        return await _cancel_by_filters(ctx, query)
+        return await _cancel_by_filters(ctx, query) % 256
     code = 0
     for wanted in query.jobs:
         code = max(code, _cancel_directly(ctx, query, wanted))
-    return code
+    return code % 256  # as the exit status of a process whose main returns the number of slurmctld's error
 
 
 async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
@@ -138,7 +138,7 @@ def _cancel_directly(ctx: CommandContext, query: ScancelQuery, wanted: JobId) ->
             ctx.say(f"Terminating job {wanted}")
             ctx.error(f"Kill job error on job id {wanted}: {error.text}")
         return 0
-    return max(_act(ctx, query, job, wanted) for job in found)
+    return max(_act(ctx, query, job, wanted) for job in job_targets.without_components(found))
 
 
 def _passes(ctx: CommandContext, query: ScancelQuery, job: Job) -> bool:
@@ -212,14 +212,11 @@ def _act(ctx: CommandContext, query: ScancelQuery, job: Job, wanted: JobId | Non
                 job.admin_comment = query.admin_comment
             life.cancel(job, os.geteuid())
     except SlurmError as error:
-        finished = error.errno in (Errno.ALREADY_DONE,)
-        if finished and not query.verbose:
-            return 0
-        for detail in error.details:
-            ctx.error(detail)
-        if step is not None:
-            ctx.error(f"Kill job error on job step id {job.job_id}: {error.text}")
-        else:
-            ctx.error(f"Kill job error on job id {shown}: {error.text}")
-        return 0 if finished else error_exit(ctx)
+        ended = error.errno is Errno.ALREADY_DONE
+        if (query.verbose or not ended) and not query.quiet:
+            for detail in error.details:
+                ctx.error(detail)
+            what = f"job id {shown}" if step is None else f"job step id {job.job_id}"
+            ctx.error(f"Kill job error on {what}: {error.text}")
+        return 0 if ended and query.signal in (None, signal.SIGKILL) else error.errno.value[0]
     return 0

@@ -55,6 +55,7 @@ class Errno(enum.Enum):
     INVALID_QOS = (2066, "Invalid qos specification")
     INVALID_ACCOUNT = (2045, "Invalid account or account/partition combination specified")
     PATH_TOO_LONG = (2010, "Pathname of a file, directory or other parameter too long")
+    NOT_HET_JOB_LEADER = (2107, "Job not heterogeneous job leader")
     NOT_WHOLE_HET_JOB = (2108, "Operation not permitted on individual component of heterogeneous job")
     IMMEDIATE = (2012, "Immediate execution impossible, insufficient priority")
     PARTITION_DOWN = (2043, "Required partition not available (inactive or drain)")

@@ -121,11 +121,15 @@ class Engine(Protocol):
     async def signal(self, job_id: int, signal: int, target: str) -> None:
         """Send a signal to a part of the job.
 
-        ``target``: "steps", the "batch" shell, "full" (both) or the id of a step.
+        ``target``: "steps", the "batch" shell, "full" (both) or the id of a step. "steps+1" and "0+1" limit steps to a
+        het job's component.
         """
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
         """End the job in ``state``: signal, then SIGKILL after kill_wait_s."""
+
+    async def end_component(self, job_id: int, component: int, kill_wait_s: int) -> None:
+        """End one component of a running het job. ``job_id``: of its leader; the event ComponentEnded follows."""
 
     async def suspend(self, job_id: int) -> None:
         """Stop all processes of the job."""

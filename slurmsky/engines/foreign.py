@@ -57,6 +57,9 @@ class ForeignJobs(EngineDefaults):
     async def signal(self, job_id: int, signal: int, target: str) -> None:
         raise EngineError("SkyPilot sends no signals to managed jobs")
 
+    async def end_component(self, job_id: int, component: int, kill_wait_s: int) -> None:
+        raise EngineError("SkyPilot sends no signals to managed jobs")
+
     async def suspend(self, job_id: int) -> None:
         raise EngineError("SkyPilot does not suspend managed jobs")
 

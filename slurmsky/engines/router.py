@@ -74,6 +74,9 @@ class Router:
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
         await self._engine(job_id).terminate(job_id, state, signal, kill_wait_s)
 
+    async def end_component(self, job_id: int, component: int, kill_wait_s: int) -> None:
+        await self._engine(job_id).end_component(job_id, component, kill_wait_s)
+
     async def suspend(self, job_id: int) -> None:
         await self._engine(job_id).suspend(job_id)
 

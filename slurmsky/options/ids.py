@@ -114,7 +114,7 @@ def scancel_jobs(words: Sequence[str]) -> tuple[JobId, ...]:
             try:
                 job = jobids.parse(text)
                 listed = isinstance(job.task, ArraySpec) and job.step is not None
-                if isinstance(job.step, str) or listed or re.search(r"\s", text):
+                if isinstance(job.step, str) or job.step_het is not None or listed or re.search(r"\s", text):
                     raise JobIdError(text)
             except JobIdError:
                 raise failure("scancel", f"Invalid job id {word[at:]}") from None

@@ -86,6 +86,13 @@ class Ended(JobEvent, kind="ended"):
         return 1 if code == RECOVER else code
 
 
+class ComponentEnded(JobEvent, kind="component_ended"):
+    """No process is left of a het job's component, which EndComponent named."""
+
+    component: int
+    time: float
+
+
 class LaunchRefused(JobEvent, kind="refused"):
     """The agent did not understand the launch."""
 
@@ -383,6 +390,13 @@ class TerminateJob(JobRequest, kind="terminate"):
     state: str = "CANCELLED"
     signal: int = 15
     kill_wait_s: Optional[int] = None
+
+
+class EndComponent(JobRequest, kind="end_component"):
+    """End the tasks of a het job's component (its offset); the other components continue."""
+
+    component: int
+    kill_wait_s: int
 
 
 class SuspendJob(JobRequest, kind="suspend"):

@@ -164,7 +164,7 @@ def test_pending_running_and_cancelled(world: World) -> None:
         await world.run("scontrol", "requeue", "1")
         await world.until(lambda: len(world.server.jobs) == 2)
         await wait_for(world, "RUNNING", "RUNNING")
-        await world.run("scancel", "1+1")
+        await world.run("scancel", "1")
         await wait_for(world, "CANCELLED", "CANCELLED")
         past = rows(await world.run("sacct", "-nXPD", "-o", "jobid,state"))
         assert [row[1].split()[0] for row in past] == ["REQUEUED", "REQUEUED", "CANCELLED", "CANCELLED"]

@@ -83,6 +83,46 @@ def test_squeue_noconvert(engine: LocalEngine) -> None:
     engine.run(f"scancel {job}")
 
 
+_HET_SCRIPT = """#!/bin/bash
+#SBATCH -w n1
+#SBATCH hetjob
+#SBATCH -w n2
+srun -l --het-group=0,1 bash -c 'trap "echo usr1" USR1; trap "echo term; exit 3" TERM; echo up; touch up$SLURM_PROCID
+while [ ! -e end ]; do sleep 0.1; done' &
+until [ -e ended ]; do sleep 0.1; done
+srun --het-group=1 true
+echo "refused $?"
+touch end
+wait
+"""
+
+
+def test_a_component_of_a_het_job_has_its_own_signals_and_end(engine: LocalEngine, tmp_path: Path) -> None:
+    (tmp_path / "het.sh").write_text(_HET_SCRIPT)
+    job = int(_job(engine.run("sbatch -o out het.sh", cwd=tmp_path).stdout))
+    lines = [
+        "until [ -e up0 -a -e up1 ]; do sleep 0.1; done",
+        f"scancel -s USR1 {job + 1}; until grep -q usr1 out; do sleep 0.1; done",
+        f"scancel {job}+1; until [ $(squeue -h -j {job} | wc -l) = 1 ]; do sleep 0.1; done; squeue -h -s -o %i",
+        f"touch ended; swait -q {job}",
+    ]
+    assert engine.run("; ".join(lines), cwd=tmp_path).stdout.split() == [f"{job}.0", f"{job}.batch"]
+    message = f"1: slurmstepd-n2: error: *** STEP {job + 1}.0 ON n2 CANCELLED AT TIME DUE to SIGNAL Terminated ***"
+    text = re.sub(r"AT \S+", "AT TIME", (tmp_path / "out").read_text()).splitlines()
+    assert [line for line in text if "SIGNAL" in line] == [message]
+    assert {line for line in text if "usr1" in line or "term" in line} == {"1: usr1", "1: term"}
+    assert "srun: error: n2: task 0: Exited with exit code 3" in text
+    done = "Job/step already completing or completed"
+    assert text[-2:] == [f"srun: error: Unable to create step for job {job + 1}: {done}", "refused 1"]
+    ends = engine.run(f"sacct -n -P -o jobid,state,exitcode -j {job}").stdout.splitlines()
+    assert [line for line in ends if "." not in line or ".0" in line] == [
+        f"{job}+0|COMPLETED|0:0",
+        f"{job}+0.0|COMPLETED|0:0",
+        f"{job}+1|CANCELLED by {os.geteuid()}|0:0",
+        f"{job}+1.0|FAILED|3:0",
+    ]
+
+
 def test_sacct_filters(engine: LocalEngine, tmp_path: Path) -> None:
     (tmp_path / "het.sh").write_text("#!/bin/sh\n#SBATCH -n1\n#SBATCH hetjob\n#SBATCH -n1\nsleep 1\n")
     job = int(_job(engine.run("sbatch -W -o /dev/null het.sh", cwd=tmp_path).stdout))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Callable, Optional, Sequence
 from ...model.allocation import Launch
 from ...model.step import Step
 from ...protocol.messages import (
+    ComponentEnded,
+    EndComponent,
     JobEvent,
     JobRequest,
     LimitJob,
@@ -68,6 +70,7 @@ class HeadJob:
         self.steps: dict[str, StepRun] = {}  # running steps
         self.waiting: list[Callable[[], None]] = []  # retries of srun calls that wait for the job's resources
         self.next_step = 0
+        self.ended_components: dict[int, bool] = {}  # offset -> reported
         self.derived_exit = 0
         self.batch: Optional[BatchScript] = None
         self._cancel_message = CancelMessage(self.node, "JOB %d" % self.job_id, self._complain)
@@ -139,15 +142,20 @@ class HeadJob:
 
     # --- signals
     def signal(self, number: int, target: str) -> None:
-        """Signal a part of the job. ``target``: "steps", "batch" (only the shell), "full" (all), or a step's id."""
+        """Signal a part of the job.
+
+        ``target``: "steps", "batch" (only the shell), "full" (all), or a step's id; "+1" at its end means a component.
+        """
         now = time.time()
+        target, _, offset = target.partition("+")
+        owner = self.launch.het[int(offset)].job_id if offset else 0
         if target in self.steps and number == signal.SIGKILL:
-            self.steps[target].cancel("CANCELLED", now, number, by=self.launch.uid)  # scancel JOB.STEP
+            self.steps[target].cancel("CANCELLED", now, number, by=self.launch.uid, owner=owner)  # scancel JOB.STEP
             return
         steps = list(self.steps.values()) if target in ("steps", "full") else [self.steps.get(target)]
         for step in filter(None, steps):
-            step.cancel_message.send("", now, number)
-            step.signal(number)
+            step.announce("", now, number, owner)
+            step.signal(number, owner)
         if target in ("batch", "full"):
             self._cancel_message.send("", now, number)
             process_tree.send(self._shell() if target == "batch" else process_tree.tree(self._shell()), number)
@@ -248,6 +256,36 @@ class HeadJob:
     def _shell(self) -> list[int]:
         return self.batch.shell() if self.batch is not None else []
 
+    def end_component(self, offset: int, kill_wait_s: int) -> None:
+        """End the tasks of a component with SIGTERM, and SIGKILL after kill_wait. No later step runs on it."""
+        if self.cause or offset in self.ended_components:
+            return
+        self.ended_components[offset] = False
+        owner, now = self.launch.het[offset].job_id, time.time()
+        for step in list(self.steps.values()):
+            step.cancel("CANCELLED", now, owner=owner)
+        self._timers.append(self.agent.loop.after(kill_wait_s, lambda: self._kill_component(owner)))
+        self.report_ended_components()
+
+    def _kill_component(self, owner: int) -> None:
+        for step in list(self.steps.values()):
+            step.signal(signal.SIGKILL, owner)
+
+    def report_ended_components(self) -> None:
+        """Report each component whose last task has ended, and release its nodes."""
+        for offset, reported in self.ended_components.items():
+            part = self.launch.het[offset]
+            if reported or any(step.parts_of(part.job_id) for step in self.steps.values()):
+                continue
+            self.ended_components[offset] = True
+            self.emit(ComponentEnded(component=offset, time=time.time()))
+            others = [one for index, one in enumerate(self.launch.het) if index not in self.ended_components]
+            used = {self.node, *(share.name for one in others for share in one.shares)}
+            for share in part.shares:
+                if share.name not in used:
+                    self.agent.holds.release(self.job_id, share.address)
+            self._wake_waiting()
+
     def shrink(self, nodes: Sequence[str]) -> None:
         """Release other nodes: tasks there are killed. Later steps run on the remaining nodes."""
         gone = [share for share in self.launch.shares if share.name not in nodes]
@@ -330,6 +368,8 @@ class HeadJob:
             self.signal(request.signal, request.target)
         elif isinstance(request, TerminateJob):
             self.terminate(request.state, request.signal, request.kill_wait_s)
+        elif isinstance(request, EndComponent):
+            self.end_component(request.component, request.kill_wait_s)
         elif isinstance(request, SuspendJob):
             self.suspend()
         elif isinstance(request, ResumeJob):

@@ -113,7 +113,7 @@ class Termination:
     def exited(self, node: str, rank: int, status: int) -> None:
         """Report a failed task, and apply -K and -W."""
         if status or self._spec.verbose:
-            self._exits.add(node, rank, status)
+            self._exits.add(node, self._run.component_rank(rank), status)
             ended = self._terminating and not self._killed_by_wait
             if status and self._kills_on_bad_exit() and not (ended or self._bad_exit):
                 # Tasks that end at the same time are reported in one message, and none of them is killed.
@@ -136,7 +136,7 @@ class Termination:
         self._terminating = self._bad_exit_reported = True
         self._say("srun: Terminating StepId=%s\n" % self._step_name)
         if len(self._run.statuses) < self._ntasks:
-            self._run.cancel_message.send("TASK_FAILURE", time.time(), signal.SIGTERM)
+            self._run.announce("TASK_FAILURE", time.time(), signal.SIGTERM)
             self._run.cancel("CANCELLED", time.time())
             self._after(self._kill_wait_s, self._run.kill)
 

@@ -51,9 +51,13 @@ def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
     wanted.sort(key=lambda pair: pair[1].het_offset)  # ranks follow the het groups, not the order on the command line
     launches = [job.launch] if apart else [part for _, part in wanted]
     for step, part in wanted:
+        owner = part.het[part.het_offset].job_id if part.het else job.job_id
+        if part.het and part.het_offset in job.ended_components:
+            ended = step_allocation.StepRefused("Job/step already completing or completed")
+            ended.job_id = owner
+            raise ended
         if apart:
             part = _without_used_nodes(job.launch, step, shapes)
-        owner = part.het[part.het_offset].job_id if part.het else job.job_id
         try:
             shapes.append(step_allocation.choose(job, _own(job, step, part), part))
         except (step_allocation.StepRefused, step_allocation.StepBusy) as refusal:

@@ -74,10 +74,8 @@ class StepRun:
         self.failed_nodes: list[str] = []
         self.cause = ""
         self.timed_out = False  # the step's own time limit has passed
-        # Only the slurmstepd of the step's first node writes the message.
-        self.cancel_message = CancelMessage(
-            shape.shares[0].name, "STEP %d.%s" % (job.job_id, self.step_id), self._complain
-        )
+        # Only the slurmstepd of the first node of each component writes the message.
+        self._messages = {record.job_id: self._message(record) for record, _ in records}
         self.argv0 = record.name  # the program of its first task, as named
         self._given = 0
         self._consumed: list[int] = []
@@ -162,11 +160,20 @@ class StepRun:
     def part_ended(self) -> None:
         """Handle a part's end; after the last one store the step's result."""
         self._report_consumed()
-        if self._over or not all(part.ended for part in self.parts):
+        if self.job.ended_components:
+            self.job.report_ended_components()
+        if self._over:
+            return
+        running = not all(part.ended for part in self.parts)
+        for record, ranks in self._records:
+            if record.end_time or (running and self.parts_of(record.job_id)):
+                continue
+            self._record_end(record, frozenset(ranks))
+            if running:
+                self.job.emit_step(record)
+        if running:
             return
         self._over = True
-        for record, ranks in self._records:
-            self._record_end(record, frozenset(ranks))
         merge_into(self.record.usage, self.node_series)  # merged over all nodes
         self.job.derived_exit = max(self.job.derived_exit, *(record.exit_code for record, _ in self._records))
         self._emit_records()
@@ -206,11 +213,30 @@ class StepRun:
         """False if all tasks have stopped reading stdin."""
         return any(not part.ended and part.index not in self._unread for part in self.parts)
 
-    def signal(self, number: int) -> None:
-        """Send a signal to all processes of the step."""
-        for part in self.parts:
-            if not part.ended:
-                part.signal(number)
+    def parts_of(self, owner: int) -> list[Any]:
+        """Return the running parts of a het job's component. ``owner``: its job id; 0: of all components."""
+        running = [(part, ranks) for part, ranks in zip(self.parts, self.shape.ranks) if not part.ended]
+        if not owner or len(self._records) == 1:
+            return [part for part, _ in running if owner in (0, self.record.job_id)]
+        own = {rank for record, ranks in self._records if record.job_id == owner for rank in ranks}
+        return [part for part, ranks in running if own.issuperset(ranks)]
+
+    def signal(self, number: int, owner: int = 0) -> None:
+        """Send a signal to all processes of the step, or of a component's part of it."""
+        for part in self.parts_of(owner):
+            part.signal(number)
+
+    def component_rank(self, rank: int) -> int:
+        """Return a task's number in its component, which srun's messages show."""
+        if len(self._records) == 1:
+            return rank
+        return next(ranks.index(rank) for _, ranks in self._records if rank in ranks)
+
+    def announce(self, cause: str, now: float, number: int, owner: int = 0) -> None:
+        """Write slurmstepd's message about a signal that terminates."""
+        for record, _ in self._records:
+            if owner in (0, record.job_id):
+                self._messages[record.job_id].send(cause, now, number)
 
     def end_on_node(self, name: str) -> None:
         """Kill the step's tasks on a node that the job releases."""
@@ -224,22 +250,30 @@ class StepRun:
         self.resume_all()
         self.signal(signal.SIGKILL)
 
-    def cancel(self, cause: str, now: float, number: int = _TERM, by: Optional[int] = None) -> None:
-        """Cancel the step: notify watchers, then signal the tasks. ``by``: uid that cancels this step."""
-        if self.cause:
+    def cancel(self, cause: str, now: float, number: int = _TERM, by: Optional[int] = None, owner: int = 0) -> None:
+        """Cancel the step: notify watchers, then signal the tasks.
+
+        ``by``: uid that cancels this step; ``owner``: job id of a component, the only one that ends; 0: all.
+        """
+        own = [record for record, _ in self._records if owner in (0, record.job_id) and not record.end_time]
+        if self.cause or not own:
             return
-        self.cause = cause
-        for record, _ in self._records:
+        if not owner or len(self._records) == 1:
+            self.cause = cause
+        for record in own:
             record.cancelled_by = by
         for watcher in list(self.watchers):
             watcher.cancelled()
-        self.cancel_message.send(cause, now, number)
-        self.signal(number)
-        self.signal(signal.SIGCONT)
+        self.announce(cause, now, number, owner)
+        self.signal(number, owner)
+        self.signal(signal.SIGCONT, owner)
 
-    def _complain(self, text: str) -> None:
-        if self.parts and not self.parts[0].ended:
-            self.parts[0].complain(text)
+    def _message(self, record: Step) -> CancelMessage:
+        def write(text: str) -> None:
+            for part in self.parts_of(record.job_id)[:1]:
+                part.complain(text)
+
+        return CancelMessage(record.nodes[0], "STEP %d.%s" % (record.job_id, self.step_id), write)
 
     def set_size(self, rows: int, columns: int) -> None:
         """Send the terminal's new size to all nodes."""

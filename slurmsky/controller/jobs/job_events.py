@@ -13,6 +13,7 @@ from ...model.job import Job, Step
 from ...model.states import JobFlag, JobState
 from ...protocol.messages import (
     PRESENT_RUN,
+    ComponentEnded,
     Configured,
     Ended,
     EngineState,
@@ -92,7 +93,7 @@ class Events:
         if JobFlag.CONFIGURING not in job.flags:
             return
         since = event.time or self.job_table.clock()
-        for part in self.job_table.components(job):
+        for part in self.job_table.unfinished_components(job):
             transitions.nodes_ready(part, since)
             part.system_comment = ""
             self.job_table.touch(part)
@@ -215,6 +216,11 @@ class Events:
             exit_code, exit_signal = job.exit_code, job.exit_signal  # recorded when salloc or srun released the nodes
         self.life.end(job, final, exit_code, exit_signal, event.reason, event.time, event.comment, event.began)
 
+    def _component_ended(self, job: Job, event: ComponentEnded) -> None:
+        part = self.job_table.components(job)[event.component]
+        if JobFlag.COMPLETING in part.flags:
+            self.life.end(part, part.state, 0, 0, at=event.time)
+
 
 _HANDLERS: dict[type[JobEvent], Callable[[Events, Job, Any], None]] = {
     Missing: Events._missing,
@@ -226,4 +232,5 @@ _HANDLERS: dict[type[JobEvent], Callable[[Events, Job, Any], None]] = {
     EngineState: Events._engine_state,
     ManagedJobNamed: Events._managed,
     Ended: Events._ended,
+    ComponentEnded: Events._component_ended,
 }

@@ -225,6 +225,10 @@ class JobTable(ClusterTable):
         ids: Iterable[int] = leader.het_ids if leader else (job.job_id,)
         return [self.jobs[job_id] for job_id in ids if job_id in self.jobs]
 
+    def unfinished_components(self, job: Job) -> list[Job]:
+        """``components`` without those that were cancelled alone."""
+        return [part for part in self.components(job) if not part.state.finished]
+
     # --- use of nodes
 
     def book_shares(self, job: Job) -> None:

@@ -156,10 +156,13 @@ class LifeCycle:
         leader = self.leader(job)
         if leader is not job and job.state is JobState.PENDING:
             raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
-        if leader is not job and leader.state.active:
-            self.cancel(leader, uid)  # the end of one component ends all
-            return
         transitions.cancelled_by(job, uid)
+        if leader is not job:
+            transitions.set_completing_as(job, JobState.CANCELLED, self.job_table.clock())
+            self.job_table.touch(job)
+            self.wake_waiting_commands(job)
+            self._end_component(job)
+            return
         if job.launched:
             self.terminate(job, JobState.CANCELLED)
             return
@@ -191,13 +194,18 @@ class LifeCycle:
                     transitions.cancelled_by(part, job.cancelled_by)
                     self.job_table.touch(part)
 
+    def _end_component(self, job: Job) -> None:
+        """End one running component; the others continue. Source: job_mgr.c, job_str_signal without whole_hetjob."""
+        wait = self.job_table.cluster.kill_wait_s
+        self._to_engine(job, self.engine.end_component(job.het_job_id, job.het_offset, wait))
+
     def leader(self, job: Job) -> Job:
         """Return a component's leader, whose agents run it; else the job."""
         return self.job_table.jobs.get(job.het_job_id, job) if job.het_job_id else job
 
     def _earliest_end(self, job: Job) -> float | None:
         """Epoch second of the first time limit among components; None: no limit."""
-        return min((part.end_time for part in self.job_table.components(job) if part.end_time), default=None)
+        return min((part.end_time for part in self.job_table.unfinished_components(job) if part.end_time), default=None)
 
     def _to_engine(self, job: Job, request: Any) -> None:
         async def send() -> None:
@@ -236,8 +244,12 @@ class LifeCycle:
                 return
             raise SlurmError(Errno.NOT_RUNNING)
         self._check_reachable(job)
-        # The signal is sent to the steps of all components, regardless of the named component (slurm 22.05).
-        self._to_engine(job, self.engine.signal(self.leader(job).job_id, number, target))
+        leader = self.leader(job)
+        if leader is not job:
+            if target in ("batch", "full"):
+                return  # slurmd signals the batch step, which only the leader has
+            target += f"+{job.het_offset}"  # the id of the leader means all components
+        self._to_engine(job, self.engine.signal(leader.job_id, number, target))
         if number in (signals.SIGSTOP, signals.SIGCONT):
             self._show_stopped(job, number == signals.SIGSTOP)
 
@@ -246,7 +258,7 @@ class LifeCycle:
 
         Source: slurmctld's agent.c.
         """
-        for part in self.job_table.components(job):
+        for part in self.job_table.unfinished_components(job) if self.leader(job) is job else [job]:
             transitions.show_stopped(part, stopped)
             self.job_table.touch(part)
 
@@ -303,7 +315,7 @@ class LifeCycle:
         """scontrol requeue/requeuehold. ``how``: requeue, hold or special."""
         self._check_launched_here(job)
         if self.leader(job) is not job:
-            raise SlurmError(Errno.INVALID_JOB_ID)
+            raise SlurmError(Errno.NOT_HET_JOB_LEADER)
         if not job.is_batch:
             raise SlurmError(Errno.DISABLED)
         if job.spec.requeue is False:
@@ -339,6 +351,9 @@ class LifeCycle:
         if JobFlag.COMPLETING in job.flags:
             self._end_run(job)
             return
+        for part in self.job_table.components(job)[1:]:
+            if JobFlag.COMPLETING in part.flags:
+                self._end_component(part)
         if job.state is JobState.SUSPENDED:
             self._to_engine(job, self.engine.suspend(job.job_id))
         if job.time_limit_min is not None and job.time_limit_min < INFINITE and job.end_time:
@@ -390,7 +405,7 @@ class LifeCycle:
             raise SlurmError(Errno.ALREADY_DONE if job.state.finished else Errno.IS_NOT_RUNNING)
         self._check_reachable(job)
         now = self.job_table.clock()
-        for part in self.job_table.components(job):
+        for part in self.job_table.unfinished_components(job):
             with self.job_table.rebook_resources(part):
                 transitions.suspend(part, now)
         self._to_engine(job, self.engine.suspend(job.job_id))
@@ -406,7 +421,7 @@ class LifeCycle:
         self._check_reachable(job)
         now = self.job_table.clock()
         gap = now - job.suspend_time
-        for part in self.job_table.components(job):
+        for part in self.job_table.unfinished_components(job):
             with self.job_table.rebook_resources(part):
                 transitions.resume(part, self.job_table.take_priority(), now, gap)
         if job.time_limit_min is not None and job.time_limit_min < INFINITE:

@@ -12,6 +12,7 @@ from ...protocol.messages import (
     PRESENT_RUN,
     Acknowledge,
     DropFollowers,
+    EndComponent,
     Ended,
     Event,
     FollowersDropped,
@@ -139,6 +140,9 @@ class PlacedJobs(EngineDefaults):
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
         self._request(job_id, TerminateJob(job_id=job_id, state=state, signal=signal, kill_wait_s=kill_wait_s))
+
+    async def end_component(self, job_id: int, component: int, kill_wait_s: int) -> None:
+        self._request(job_id, EndComponent(job_id=job_id, component=component, kill_wait_s=kill_wait_s))
 
     async def suspend(self, job_id: int) -> None:
         self._request(job_id, SuspendJob(job_id=job_id))

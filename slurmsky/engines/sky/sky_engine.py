@@ -11,6 +11,7 @@ from ...model.allocation import Launch
 from ...model.job import Job, Node
 from ...model.spec import JobSpec
 from ...protocol.messages import (
+    EndComponent,
     Event,
     LimitJob,
     Missing,
@@ -151,6 +152,9 @@ class SkyEngine(SkyRuns):
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:
         await self._command(job_id, SignalJob(job_id=job_id, signal=signal, target=target))
+
+    async def end_component(self, job_id: int, component: int, kill_wait_s: int) -> None:
+        await self._command(job_id, EndComponent(job_id=job_id, component=component, kill_wait_s=kill_wait_s))
 
     async def suspend(self, job_id: int) -> None:
         await self._command(job_id, SuspendJob(job_id=job_id))

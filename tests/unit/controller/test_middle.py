@@ -248,7 +248,11 @@ def test_scancel_of_a_missing_step_names_the_job(play: Play) -> None:
         await world.out("scontrol", "release", str(job_id))
         await world.until(50)
         error = "scancel: error: Kill job error on job step id %s: Invalid job id specified\n"
-        assert await world.run("scancel", f"{job_id}.7") == (1, "", error % job_id)
+        assert await world.run("scancel", f"{job_id}.7") == (
+            225,
+            "",
+            error % job_id,
+        )  # slurmctld's 2017, of which a process returns a byte
         await world.until(152)
         assert await world.run("scancel", f"{job_id}.7") == (1, "", error % f"{job_id}.7")
 
@@ -352,6 +356,46 @@ def test_components_of_a_het_job_start_and_end_together(play: Play) -> None:
         assert [world.job(number).state.name for number in (job_id, job_id + 1)] == ["RUNNING"] * 2
         await world.until(90)
         assert [world.job(number).state.name for number in (job_id, job_id + 1)] == ["COMPLETED"] * 2
+
+    play(story)
+
+
+def test_a_running_component_of_a_het_job_is_cancelled_alone(play: Play) -> None:
+    """Source: the oracle; a pending one is refused, and the id of the leader means all."""
+
+    async def story(world: World) -> None:
+        def states() -> list[str]:
+            return [world.job(number).state.name for number in (job_id, job_id + 1, job_id + 2)]
+
+        holder = await world.sbatch("50", "-N2", "--exclusive")
+        job_id = int(await world.out("sbatch", "--parsable", "-J60", "--wrap=true", ":", "-n1", ":", "-n1"))
+        whole = "Operation not permitted on individual component of heterogeneous job"
+        for one in (f"{job_id}+1", str(job_id + 1)):
+            refusal = f"scancel: error: Kill job error on job id {one}: {whole}\n"
+            assert await world.run("scancel", one) == (60, "", refusal)
+        assert (await world.run("scancel", "-Q", f"{job_id}+1"))[::2] == (60, "")
+        assert states() == ["PENDING"] * 3
+        await world.out("scancel", str(holder))
+        await world.until(10)
+        for options in (("-s", "USR1"), ("-b", "-s", "USR1"), ("-f", "-s", "USR1"), ("-b",)):
+            await world.out("scancel", *options, str(job_id + 1))
+        await world.out("scancel", "-s", "USR1", f"{job_id}+1")
+        await world.until(11)
+        assert world.engine.signals == [(job_id, 10, "steps+1"), (job_id, 10, "steps")]
+        await world.out("scancel", "-s", "STOP", str(job_id + 2))
+        assert await world.out("squeue", "-h", "-o", "%i %t") == f"{job_id}+0 R\n{job_id}+1 R\n{job_id}+2 ST\n"
+        await world.out("scancel", f"{job_id}+1")
+        await world.until(12)
+        assert states() == ["RUNNING", "CANCELLED", "RUNNING"]
+        assert not any(job_id + 1 in use.jobs for use in world.queue.job_table.uses.values())
+        await world.out("scontrol", "suspend", str(job_id))
+        assert states() == ["SUSPENDED", "CANCELLED", "SUSPENDED"]
+        await world.out("scontrol", "resume", str(job_id))
+        error = f"Job not heterogeneous job leader for job {job_id + 2}\n"
+        assert (await world.run("scontrol", "requeue", str(job_id + 2)))[2] == error
+        await world.out("scancel", f"{job_id}+0")
+        await world.until(15)
+        assert states() == ["CANCELLED"] * 3
 
     play(story)
 
