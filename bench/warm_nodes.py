@@ -81,8 +81,8 @@ def cpu_seconds(homes: Sequence[Path]) -> float:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            kept = "slurmsky.agent" in words and "--kept" in words
-            if kept or (words[-1:] == ["slurmsky"] and process.environ().get("SLURMSKY_HOME") in mine):
+            warm = "slurmsky.agent" in words and "--warm" in words
+            if warm or (words[-1:] == ["slurmsky"] and process.environ().get("SLURMSKY_HOME") in mine):
                 total += sum(process.cpu_times()[:4])
     return total
 
@@ -108,11 +108,15 @@ class Cluster(Sandbox):
             time.sleep(0.002)
         return time.time() - start
 
-    def array(self, count: int, command: str) -> float:
+    def array(self, count: int, command: str, output: str = "/dev/null") -> float:
         """Seconds from submit until the last element has ended."""
         start = time.perf_counter()
-        self.output("sbatch", "-Q", "-W", "-o", "/dev/null", "-a", f"1-{count}", "--wrap", command)
+        self.output("sbatch", "-Q", "-W", "-o", output, "-a", f"1-{count}", "--wrap", command)
         return time.perf_counter() - start
+
+    def shares_folder(self) -> bool:
+        """True if a node has this folder itself, not a copy."""
+        return int(self.output("srun", "stat", "-c", "%i", ".")) == self.folder.stat().st_ino
 
     def release(self) -> None:
         """Power all nodes down, and wait until SkyPilot has released them."""
@@ -124,6 +128,7 @@ class Cluster(Sandbox):
 
 def measure(kept: Cluster, local: Cluster, table: Table, args: argparse.Namespace) -> None:
     """Measure all rows, with the nodes up."""
+    table.row("nodes that share the submit folder", args.nodes * kept.shares_folder())
     first = side_by_side({"kept": kept.first_line, "local": local.first_line}, args.rounds)
     table.row("sbatch to the first line, s", first["kept"], 0.5)
     table.row("... of the local engine, s", first["local"])
@@ -138,6 +143,7 @@ def measure(kept: Cluster, local: Cluster, table: Table, args: argparse.Namespac
     table.row(f"array of 100 sleep 1 on {args.nodes} nodes, s", kept.array(100, "sleep 1"), 8.0)
     table.row("array of 1000 true, tasks/s", 1000 / kept.array(1000, "true"), -100.0)
     table.row("... of the local engine", 1000 / local.array(1000, "true"))
+    table.row("... with output files in the submit folder", 1000 / kept.array(1000, "echo 1", "%a.out"), -100.0)
     if args.folder_mib:
         with (kept.folder / "large").open("wb") as file:
             for _ in range(args.folder_mib):

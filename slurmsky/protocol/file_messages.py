@@ -39,11 +39,16 @@ class CompareListing(FileRequest, kind="folder"):
 
 
 class UpdateListing(FileRequest, kind="entries"):
-    """Replace a folder's listing. ``skip``: files that running jobs write, which stay unchanged."""
+    """Change a folder's listing, which is empty when the connection opens.
+
+    ``entries``: new and changed ones; ``removed``: their names; ``digest``: of the whole listing; ``skip``: files that
+    running jobs write, which stay unchanged.
+    """
 
     path: str
     digest: str
     entries: Dict[str, FolderEntry]
+    removed: Tuple[str, ...] = ()
     skip: Tuple[str, ...] = ()
 
 
@@ -95,9 +100,10 @@ class ContentMissing(FileReport, kind="missing"):
 
 
 class FolderFilled(FileReport, kind="filled"):
-    """The copy equals its listing."""
+    """The copy equals its listing. ``lacks``: files that changed while they were sent, which the listing omits."""
 
     at: str = ""
+    lacks: Tuple[str, ...] = ()
 
 
 class TailBegun(FileReport, kind="tailing"):

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import stat
-from typing import Iterator, Optional
+from typing import Container, Iterator, Optional
 
 from ...protocol.file_messages import FolderEntry
 from ..job import output_files
@@ -49,14 +49,14 @@ class FolderCopy:
         """Store the list on disk for a restart of the agent."""
         data = {name: getattr(self, name) for name in ("folder", "at", "entries", "digest", "known")}
         with open(self._index + ".part", "w") as file:
-            json.dump(data, file)
+            file.write(json.dumps(data))  # faster than dump
         os.replace(self._index + ".part", self._index)
 
-    def note_sent(self, path: str) -> Optional[FolderEntry]:
-        """Record that the controller has a tailed file.
+    def note_sent(self, path: str, sent: tuple[int, str]) -> Optional[FolderEntry]:
+        """Record that the controller has a tailed file. ``sent``: its size and digest; "": unknown.
 
-        The controller then removes the file here with its own copy. Return the file's entry; None for a path that is
-        not a file of the folder.
+        The controller then removes the file here with its own copy, and does not send it back. Return the file's entry;
+        None for a path that is not a file of the folder.
         """
         relative = os.path.relpath(path, self.at)
         try:
@@ -66,7 +66,8 @@ class FolderCopy:
         if relative.startswith("..") or not stat.S_ISREG(metadata.st_mode):
             return None
         self.known[relative] = (metadata.st_size, metadata.st_mtime_ns)
-        noted = FolderEntry("f", stat.S_IMODE(metadata.st_mode), metadata.st_size, metadata.st_mtime_ns)
+        content = sent[1] if sent[0] == metadata.st_size else ""
+        noted = FolderEntry("f", stat.S_IMODE(metadata.st_mode), metadata.st_size, metadata.st_mtime_ns, content)
         self.entries[relative] = noted
         return noted
 
@@ -145,10 +146,13 @@ class FolderCopies:
         while self._unsaved:
             self._unsaved.pop().save()
 
-    def content(self, digest: str) -> str:
-        """Return the path of a file with this content, or ""."""
+    def with_content(self, digests: Container[str]) -> dict[str, tuple[str, FolderEntry]]:
+        """Return path and entry of a file with each of these contents that a copy has."""
+        found: dict[str, tuple[str, FolderEntry]] = {}
         for copy in self._copies.values():
             for relative, entry in copy.entries.items():
-                if entry.kind == "f" and entry.content == digest and unchanged(copy.path(relative), entry):
-                    return copy.path(relative)
-        return ""
+                if entry.kind == "f" and entry.content in digests and entry.content not in found:
+                    path = copy.path(relative)
+                    if unchanged(path, entry):
+                        found[entry.content] = path, entry
+        return found

@@ -2,9 +2,9 @@
 
 A copy is filled by content, tailed while jobs write, and scanned when jobs end. One connection of the controller (role
 "files") carries all transfers. Messages (``protocol/file_messages.py``) are J frames; O frames carry content. For each
-folder the node stores the list of entries that it has received. The controller sends the list's digest, the list only
-if the digest differs, and only the content that no copy on the node has. Files that jobs changed on the node are not
-overwritten until the controller's own copy changes.
+folder the node stores the list of entries that it has received. The controller sends the list's digest, if that differs
+the changes since the list that it sent before over this connection, and only the content that no copy on the node has.
+Files that jobs changed on the node are not overwritten until the controller's own copy changes.
 """
 
 from __future__ import annotations
@@ -65,9 +65,12 @@ class _Session:
         self._incoming: Optional[tuple[Any, Any, list[str]]] = None  # file, digest so far, target paths
         self._wanted: dict[str, list[str]] = {}  # content to receive: digest -> entries
         self._list: dict[str, FolderEntry] = {}
+        self._lists: dict[str, dict[str, FolderEntry]] = {}  # the controller's lists, by folder
+        self._lacks: list[str] = []  # files that changed while they were sent
         self._copy: Optional[FolderCopy] = None
         self._digest = ""
         self._tails: dict[int, _Tail] = {}
+        self._tailed: dict[str, _Tail] = {}  # finished ones, by path
         self._noted = os.path.getsize(store.note) if os.path.exists(store.note) else 0
         self._requested = False
         self._sent: list[tuple[FolderCopy, str, FolderEntry]] = []  # files that may not have arrived
@@ -99,16 +102,23 @@ class _Session:
     def _update(self, request: UpdateListing) -> None:
         """Store the changed list of a folder; request missing content."""
         copy = self._copy = self._store.copy(request.path)
-        self._list, self._digest, self._wanted = request.entries, request.digest, {}
+        self._list = {**self._lists.get(request.path, {}), **request.entries}
+        for relative in request.removed:
+            self._list.pop(relative, None)
+        self._digest, self._wanted, self._lacks = request.digest, {}, []
         self._skip = frozenset(request.skip)  # files that running jobs write
+        lacking: dict[str, list[str]] = {}
         for relative, entry in self._list.items():
-            if entry.kind != "f" or self._unchanged_there(copy, relative, entry):
-                continue  # keep the file on this node
-            source = self._store.content(entry.content)
-            if source:
-                self._place(source, relative, entry)
-            else:
-                self._wanted.setdefault(entry.content, []).append(relative)
+            if entry.kind == "f" and not self._unchanged_there(copy, relative, entry):
+                lacking.setdefault(entry.content, []).append(relative)
+        sources = self._store.with_content(lacking) if lacking else {}
+        for content, names in lacking.items():
+            for relative in names:
+                path, known = sources.get(content, ("", None))
+                if known is not None and unchanged(path, known):  # it may have been replaced just now
+                    self._place(path, relative, self._list[relative])
+                else:
+                    self._wanted.setdefault(content, []).append(relative)
         self._report(ContentMissing(digests=tuple(self._wanted)))
         if not self._wanted:
             self._apply()
@@ -153,6 +163,7 @@ class _Session:
         else:
             for relative in targets:
                 del self._list[relative]
+            self._lacks += targets
             self._digest = ""
             os.unlink(file.name)
         if not self._wanted:
@@ -178,6 +189,8 @@ class _Session:
         copy = self._copy
         assert copy is not None
         for relative, entry in self._list.items():
+            if entry.kind == "f" and copy.entries.get(relative, entry) == entry:
+                continue
             path = copy.path(relative)
             if entry.kind == "d":
                 os.makedirs(path, exist_ok=True)
@@ -188,9 +201,7 @@ class _Session:
                     os.unlink(path)
                 if not os.path.lexists(path):
                     os.symlink(entry.content, path)
-            elif (
-                entry.kind == "f" and copy.entries.get(relative, entry) != entry and copy.has_unchanged(relative, entry)
-            ):
+            elif entry.kind == "f" and copy.has_unchanged(relative, entry):
                 os.chmod(path, entry.mode)
                 os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
                 copy.known[relative] = (entry.size, entry.mtime_ns)
@@ -201,9 +212,10 @@ class _Session:
                 if (entry.kind == "l" and os.path.islink(path)) or (entry.kind == "f" and unchanged(path, entry)):
                     os.unlink(path)
                     self._store.share(copy, relative, None)
-        copy.entries, copy.digest = self._list, self._digest
+        self._lists[copy.folder] = self._list
+        copy.entries, copy.digest = dict(self._list), self._digest
         self._store.save(copy)
-        self._report(FolderFilled(at=copy.at))
+        self._report(FolderFilled(at=copy.at, lacks=tuple(self._lacks)))
 
     # --- tailing files
     def _tail(self, request: TailFile) -> None:
@@ -227,6 +239,7 @@ class _Session:
         tail = self._tails.pop(request.id, None)
         if tail is not None:
             tail.send(self._channel, final=True)
+            self._tailed[tail.path] = tail
         self._report(TailFinished(id=request.id))
 
     def _poll_soon(self) -> None:
@@ -271,7 +284,8 @@ class _Session:
         copy, differs = self._store.copy(request.path), bool(self._sent)
         self._sent.clear()
         for path in request.over:
-            noted = copy.note_sent(path)
+            tail = self._tailed.pop(path, None)
+            noted = copy.note_sent(path, tail.content() if tail is not None else (0, ""))
             if noted is not None:
                 differs = True
                 self._store.share(copy, os.path.relpath(path, copy.at), noted)
@@ -302,6 +316,11 @@ class _Tail:
     def __init__(self, number: int, path: str, start: int) -> None:
         self.number, self.path, self.start = number, path, start
         self.position = start
+        self._sent = hashlib.sha256()
+
+    def content(self) -> tuple[int, str]:
+        """Size and digest of the file if all of it was sent, else a digest ""."""
+        return self.position, "" if self.start else self._sent.hexdigest()
 
     def send(self, channel: Channel, final: bool = False) -> None:
         """Send new content until the buffer is full; ``final``: all."""
@@ -309,6 +328,7 @@ class _Tail:
             with open(self.path, "rb") as file:
                 if os.fstat(file.fileno()).st_size < self.position:
                     self.position = self.start  # truncated by the job: send it from its beginning
+                    self._sent = hashlib.sha256()
                 file.seek(self.position)
                 while final or not channel.full:
                     data = file.read(PIECE)
@@ -316,6 +336,7 @@ class _Tail:
                         break
                     head = struct.pack(">QQ", self.number, self.position - self.start)
                     channel.send(wire.STDERR, head + data)
+                    self._sent.update(data)
                     self.position += len(data)
         except OSError:
             return  # not created yet, or removed by the job

@@ -80,16 +80,28 @@ def unpack(archive: str, folder: str) -> None:
 def scan(folder: str) -> Scan:
     """Regular files in a folder with size and time. Links are not followed."""
     found: Scan = {}
-    for root, _folders, files in os.walk(folder):
-        for name in files:
-            path = os.path.join(root, name)
+    below = [""]
+    while below:
+        base = below.pop()
+        for entry in entries_of(os.path.join(folder, base)):
             try:
-                metadata = os.lstat(path)
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(base + entry.name + "/")
+                elif entry.is_file(follow_symlinks=False):
+                    metadata = entry.stat(follow_symlinks=False)
+                    found[base + entry.name] = (metadata.st_size, metadata.st_mtime_ns)
             except OSError:
-                continue
-            if stat.S_ISREG(metadata.st_mode):
-                found[os.path.relpath(path, folder)] = (metadata.st_size, metadata.st_mtime_ns)
+                continue  # removed meanwhile
     return found
+
+
+def entries_of(folder: str) -> list[os.DirEntry[str]]:
+    """Entries of a folder; none if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ...protocol.messages import AgentRequest, Event
 
 NUMBER = 2
 #: checksum of the messages that agents import later; tests/unit/protocol/test_messages.py prints it
-LATER_MESSAGES = "66947c1f"
+LATER_MESSAGES = "d56942c9"
 
 
 def _fields() -> str:

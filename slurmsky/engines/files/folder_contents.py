@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...agent.cloud import private
+from ...agent.cloud import private, submit_folder
 from ...model.allocation import Launch
 from ..base import EngineError
 
@@ -33,7 +33,7 @@ def may_be_sent(folder: Path, limit: int, home: Path, leave_out: Path, submit_di
     ):
         return False
     total = 0
-    for count, (_path, metadata) in enumerate(walk(folder, guard, submit_dir)):
+    for count, (_name, metadata) in enumerate(walk(folder, guard, submit_dir)):
         total += metadata.st_size if stat.S_ISREG(metadata.st_mode) else 0
         if total > limit or count >= MAX_FILES:
             return False
@@ -56,9 +56,9 @@ def archive(
     total = 0
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         os.chmod(target, 0o600)
-        for path, metadata in walk(folder, guard, submit_dir):
+        for name, metadata in walk(folder, guard, submit_dir):
             if stat.S_ISREG(metadata.st_mode):
-                manifest[str(path.relative_to(folder))] = (metadata.st_size, metadata.st_mtime_ns)
+                manifest[name] = (metadata.st_size, metadata.st_mtime_ns)
                 total += metadata.st_size
             if total > limit or len(manifest) > MAX_FILES:
                 raise EngineError(
@@ -66,13 +66,14 @@ def archive(
                     f"list files that jobs do not need in {folder / IGNORE_FILES[0]}, or map it in [paths]"
                 )
             try:
-                tar.add(path, str(path.relative_to(folder)), recursive=False)
+                tar.add(folder / name, name, recursive=False)
             except (OSError, ValueError):
                 continue  # the file was removed, or its owner may not read it
     return manifest
 
 
-def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -> Iterator[tuple[Path, os.stat_result]]:
+def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield path in the folder and metadata of each entry that is sent, folders before their entries."""
     patterns = [
         (base, line.strip().rstrip("/"))
         for base in dict.fromkeys((folder, submit_dir or folder))
@@ -90,31 +91,34 @@ def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -
             if path.is_relative_to(base)
         )
 
-    for root, folders, names in os.walk(folder):
-        base = Path(root)
+    below = [""]
+    while below:
+        base = below.pop()
         try:
-            inside = os.stat(root)
+            inside = os.stat(folder / base)
         except OSError:
-            folders.clear()
-            continue  # the file was removed
-        entries = {
-            name: _stat_of(base / name, inside, guard) for name in [*folders, *names] if not ignored(base / name)
-        }
-        folders[:] = sorted(name for name in folders if entries.get(name) is not None)
-        for name, metadata in sorted(entries.items()):
+            continue  # the folder was removed
+        folders = []
+        for entry in sorted(submit_folder.entries_of(os.path.join(folder, base)), key=lambda entry: entry.name):
+            if patterns and ignored(folder / base / entry.name):
+                continue
+            metadata = _stat_of(entry, inside, guard)
             if metadata is not None:
-                yield base / name, metadata
+                yield base + entry.name, metadata
+                if stat.S_ISDIR(metadata.st_mode):
+                    folders.append(f"{base}{entry.name}/")
+        below += reversed(folders)
 
 
-def _stat_of(path: Path, inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
-    """Metadata of a path in ``inside``; None: it is not sent. Private files, sockets and pipes are not sent."""
+def _stat_of(entry: os.DirEntry[str], inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
+    """Metadata of an entry of ``inside``; None: it is not sent. Private files, sockets and pipes are not sent."""
     try:
-        metadata = os.lstat(path)
+        metadata = entry.stat(follow_symlinks=False)
     except OSError:
         return None  # the file was removed
     link = stat.S_ISLNK(metadata.st_mode)
     try:
-        if guard.is_private(inside, (path.name,)) or guard.contains_inode(os.stat(path) if link else metadata):
+        if guard.is_private(inside, (entry.name,)) or guard.contains_inode(entry.stat() if link else metadata):
             return None
     except OSError:
         return metadata  # a dangling link

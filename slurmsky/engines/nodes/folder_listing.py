@@ -25,7 +25,7 @@ from .shared_calls import SharedCalls
 _Digests = dict[str, list[Any]]
 #: number of folders with digests on disk
 _FOLDERS = 64
-#: seconds: a file changed more recently may change again without a new mtime
+#: a file changed more recently may change again without a new mtime; digests are stored at most as often
 _YOUNG_NS = 2_000_000_000
 
 
@@ -68,7 +68,7 @@ class FolderListing:
         self._home = home
         self._limit = limit
         self._known: dict[str, _Digests] = {}
-        self._stored: dict[str, _Digests] = {}
+        self._stored: dict[str, tuple[_Digests, int]] = {}  # with the time of storing, in ns
         self._lock = threading.Lock()
         self._shared = SharedCalls(self._list)
 
@@ -100,8 +100,8 @@ class FolderListing:
         found: dict[str, FolderEntry] = {}
         total = 0
         known, digests = self._digests(folder), _Digests()
-        for path, metadata in walk(Path(folder), guard, Path(submit_dir or folder)):
-            name, mode = os.path.relpath(path, folder), stat.S_IMODE(metadata.st_mode)
+        for name, metadata in walk(Path(folder), guard, Path(submit_dir or folder)):
+            path, mode = os.path.join(folder, name), stat.S_IMODE(metadata.st_mode)
             if stat.S_ISDIR(metadata.st_mode):
                 found[name] = FolderEntry("d", mode)
             elif stat.S_ISLNK(metadata.st_mode):
@@ -131,7 +131,7 @@ class FolderListing:
                     known = {name: list(row) for name, row in json.loads(self._file(folder).read_text()).items()}
                 except (OSError, ValueError, TypeError, AttributeError):
                     known = {}
-                self._known[folder] = self._stored[folder] = known
+                self._known[folder], self._stored[folder] = known, (known, 0)
             return known
 
     def _keep(self, folder: str, digests: _Digests) -> None:
@@ -139,23 +139,27 @@ class FolderListing:
         rows = {name: row for name, row in digests.items() if row[1] < young}
         with self._lock:
             self._known[folder] = digests
-            if rows == self._stored.get(folder):
+            stored, when = self._stored.get(folder, (None, 0))
+            if rows == stored or when > young:
                 return
-            self._stored[folder] = rows
+            self._stored[folder] = rows, young + _YOUNG_NS
             with contextlib.suppress(OSError):  # a full disk: a later controller computes them again
                 self._store.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path = self._file(folder)
                 partial = path.with_suffix(".new")
                 descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
                 with os.fdopen(descriptor, "w") as file:
-                    json.dump(rows, file)
+                    file.write(json.dumps(rows))  # faster than dump
+                new = not path.exists()
                 partial.replace(path)
+                if not new:
+                    return
                 by_age = sorted(self._store.glob("*.json"), key=lambda one: one.stat().st_mtime)
                 for old in by_age[:-_FOLDERS]:
                     old.unlink()
 
 
-def _row(path: str | Path, metadata: os.stat_result, known: list[Any] | None) -> list[Any] | None:
+def _row(path: str, metadata: os.stat_result, known: list[Any] | None) -> list[Any] | None:
     """Size, mtime, inode and digest of a file; None: unreadable. The file was removed, or its owner may not read it."""
     key = [metadata.st_size, metadata.st_mtime_ns, metadata.st_ino]
     if known is not None and known[:3] == key and len(known) == 4:

@@ -124,6 +124,7 @@ class FolderSync:
         self._frames = wire.FrameReader()
         self._lock = asyncio.Lock()  # one folder at a time
         self._reports: asyncio.Queue[FileReport] = asyncio.Queue()
+        self._sent: dict[str, dict[str, FolderEntry]] = {}  # by folder: the listing that the node has
         self._tails: dict[int, OutputTail] = {}
         self._next = 0
         self._file: Any = None  # the file that receives content
@@ -195,12 +196,12 @@ class FolderSync:
             self._reports.put_nowait(report)
 
     def _send(self, request: FileRequest) -> None:
-        self._write(wire.JSON, json.dumps(request.encode(), separators=(",", ":")).encode())
+        self._write(_frame(request))
 
-    def _write(self, kind: bytes, payload: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         if self._over:
             raise ConnectionLost(_CLOSED)
-        self._writer.write(wire.encode(kind, payload))
+        self._writer.write(data)
 
     async def _expect(self, kind: type[R]) -> R:
         """Return the next report of this type. Raises ConnectionLost, EngineError if the node reports a problem."""
@@ -235,26 +236,24 @@ class FolderSync:
             self._send(CompareListing(path=folder, digest=listing.digest, folders=tuple(folders)))
             answer = await self._expect(ListingCompared)
             if not answer.same:
-                entries = listing.entries
-                self._send(UpdateListing(path=folder, digest=listing.digest, entries=entries, skip=tuple(skip)))
-                missing = set((await self._expect(ContentMissing)).digests)
-                for name, entry in entries.items():
-                    if entry.kind == "f" and entry.content in missing:
-                        missing.discard(entry.content)
-                        await self._send_file(os.path.join(folder, name), entry)
-                await self._expect(FolderFilled)
+                await self._update(folder, listing, tuple(skip))
             return answer.at, listing
 
-    async def _send_file(self, path: str, entry: FolderEntry) -> None:
-        self._send(ReceiveContent(digest=entry.content, size=entry.size))
-        left = entry.size
-        with await asyncio.to_thread(open, path, "rb") as file:
-            while left:
-                read = await asyncio.to_thread(file.read, min(left, PIECE))  # a hung mount blocks only this folder
-                piece = read or bytes(min(left, PIECE))  # the file shrank: the node detects the padding
-                self._write(wire.STDOUT, piece)
-                left -= len(piece)
+    async def _update(self, folder: str, listing: Listing, skip: tuple[str, ...]) -> None:
+        """Send the differences from the listing that the node has, and missing content."""
+        earlier, entries = self._sent.get(folder, {}), listing.entries
+        changed = {name: entry for name, entry in entries.items() if earlier.get(name) != entry}
+        removed = tuple(earlier.keys() - entries.keys())
+        self._send(UpdateListing(path=folder, digest=listing.digest, entries=changed, removed=removed, skip=skip))
+        missing = set((await self._expect(ContentMissing)).digests)
+        if missing:
+            files = {entry.content: name for name, entry in entries.items() if entry.content in missing}
+            frames = _content_frames(folder, [(name, entries[name]) for name in files.values()])
+            while data := await asyncio.to_thread(_next_frames, frames):  # a hung mount blocks only this folder
+                self._write(data)
                 await self._writer.drain()
+        filled = await self._expect(FolderFilled)
+        self._sent[folder] = listing.without(filled.lacks).entries
 
     # --- while the job runs
 
@@ -324,6 +323,33 @@ class FolderSync:
             self._file.close()
             self._file = None
             self._target.end_file(_KEY)
+
+
+def _frame(request: FileRequest) -> bytes:
+    return wire.encode(wire.JSON, json.dumps(request.encode(), separators=(",", ":")).encode())
+
+
+def _content_frames(folder: str, files: Iterable[tuple[str, FolderEntry]]) -> Iterator[bytes]:
+    """Frames with the content of files. The node detects that a file has changed since its listing."""
+    for name, entry in files:
+        yield _frame(ReceiveContent(digest=entry.content, size=entry.size))
+        left = entry.size
+        with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+            while left and (piece := file.read(min(left, PIECE))):
+                yield wire.encode(wire.STDOUT, piece)
+                left -= len(piece)
+        while left:  # the file shrank or was removed
+            yield wire.encode(wire.STDOUT, bytes(min(left, PIECE)))
+            left -= min(left, PIECE)
+
+
+def _next_frames(frames: Iterator[bytes]) -> bytes:
+    """The next frames, together about a PIECE; empty at the end."""
+    taken, size = [], 0
+    while size < PIECE and (frame := next(frames, b"")):
+        taken.append(frame)
+        size += len(frame)
+    return b"".join(taken)
 
 
 def outputs(launch: Launch, there: Launch) -> Iterator[OutputTail]:

@@ -84,4 +84,4 @@ def _given(data: dict[str, list[int]]) -> Given:
 def _write(path: Path, data: Any) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump(data, file)
+        file.write(json.dumps(data))  # faster than dump

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from virtual_time import VirtualTimeLoop, run
 
 from slurmsky.engines.nodes.shared_calls import SharedCalls
 
@@ -54,3 +55,19 @@ def test_each_caller_receives_the_exception_of_a_shared_call_and_the_next_call_i
             await shared.call("a", True)
 
     asyncio.run(what())
+
+
+def test_calls_take_at_most_half_of_the_time_and_no_caller_waits_long():
+    async def what(loop: VirtualTimeLoop) -> None:
+        begun: list[float] = []
+
+        async def work(key: str, items: Sequence[float]) -> None:
+            begun.append(loop.time())
+            await asyncio.sleep(items[0])
+
+        shared = SharedCalls(work)
+        for seconds in (0.04, 5.0, 0.0, 0.0):
+            await shared.call("a", seconds)
+        assert begun == pytest.approx([0.0, 0.08, 5.18, 5.18])
+
+    run(what)
