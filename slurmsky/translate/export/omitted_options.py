@@ -65,9 +65,13 @@ def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> 
     missing = [name for name in asked.unknown if name.lower() not in loaded and name not in given]
     missing = [name for name in missing if name.lower().partition("_")[0] not in loaded][:6]
     missing = [] if imaged else [name for name in missing if not (given and _OF_SUITES.search(name))]
-    return [Dropped(0, one_line(name), licensed) for name in asked.licensed] + [
-        Dropped(0, one_line(name), unknown) for name in missing
-    ]
+    other = [name for name in asked.others if name not in given]
+    why = "a command of another scheduler: run the program that it submits, or translate its script, too"
+    return (
+        [Dropped(0, one_line(name), why) for name in other]
+        + [Dropped(0, one_line(name), licensed) for name in asked.licensed]
+        + [Dropped(0, one_line(name), unknown) for name in missing]
+    )
 
 
 #: programs whose scripts need one version, although the script's module may name none

@@ -323,7 +323,9 @@ class Draft(StorageDraft):
         document.comment(
             f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
         )
-        document.comment(f"beside it, which `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes.")
+        document.comment(
+            f"beside it, with the submit folder: `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}`"
+        )
         document.add_field("name", self.task.name)
         if self.task.geometry.nodes > 1:
             document.add_field("num_nodes", self.task.geometry.nodes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..script import mount_points, outside_paths
@@ -57,8 +57,9 @@ class StorageDraft(NodeDraft):
             plain(path.rstrip(":*")) for path in used if "," not in path and not mount_points.is_mounted(path, known)
         ]
         bare = [path for path in bare if not (mount_points.on_every_node(path) or mount_points.is_scratch(path))]
-        tops = {self._beside_workdir(path) for path in bare}
-        above = {top for top in tops if former.startswith(f"{top}/")} | {"/"}  # no mounts
+        apart = [path for path in (former, *mounts, *volumes) if path]  # no mount may contain these
+        tops = {_below(path, apart) for path in bare}
+        above = {top for top in tops if any(path.startswith(f"{top}/") for path in apart)} | {"/"}
         missing = sorted(top for top in tops if len(top) > 1 and not mount_points.is_mounted(top, tops - {top} - above))
         if mounts:
             document.add_field("file_mounts", mounts, inline=notes)
@@ -80,13 +81,6 @@ class StorageDraft(NodeDraft):
                 continue
             document.comment(f"TODO: {place} is on the old cluster: put it into a bucket and add")
             document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
-
-    def _beside_workdir(self, path: str) -> str:
-        """Folder to mount for a path. The workdir's former path is a link, which no mount may contain."""
-        top, former = mount_points.top_of(path), self.reading.former
-        while top != path and former.startswith(f"{top}/"):
-            top = "/".join(path.split("/")[: top.count("/") + 2])
-        return top
 
     def _bucket(self, place: str) -> str:
         """Name of a bucket, made unique by the script's text. Bucket names are globally unique."""
@@ -112,3 +106,11 @@ class StorageDraft(NodeDraft):
                 gone.add(number)
             at += len(line) + 1
         return gone
+
+
+def _below(path: str, apart: Sequence[str]) -> str:
+    """Folder to mount for a path. It contains no path of ``apart``, like the workdir's link, if possible."""
+    top = mount_points.top_of(path)
+    while top != path and any(one.startswith(f"{top}/") for one in apart):
+        top = "/".join(path.split("/")[: top.count("/") + 2])
+    return top

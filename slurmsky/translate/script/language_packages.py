@@ -45,6 +45,9 @@ def _of_julia(script: Script, folder: str) -> Iterator[str]:
         project = next((text for text in texts if re.match(r"--proj(ect)?(=|$)", text)), "")
         files = [text for text in texts if text.endswith(".jl")][:1]
         run = f"julia {quoted(project)}" if project else "julia"
+        if "$" in project:
+            yield f"# TODO: julia --project=FOLDER -e 'using Pkg; Pkg.instantiate()' with the folder of {project}"
+            continue
         if project or "JULIA_PROJECT" in script.source:
             yield f"{run} -e 'using Pkg; Pkg.instantiate()'"
         elif files:

@@ -43,6 +43,7 @@ _STARTS = (
     outside_paths.SOFTWARE,
 )
 _NODES = re.compile(r"(?m)^#SBATCH\s+(?:-N\s*|--nodes[= ]\s*)(\d{1,4})\s*(?:#.*)?$")
+_SCHEDULERS = words("qsub bsub qstat bjobs oarsub msub")
 _PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmix)")
 
 
@@ -64,6 +65,7 @@ class Needs:
     cpus: int = 0  # number of CPUs of the largest step on one node
     unknown: tuple[str, ...] = ()  # programs that the table lacks
     licensed: tuple[str, ...] = ()  # programs that the user must provide
+    others: tuple[str, ...] = ()  # commands of other schedulers
     packages: tuple[str, ...] = ()  # Python packages that the files beside the script need
     stores: tuple[tuple[str, str], ...] = ()  # file-system variables of the old cluster, and folders for them
     pmix: bool = False  # a step uses --mpi=pmix
@@ -101,6 +103,7 @@ def _of(script: Script, scope: Scope) -> Needs:
         cpus=_step_cpus(script, scope),
         unknown=tuple(dict.fromkeys(_unknown(script, scope))),
         licensed=tuple(dict.fromkeys(_licensed(script, scope))),
+        others=tuple(dict.fromkeys(one.name for one in script.commands if one.name in _SCHEDULERS)),
         stores=tuple(scope.stores.items()),
         pmix=bool(_PMIX.search(source)),
         amd=amd_of(source),

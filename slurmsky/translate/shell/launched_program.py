@@ -95,8 +95,7 @@ def launched(command: Command, containers: Container[str] = ()) -> Launched:
             words = rest
         else:
             break
-    name = (words[0].text or "").rpartition("/")[2] if words else ""
-    return Launched(name, words, inside, mounts, image)
+    return Launched(words[0].program if words else "", words, inside, mounts, image)
 
 
 def own_words(command: Command) -> tuple[Word, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from ...language.shellwords import Part
 
 #: Replaces a backslash that double quotes removed, so that offsets stay the same.
 FILLER = "\ue000"
+_NAME = re.compile(r"[\w.+-]+")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ class Word:
     def variables(self) -> tuple[Part, ...]:
         """The variables that the word expands."""
         return tuple(shellwords.variables(self.parts)) if "$" in self.raw else ()
+
+    @cached_property
+    def program(self) -> str:
+        """Name of the program, also below a variable's folder: ``$TOOLS/bin/bwa`` is bwa. "" for an expansion."""
+        _, slash, name = self.text_or_source.strip('"').rpartition("/")
+        return name if self.text is not None or (slash and _NAME.fullmatch(name)) else ""
 
     def variable(self) -> str:
         """Name of the variable, if the word is one variable."""
@@ -106,7 +114,7 @@ class Command:
     @property
     def name(self) -> str:
         """Name of the program without folder; "" for an expansion."""
-        return (self.words[0].text or "").rpartition("/")[2] if self.words else ""
+        return self.words[0].program if self.words else ""
 
     @property
     def arguments(self) -> tuple[Word, ...]:

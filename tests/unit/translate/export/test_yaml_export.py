@@ -763,6 +763,8 @@ def test_the_former_path_of_the_workdir_becomes_a_link(body: str, options: str, 
 def test_no_mount_contains_the_link_of_the_workdir() -> None:
     found = export(script("cd /home/me/model\npython /home/me/model/a.py --data /home/me/data/x --out /home/me"))
     assert "{/home/me/data: " in found.yaml and "{/home/me: " not in found.yaml
+    found = export(script("python a.py --data /data/me/in --output_dir /data/me/out"))
+    assert "{/data/me/in: " in found.yaml and "{/data/me: " not in found.yaml
 
 
 @pytest.mark.parametrize(
