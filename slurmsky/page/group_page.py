@@ -101,9 +101,7 @@ def _tiles(total: Sum) -> Html:
         f"{total.live:,} running",
         f"{total.waiting:,} waiting",
     ]
-    gpu = None
-    if total.gpu_held_s:
-        gpu = tile("GPU", quantities.share(total.gpu_share), f"of {quantities.hours(total.gpu_held_s)} GPU hours held")
+    gpu = _used("GPU", total.gpu_share, total.gpu_known_s, total.gpu_held_s) if total.gpu_held_s else None
     return tiles(
         tile("Jobs", f"{total.jobs:,}", ", ".join(text for text in mixed if not text.startswith("0 ")) or "none ran"),
         tile(
@@ -117,11 +115,21 @@ def _tiles(total: Sum) -> Html:
             quantities.duration(total.wait(0.5)),
             f"median; 9 of 10 at most {quantities.duration(total.wait(0.9))}",
         ),
-        tile("CPU", quantities.share(total.cpu_share), f"of {quantities.hours(total.all_held_s)} CPU hours held"),
+        _used("CPU", total.cpu_share, total.held_s, total.all_held_s),
         tile("Memory", quantities.share(total.memory_share), "at peak, of what was held"),
         gpu,
         tile("Cost", quantities.money(total.cost)) if total.cost is not None else None,
     )
+
+
+def _used(unit: str, share: float | None, measured_s: float, held_s: float) -> Html:
+    """Tile with the used share of the measured time; steps are measured when they end."""
+    hours = quantities.hours
+    if share is None:
+        return tile(unit, quantities.share(share), f"{hours(held_s)} {unit} hours held, not measured")
+    held = f"of {hours(measured_s)} {unit} hours held"
+    rest = "" if held_s - measured_s < 1 else f"; {hours(held_s - measured_s)} more are not measured"
+    return tile(unit, quantities.share(share), held + rest)
 
 
 def _load(lives: Sequence[Life], context: ReportContext, period: Period, whole: bool) -> Html:

@@ -278,6 +278,14 @@ def test_a_running_job_is_not_measured_yet(make_job: MakeJob, context: ReportCon
     assert "CPU – when its steps end" in read.text and "Ran 1 h 10 min" in read.text
 
 
+def test_the_share_of_a_period_names_the_time_it_is_computed_from(make_job: MakeJob, context: ReportContext) -> None:
+    running = make_job(8, state=JobState.RUNNING, end_time=0.0, steps={})
+    read = check(group_page([make_job(), running], context, "Jobs", Period(NOW - 86400, NOW, timezone.utc)))
+    assert "CPU 50 % of 0.67 CPU hours held; 4.7 more are not measured" in read.text
+    read = check(group_page([running], context, "Jobs", Period(NOW - 86400, NOW, timezone.utc)))
+    assert "CPU – 4.7 CPU hours held, not measured" in read.text
+
+
 def test_the_page_of_a_period(make_job: MakeJob, context: ReportContext) -> None:
     jobs = [make_job(), make_job(8, name="fit", user="bob", state=JobState.FAILED, exit_code=1),
             make_job(9, name="wait", state=JobState.PENDING, start_time=0.0, end_time=0.0, shares=[],
