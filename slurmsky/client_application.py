@@ -15,7 +15,9 @@ IN_CONTROLLER = frozenset(("explain", "report", "site", "status", "top", "transl
 
 def run_local_command(args: list[str]) -> None:
     """Run the command and exit, unless the controller runs it."""
-    if args and args[0] in IN_CONTROLLER and not {"-h", "--help"} & set(args):
+    # Arguments of status are validated here, because status starts no controller that would report wrong ones.
+    local = {"-h", "--help"} & set(args) or (args[:1] == ["status"] and set(args[1:]) - {"--json"})
+    if args and args[0] in IN_CONTROLLER and not local:
         return
     if sys.flags.no_site:
         import site

@@ -36,6 +36,10 @@ def test_without_a_controller_none_is_started_to_say_so(tmp_path: Path) -> None:
     assert call(tmp_path, "stop").stdout == "no controller is running\n"
     assert call(tmp_path, "status").stdout == "no controller is running\n"
     assert json.loads(call(tmp_path, "status", "--json").stdout) == {"controller": None}
+    for wrong in ("x", "--jsn"):
+        done = call(tmp_path, "status", wrong)
+        assert (done.returncode, done.stdout) == (2, "") and wrong in done.stderr
+    assert not (tmp_path / "state").exists()
 
 
 def test_doctor_without_a_controller_that_can_start(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_service_is_a_user_unit(call: Call, tmp_path: Path) -> None:
     assert unit.read_text() == shown.stdout
     assert "loginctl enable-linger" in done.stdout
     assert (tmp_path / "systemctl.log").read_text().splitlines() == [
-        "--user daemon-reload", "--user enable --now slurmsky.service"]  # fmt: skip
+        "--user show-environment", "--user daemon-reload", "--user enable --now slurmsky.service"]  # fmt: skip
     assert call("slurmsky", "service", "status").returncode == 0
     assert call("slurmsky", "service", "uninstall").returncode == 0
     assert not unit.exists()

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 GOOD, NOTE, BAD = "ok", "note", "FIX"
 _SKY_PATIENCE_S = 15.0
 _LEAST_FREE_MIB = 100
-_DELEGATE = "slurmsky service install (its unit has Delegate=yes)"
 _DEPENDENCIES = ("click", "cryptography", "httpx", "lark", "psutil", "pyyaml")
 _OLDEST_SKY = (0, 14, 1)
 
@@ -272,13 +271,22 @@ def _gpus() -> Iterator[CheckResult]:
         yield CheckResult("GPUs", GOOD, "; ".join(found))
 
 
+def _delegation() -> str:
+    """What gives the controller a control group of its own."""
+    from .service_command import available
+
+    if available():
+        return "slurmsky service install (its unit has Delegate=yes)"
+    return "systemd runs no services for this user here; cgroups need that, or root"
+
+
 def _cgroups() -> Iterator[CheckResult]:
     """Check whether cgroups can kill a job's processes and enforce --mem."""
     if own_group() is not None:
         yield CheckResult("cgroups", GOOD, "all processes of a job end with its agent, by cgroup v2")
     else:
         text = "no writable cgroup v2: processes that change their session may outlive a killed agent"
-        yield CheckResult("cgroups", NOTE, text, _DELEGATE)
+        yield CheckResult("cgroups", NOTE, text, _delegation())
     place = memory_place()
     if not _loaded_site().cluster.constrain_ram_space:
         yield CheckResult("memory", NOTE, "--mem is not enforced: the site file has constrain_ram_space = false",
@@ -287,16 +295,17 @@ def _cgroups() -> Iterator[CheckResult]:
         yield CheckResult("memory", GOOD, f"--mem is enforced by cgroup v{place.files.version}")
     else:
         text = "--mem is not enforced: no writable cgroup with the memory controller"
-        yield CheckResult("memory", NOTE, text, _DELEGATE)
+        yield CheckResult("memory", NOTE, text, _delegation())
 
 
 def _boot() -> Iterator[CheckResult]:
     """Check whether pending jobs resume after a reboot."""
-    from .service_command import installed, lingering
+    from .service_command import available, installed, lingering
 
     if not installed():
         text = "after a reboot the queue continues with your next command"
-        yield CheckResult("boot", NOTE, text, "slurmsky service install")
+        advice = "slurmsky service install" if available() else "crontab -e: @reboot squeue"
+        yield CheckResult("boot", NOTE, text, advice)
     elif not lingering():
         yield CheckResult("boot", NOTE, "the service starts when you log in, not at boot", "loginctl enable-linger")
     else:

@@ -17,6 +17,8 @@ from ...options.usage_errors import CommandError
 from ._base import SlurmskyGroup, failed
 
 UNIT = "slurmsky.service"
+#: advice for users without units of their own, as in containers and after su
+_WITHOUT_SYSTEMD = "To start the controller at boot, log in without su, or use a crontab line such as `@reboot squeue`"
 _TEXT = """# Written by: slurmsky service install
 [Unit]
 Description=slurmsky controller (the queue of your Slurm jobs)
@@ -73,12 +75,17 @@ def _quoted(word: str) -> str:
     return f'"{escaped}"'
 
 
+def available() -> bool:
+    """Return whether systemd runs units for this user; it does not in most containers, nor after su."""
+    folder = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    return shutil.which("systemctl") is not None and Path(folder, "systemd", "private").exists()
+
+
 def _systemctl(*words: str) -> None:
     """Run systemctl; raise CommandError with its output on failure."""
     program = shutil.which("systemctl")
     if program is None:
-        raise failed("slurmsky: service: there is no systemd here", "To start the controller at boot, use "
-                     "a crontab line such as `@reboot squeue`")  # fmt: skip
+        raise failed("slurmsky: service: there is no systemd here")
     done = subprocess.run([program, "--user", *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         stderr_lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -100,8 +107,10 @@ def install(only_print: bool) -> int:
     if only_print:
         click.echo(text(), nl=False)
         return 0
-    if shutil.which("systemctl") is None:
-        _systemctl()
+    try:
+        _systemctl("show-environment")
+    except CommandError as error:  # before a file is written
+        raise failed(*error.lines, _WITHOUT_SYSTEMD) from error
     file = unit_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text())

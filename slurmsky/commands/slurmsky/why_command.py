@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import click
 
 from ...controller.app import Controller
 from ...controller.command_context import CommandContext
+from ...controller.rules.demand import gres_names
 from ...controller.schedule.backfill import predict_start
 from ...language import dependency
 from ...language.jobids import JobId
@@ -128,7 +129,7 @@ def waiting(controller: Controller, job: Job) -> why.WhyInput:
     if job.reason in ("Resources", "Priority"):
         before = _jobs_ahead(controller, job)
         if controller.engine.places_in(partition.name):
-            room, down = _room(controller, partition), _down(controller, partition)
+            room, down = _room(controller, partition, gres_names(job.spec)), _down(controller, partition)
             starts, after = _estimated_start(controller, job, partition, bool(before))
     elif job.reason == "Reservation":
         starts = (controller.job_table.reservations.waits(job, controller.clock()) or ("", None))[1] or 0.0
@@ -169,7 +170,8 @@ def _reasons(controller: Controller, nodes: Sequence[str], form: str) -> str:
     return form % ", ".join(found) if found else ""
 
 
-def _room(controller: Controller, partition: PartitionConfig) -> str:
+def _room(controller: Controller, partition: PartitionConfig, devices: Iterable[str] = ()) -> str:
+    """CPUs of a partition that are in use, and the named generic resources."""
     uses = controller.scheduler.uses(partition.name)
     up = [use for use in uses if use.available]
     if not up:
@@ -180,6 +182,10 @@ def _room(controller: Controller, partition: PartitionConfig) -> str:
     text = f"{taken} of the {cpus} CPUs of partition {partition.name} are in use"
     theirs = taken - sum(len(controller.job_table.uses[use.config.name].cpu_ids) for use in up)
     text += f", {theirs} of them by other users of this machine" if theirs > 0 else ""
+    for name in sorted(devices):
+        total = sum(count for use in up for one, _, count in use.config.gres if one == name)
+        held = sum(len(ids) for use in up for key, ids in use.gres.items() if key.partition(":")[0] == name)
+        text += f"; {held} of its {total} {'GPUs' if name == 'gpu' else name}"
     down = [use.config.name for use in uses if not use.available]
     gone = f"; {derived.node_list(tuple(down))} {'is' if len(down) == 1 else 'are'} down or drained"
     return text + (gone + _reasons(controller, down, " (%s)") if down else "")

@@ -10,6 +10,7 @@ import pytest
 from polling import PATIENCE_S
 
 from slurmsky.commands.slurmsky import service_command
+from slurmsky.options.usage_errors import CommandError
 
 
 def test_remove_prints_what_systemctl_prints_and_continues(
@@ -29,6 +30,21 @@ def test_remove_prints_what_systemctl_prints_and_continues(
         "slurmsky: service: systemctl --user disable --now slurmsky.service: Failed to connect to bus\n"
     )
     assert printed.out == f"removed {unit}\n" and not unit.exists()
+
+
+def test_install_without_a_session_of_systemd_writes_nothing_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(CommandError) as error:
+        service_command.command(["install"], standalone_mode=False)
+    assert "Failed to connect to bus" in error.value.lines[0] and "@reboot" in error.value.lines[-1]
+    assert not (tmp_path / "config").exists() and not service_command.available()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
