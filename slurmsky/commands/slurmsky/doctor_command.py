@@ -272,7 +272,7 @@ def _gpus() -> Iterator[CheckResult]:
 
 
 def _delegation() -> str:
-    """What gives the controller a control group of its own."""
+    """Advice on a control group of its own for the controller."""
     from .service_command import available
 
     if available():

@@ -77,8 +77,8 @@ def _quoted(word: str) -> str:
 
 def available() -> bool:
     """Return whether systemd runs units for this user; it does not in most containers, nor after su."""
-    folder = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    return shutil.which("systemctl") is not None and Path(folder, "systemd", "private").exists()
+    folder = os.environ.get("XDG_RUNTIME_DIR", "")  # systemctl reads it, too
+    return folder != "" and shutil.which("systemctl") is not None and Path(folder, "systemd", "private").exists()
 
 
 def _systemctl(*words: str) -> None:
