@@ -37,9 +37,9 @@ class MetadataService:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = "127.0.0.1:%d" % self._server.server_port
 
-    def take_back(self) -> None:
-        """Announce that the machine, one of AWS, ends in two minutes."""
-        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 120))
+    def take_back(self, seconds: float = 120) -> None:
+        """Announce that the machine, one of AWS, ends after this number of seconds."""
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
         self.answers["/latest/meta-data/spot/instance-action"] = json.dumps({"action": "terminate", "time": end})
 
     def __enter__(self) -> MetadataService:

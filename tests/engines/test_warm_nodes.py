@@ -275,6 +275,8 @@ def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
         await world.until(lambda: len(world.server.jobs) == 5)
         assert (await world.states())["k3"] == "boot^"
         assert "+REBOOT_ISSUED" in await world.out("scontrol", "show", "node", "k3")
+        refused = await world.run("scontrol", "update", "NodeName=k3", "State=RESUME")  # it reboots already
+        assert (await world.states())["k3"] == "boot^", refused
         world.hold = False
         await world.until(lambda: _state_of(world, "k3", "idle"))
         await world.until(lambda: len(world.clusters) == 2)
@@ -284,6 +286,11 @@ def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
         assert (await world.states())["k3"] == "mix@"
         await world.out("scontrol", "cancel_reboot", "k3")
         assert (await world.states())["k3"] == "mix"
+        await world.out("scontrol", "reboot", "ASAP", "k3")
+        assert (await world.states())["k3"] == "drng@"
+        await update("k3", "RESUME")  # cancels the reboot
+        assert (await world.states())["k3"] == "mix"
+        assert "Reason=" not in await world.out("scontrol", "show", "node", "k3")
         await world.out("scontrol", "reboot", "ASAP", "nextstate=DOWN", "k3")
         assert (await world.states())["k3"] == "drng@"
         await world.out("scancel", job)
@@ -626,3 +633,27 @@ def test_jobs_of_a_spot_node_get_the_notice_and_are_requeued_elsewhere(tmp_path)
             assert len(world.server.jobs) == 2  # the requeued job did not start on the node that ends
 
     WarmWorld(tmp_path, SITE.replace("memory = 16 }", "memory = 16, spot = true }")).play(what)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_job_of_two_spot_nodes_saves_its_state_when_either_is_taken(tmp_path, rank):
+    script = (
+        '[ -n "$SLURM_RESTART_COUNT" ] && exec cat saved\n'
+        "trap 'echo warned >>saved' USR1; trap 'echo ended >>saved; exit 0' TERM\n"
+        "touch begun; srun hostname >hosts; echo ready; while :; do sleep 0.05; done\n"
+    )
+
+    async def what(world):
+        with MetadataService() as service:
+            world.machines.metadata = {rank: service.address}
+            job = await world.batch(script, "-N2", "--requeue", "--signal=B:USR1@60", "-oout")
+            out = world.project / "out"
+            await world.until(lambda: out.exists() and "ready" in out.read_text())
+            world.machines.metadata = {}
+            service.take_back(seconds=12)
+            await world.until(lambda: _over(world, job, "COMPLETED"))
+            assert out.read_text() == "warned\nended\n"  # the files came from the node that was taken
+            assert "NODE_FAIL" in await world.out("sacct", "-nXD", "-j", job, "-o", "State%20")
+            assert len(world.server.jobs) == 2
+
+    WarmWorld(tmp_path, SITE.replace("memory = 16 }", "memory = 16, spot = true }"), hide=True).play(what)

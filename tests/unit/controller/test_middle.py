@@ -312,6 +312,22 @@ def test_a_failing_node_keeps_its_jobs_and_gets_no_further_ones(play: Play) -> N
     play(story)
 
 
+@pytest.mark.parametrize(("state", "shown"), [("DOWN", "down"), ("DRAIN", "drain"), ("FAIL", "fail")])
+def test_a_node_begins_in_its_state_of_the_site_file(play: Play, state: str, shown: str) -> None:
+    async def story(world: World) -> None:
+        assert await world.out("sinfo", "-hN", "-n", "n1,n2", "-o", "%N %t %E") == f"n1 {shown} disk\nn2 idle none\n"
+        first, waits = await world.sbatch("10"), await world.sbatch("10", "-w", "n1")
+        await world.until(20)
+        assert world.job(first).nodes == ("n2",) and world.job(waits).state is JobState.PENDING
+        await world.out("scontrol", "update", "NodeName=n1", "State=RESUME")
+        await world.until(40)
+        assert world.job(waits).state is JobState.COMPLETED
+        assert await world.out("sinfo", "-hN", "-n", "n1", "-o", "%t %E") == "idle none\n"
+
+    begun = f'[[node]]\nnames = "n1"\ncpus = 2\nstate = "{state}"\nreason = "disk"\n'
+    play(story, begun + '[[node]]\nnames = "n2"\ncpus = 2\n[[partition]]\nname = "debug"\ndefault = true\n')
+
+
 def test_a_lost_node_requeues_its_jobs_elsewhere(play: Play) -> None:
     async def story(world: World) -> None:
         job_id = await world.sbatch("100", "--exclusive")
