@@ -49,7 +49,7 @@ class Containers(Workflows):
         names = [(word.text or "").rpartition("/")[2] for word in command.words]
         wrapper = next((name for name in names if name in _WRAPPERS), "")
         if wrapper and not any(module.image for module in self.found.modules):
-            self.found.drop(command.line, wrapper, "its module names the image: write it as image_id")
+            self.found.drop(command.line, wrapper, "its module names the image: write it as image_id", to_do=True)
         if wrapper or (self.image and found.inside in _RUNTIMES):
             words = found.words if wrapper or found.inside == "shifter" else found.words[1:]
             start = command.words[names.index(wrapper or found.inside)].start

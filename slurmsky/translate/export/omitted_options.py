@@ -67,11 +67,10 @@ def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> 
     missing = [] if imaged else [name for name in missing if not (given and _OF_SUITES.search(name))]
     other = [name for name in asked.others if name not in given]
     why = "a command of another scheduler: run the program that it submits, or translate its script, too"
-    return (
-        [Dropped(0, one_line(name), why) for name in other]
-        + [Dropped(0, one_line(name), licensed) for name in asked.licensed]
-        + [Dropped(0, one_line(name), unknown) for name in missing]
-    )
+    entries = [(name, why) for name in other]
+    entries += [(name, licensed) for name in asked.licensed]
+    entries += [(name, unknown) for name in missing]
+    return [Dropped(0, one_line(name), reason, to_do=True) for name, reason in entries]
 
 
 #: programs whose scripts need one version, although the script's module may name none
@@ -85,7 +84,7 @@ def module_versions(modules: Sequence[Module]) -> list[Dropped]:
     why = "setup installs a current version, not this one"
     found = [Dropped(0, f"module load {other}", why)] if other else []
     why = "no version is named: choose the version for which the script was written"
-    return found + [Dropped(0, f"module load {name}", why) for name in dict.fromkeys(newest)]
+    return found + [Dropped(0, f"module load {name}", why, to_do=True) for name in dict.fromkeys(newest)]
 
 
 def by_contents(modules: Sequence[Module]) -> list[Module]:
@@ -102,7 +101,7 @@ def other_images(modules: Sequence[Module]) -> list[Dropped]:
     images = by_contents(modules)
     why = "a task has one image, which does not contain this module: install it in setup"
     return [
-        Dropped(0, f"module load {one_line(module.name)}", why)
+        Dropped(0, f"module load {one_line(module.name)}", why, to_do=True)
         for module in images[1:]
         if module.image != images[0].image and not ("nvcc" in module.gives and "cuda" in images[0].image)
     ]
@@ -119,7 +118,7 @@ def invisible(source: str) -> list[Dropped]:
         (number, match[0]) for number, line in lines if (match := _INVISIBLE.search(re.sub(r"(^|\s)#.*", "", line)))
     ]
     why = "an invisible character, which the shell reads as part of a word: remove it from the script"
-    return [Dropped(number, f"U+{ord(char):04X}", why) for number, char in found[:4]]
+    return [Dropped(number, f"U+{ord(char):04X}", why, to_do=True) for number, char in found[:4]]
 
 
 def left_out(spec: JobSpec, recorded: Container[str] = ()) -> list[Dropped]:

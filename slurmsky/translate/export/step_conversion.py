@@ -348,7 +348,7 @@ class Steps(Containers):
                 self.found.paths.append((command.line, source))
             if target != source:
                 why = f"mount the bucket or volume at {target}, the path in the container"
-                self.found.drop(command.line, f"--container-mounts={mount}", why)
+                self.found.drop(command.line, f"--container-mounts={mount}", why, to_do=True)
 
 
 _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {

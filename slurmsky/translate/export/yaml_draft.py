@@ -134,11 +134,16 @@ class Draft(StorageDraft):
             )
         unknown = "no module map has it: install it in setup, or use an image that contains it"
         for line, name in self.reading.unknown_modules:
-            self.left_out.append(Dropped(line, f"module load {one_line(name)}", unknown))
+            self.left_out.append(Dropped(line, f"module load {one_line(name)}", unknown, to_do=True))
         for module in self.reading.modules:
             if module.kind or not (module.image or module.setup):
                 self.left_out.append(
-                    Dropped(0, f"module load {one_line(module.name)}", module.note or "nothing is needed")
+                    Dropped(
+                        0,
+                        f"module load {one_line(module.name)}",
+                        module.note or "nothing is needed",
+                        to_do=module.kind in ("licensed", "unknown version"),
+                    )
                 )
         self.left_out += module_versions(self.reading.modules) + other_images(self.reading.modules)
         self.left_out += invisible(self.source)
@@ -146,20 +151,21 @@ class Draft(StorageDraft):
         if not self._inputs:
             why = "nothing in the script sets it: --env NAME=VALUE, or a line below envs"
             unset = ((name, line) for name, line in self._unset.items() if not SECRET.search(name))
-            self.left_out += [Dropped(line, f"${name}", why) for name, line in unset]
+            self.left_out += [Dropped(line, f"${name}", why, to_do=True) for name, line in unset]
         why = "a module of the old cluster set it: --env NAME=VALUE, or a line below envs"
         text = run_text(self.source, self.reading)
         self.left_out += [
-            Dropped(line, f"${name}", why) for name, line in self._of_modules.items() if re.search(rf"\b{name}\b", text)
+            Dropped(line, f"${name}", why, to_do=True)
+            for name, line in self._of_modules.items()
+            if re.search(rf"\b{name}\b", text)
         ]
         if self.directives.array:
             for text in launches(self.spec.array or "", self.directives.array, self._yaml_name()):
                 document.comment(text)
-        if self.left_out:
-            document.comment("")
-            document.comment("Left out:")
-            for text in by_reason(self.left_out):
-                document.comment(f"  {text}")
+        for title, to_do in (("To do:", True), ("Left out:", False)):
+            lines = by_reason([entry for entry in self.left_out if entry.to_do is to_do])
+            for text in ["", title, *(f"  {line}" for line in lines)] if lines else ():
+                document.comment(text)
 
     def _has_own_image(self) -> bool:
         """Return whether the user chose the task's image. Such an image has the script's programs."""

@@ -228,10 +228,11 @@ def _site_options(spec: JobSpec, image_file: str, reading: Reading) -> None:
     for name, text in spec.site_options:
         if name != "container-image":
             mounts = "mount the buckets or volumes at these paths of the container, by file_mounts or volumes"
-            reading.drop(0, f"--{name}={text}", mounts if "mount" in name else "an option of the old cluster")
+            mount = "mount" in name
+            reading.drop(0, f"--{name}={text}", mounts if mount else "an option of the old cluster", to_do=mount)
     if image_file:
         why = "an image file: push it to a registry and name it here, image_id: docker:NAME"
-        reading.drop(0, f"--container-image={image_file}", why)
+        reading.drop(0, f"--container-image={image_file}", why, to_do=True)
 
 
 def _bring_packages(asked: Needs, script: Script, reading: Reading, folder: str) -> None:
@@ -275,7 +276,7 @@ def _upper_workdir(draft: Draft, folder: str) -> None:
         return
     if len(parts) <= levels + 1 or os.path.expanduser("~") == f"/{'/'.join(parts[:-levels])}":
         why = "above the workdir: name a folder that holds both, and `cd` in it first"
-        draft.left_out.append(Dropped(0, f"{path}/...", why))
+        draft.left_out.append(Dropped(0, f"{path}/...", why, to_do=True))
         return
     draft.workdir = "/".join([".."] * (levels + draft.start.levels))
     draft.begins = "/".join(parts[-levels:])

@@ -191,7 +191,7 @@ class NodeDraft:
             try:
                 return docker_image(image), "--container-image" if "container-image" in self.source else "its container"
             except Refused as error:
-                self.left_out.append(Dropped(0, f"--container-image={one_line(image)}", error.hint))
+                self.left_out.append(Dropped(0, f"--container-image={one_line(image)}", error.hint, to_do=True))
                 return None
         for module in self.reading.modules:
             if module.image and module.source == "site":

@@ -95,11 +95,12 @@ INPUT = re.compile(r"hf|init|pretrain|from|model|data|ref")
 
 @dataclass(frozen=True)
 class Dropped:
-    """Omitted part of a script, with the reason."""
+    """Omitted part of a script, with the reason. ``to_do``: the user has to replace it."""
 
     line: int
     text: str
     why: str
+    to_do: bool = False
 
 
 @dataclass
@@ -128,9 +129,9 @@ class Reading:
     unchanged: set[str] = field(default_factory=set)  # names of started scripts that need no change
     notes: list[str] = field(default_factory=list)  # comments at the start of run
 
-    def drop(self, line: int, text: str, why: str) -> None:
+    def drop(self, line: int, text: str, why: str, to_do: bool = False) -> None:
         """Record an omitted part of the script, without repetition."""
-        entry = Dropped(line, one_line(text), why)
+        entry = Dropped(line, one_line(text), why, to_do)
         if entry not in self.dropped:
             self.dropped.append(entry)
 

@@ -38,13 +38,14 @@ def unused(script: Script, modules: list[Module], ranks: bool) -> Iterator[tuple
         if module.source != "shipped" or not given & (_COMPILERS | LAUNCHERS):
             continue
         launches = bool(given & LAUNCHERS) and (ranks or bool(named & LAUNCHERS))
-        if "hpckit" in module.image and other_mpi and own:
+        rebuild = "hpckit" in module.image and other_mpi and own
+        if rebuild:
             why = "its libraries are in docker:intel/hpckit, whose mpirun is another one: build the program with gcc"
         elif own or named & given - LAUNCHERS or (launches and not (intel and "hpckit" in module.image)):
             continue
         else:
             why = "nothing in the script compiles with it or runs a program of its own"
-        yield at, Dropped(0, f"module load {module.name}", why)
+        yield at, Dropped(0, f"module load {module.name}", why, to_do=rebuild)
 
 
 def runs_own_program(script: Script) -> bool:

@@ -193,6 +193,14 @@ def test_packages_of_julia_and_r(tmp_path: Path) -> None:
     assert "install.packages" not in export("conda activate r\nRscript a.R", folder=folder).yaml
 
 
+def test_the_users_tasks_stand_apart_from_what_is_left_out() -> None:
+    head = export("matlab -batch run", "-p gpu -t 5 -o out").yaml.partition("name:")[0]
+    to_do, _, left_out = head.partition("Left out:")
+    assert "# To do:\n#   matlab: licensed software" in to_do
+    assert "--partition=gpu" in left_out and "--time=0:05:00" in left_out and "--output" in left_out
+    assert "matlab" not in left_out and "--time" not in to_do
+
+
 def test_python_modules_and_lines_name_their_packages_as_a_todo() -> None:
     assert "that python -m train imports" in export("python -m train --lr 1").fields["setup"]
     assert "that python -c imports" in export('python -u -c "import PyHipp; import os"').fields["setup"]
