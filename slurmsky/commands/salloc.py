@@ -20,7 +20,7 @@ from ..model.states import JobState
 from ..options import submit as options
 from ..protocol import wire
 from .common import verbosity
-from .common.caller_settings import surroundings
+from .common.caller_settings import parse_with_files
 from .common.command_errors import error_exit, refused, streaming
 from .common.job_allocation import (
     Revoked,
@@ -45,7 +45,8 @@ _IMMEDIATE_ERRORS = (Errno.IMMEDIATE, Errno.NODES_BUSY, Errno.TIMED_OUT)
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Allocate nodes, run the command in the terminal, release the nodes."""
-    request = options.parse_salloc(ctx.args, surroundings(ctx), table(ctx, "salloc"))
+    options_table = table(ctx, "salloc")
+    request = await parse_with_files(ctx, lambda around: options.parse_salloc(ctx.args, around, options_table))
     for line in request.warnings:
         ctx.err(line)
     if not known_cluster(ctx, request.components[0].clusters):

@@ -31,7 +31,7 @@ from . import _files
 from ._start_notice import WRAPPED, forecast
 from ._submit_warnings import warnings as foresee
 from .common import verbosity
-from .common.caller_settings import submitter, surroundings
+from .common.caller_settings import parse_with_files, submitter, surroundings
 from .common.command_errors import error_exit, refused, streaming
 from .common.progress import phase, show_progress
 from .common.report_settings import known_cluster
@@ -58,7 +58,7 @@ async def _submit(ctx: CommandContext) -> int:
     options_table = table(ctx, "sbatch")
     choice = options.find_script(ctx.args, around, options_table)
     script, path = await _script(ctx, choice)
-    request = options.parse_sbatch(ctx.args, script, around, options_table)
+    request = await parse_with_files(ctx, lambda known: options.parse_sbatch(ctx.args, script, known, options_table))
     for line in request.warnings:
         ctx.err(line)
     if not known_cluster(ctx, request.components[0].clusters):
@@ -68,7 +68,7 @@ async def _submit(ctx: CommandContext) -> int:
     specs = request.components
     controller = ctx.controller
     for name in (value for spec in specs for option, value in spec.recorded if option == "bbf"):
-        data = options.with_burst_buffer(data, around.read_file(os.path.join(ctx.cwd, name)))
+        data = options.with_burst_buffer(data, (await _files.read(ctx, [name], len(data) + (1 << 20))).data)
     if flags.verbose:
         verbosity.defined_options(ctx, options.describe(request))
         verbosity.debug(ctx, flags.verbose, *verbosity.propagated(ctx))

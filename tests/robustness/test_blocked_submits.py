@@ -34,6 +34,21 @@ def test_submits_from_fifos_hold_up_no_other(engine: Engine, run: Run, tmp_path:
     again.wait()
 
 
+def test_a_fifo_of_node_names_is_read_by_its_caller(engine: Engine, run: Run, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for command, *rest in (("sbatch", "--wait", "--wrap", "true"), ("salloc", "true")):
+        for option in (f"--nodefile={fifo}", f"--nodelist={fifo}"):
+            waiting = run.start(command, option, *rest)  # type: ignore[attr-defined]
+            assert run("squeue", "-h")[0] == 0
+            assert waiting.poll() is None
+            fifo.write_text("# names\n" + run("sinfo", "-h", "-o", "%n")[1].split()[0] + "\n")
+            assert waiting.wait(PATIENCE_S) == 0
+    missing = run("sbatch", "--nodefile=/no/such", "--wrap", "true")
+    assert missing[0] == 255 and "error opening file /no/such, No such file or directory" in missing[2]
+    assert engine.faults() == []
+
+
 def test_scripts_come_from_every_source_of_the_caller(engine: Engine, run: Run, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "job.sh").write_text("#!/bin/sh\necho from PATH\n")

@@ -5,12 +5,18 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
+from typing import TypeVar
 
 from ...controller.command_context import CommandContext
 from ...controller.jobs.submitter import Submitter
 from ...options.values import ReadContext as Surroundings
-from .._files import opener
+from .._files import opener, read
+
+Parsed = TypeVar("Parsed")
+_FILE_SIZE = 16 << 20  # largest file that an option may name
 
 
 def find_user(name: str) -> int | None:
@@ -52,7 +58,7 @@ def surroundings(ctx: CommandContext) -> Surroundings:
 
     def read_file(name: str) -> bytes:
         with open(os.path.join(ctx.cwd, name), "rb", opener=opener) as file:
-            return file.read(16 << 20)
+            return file.read(_FILE_SIZE)
 
     return Surroundings(
         now=ctx.controller.clock(),
@@ -64,6 +70,37 @@ def surroundings(ctx: CommandContext) -> Surroundings:
         find_group=find_group,
         max_array_size=ctx.controller.site.cluster.max_array_size,
     )
+
+
+class _Unread(Exception):
+    """The parser needs a file (its path) that the client has not read yet."""
+
+
+async def parse_with_files(ctx: CommandContext, parse: Callable[[Surroundings], Parsed]) -> Parsed:
+    """Parse options that may name files, such as --nodefile. The caller's own process reads these files.
+
+    The parser is synchronous. It stops at a file that has not been read, and starts again with its content.
+    """
+    files: dict[str, bytes | OSError] = {}
+
+    def read_file(name: str) -> bytes:
+        if name not in files:
+            raise _Unread(name)
+        found = files[name]
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    around = replace(surroundings(ctx), read_file=read_file)
+    while True:
+        try:
+            return parse(around)
+        except _Unread as unread:
+            (name,) = unread.args
+        try:
+            files[name] = (await read(ctx, [name], _FILE_SIZE)).data
+        except OSError as error:
+            files[name] = error
 
 
 def submitter(ctx: CommandContext) -> Submitter:

@@ -120,7 +120,7 @@ class _Change(Times):
         if name and not self.job_table.policy.qos and name != self.job.qos:
             return  # QOS are not enforced: store none
         qos = self.job_table.policy.qos_of(name or None, self.job.account, self.job.user)
-        if qos == self.job.qos:
+        if qos == self.job.qos and (name or None) == self.job.spec.qos:
             return
         self.job_table.policy.check_reserved(qos, self.wanted.get("reservation", self.job.spec.reservation))
         self.still_pending()
@@ -144,7 +144,7 @@ class _Change(Times):
             raise SlurmError(Errno.NOT_PENDING_NOR_RUNNING)
         wished = spec.evolve(reservation=name or None)
         known, cluster = self.job_table.reservations.all, self.job_table.cluster
-        checked = reserved_spec(known, cluster, wished, self.job.user, self.job.account, lambda: self.job.qos)
+        checked = reserved_spec(known, cluster, wished, self.job.user, self.job.account, lambda: (self.job.qos,))
         self.job_table.policy.check_reserved(self.job.qos, checked.reservation)
         if self.job.reason == "ReservationDeleted":
             self.life.release(self.job)

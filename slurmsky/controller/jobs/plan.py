@@ -30,6 +30,11 @@ class Start(NamedTuple):
     launched: bool = False  # the engine has not created the nodes yet
     main: bool | None = None  # not by backfill; None: as before
 
+    @property
+    def qos(self) -> str:
+        """The QOS of the start, which one of several may be: ``job`` is then a copy with it."""
+        return self.job.qos
+
 
 class Wait(NamedTuple):
     """Reason of a job's wait. ``start`` and ``nodes``: its planned start, if known."""
@@ -98,10 +103,10 @@ def apply(
     for job in plan.eligible:
         transitions.make_eligible(job, now)
     for start in plan.starts:
-        job = start.job
+        job = job_table.jobs[start.job.job_id]
         try:
             if start.task is not None:
-                job = split_element(job_table, start.job, start.task)
+                job = split_element(job_table, job, start.task)
                 transitions.dependency_met(job, now)
             _begin(job, start, job_table, engine_of(start.partition), ready_in, now)
         except Exception as problem:
@@ -161,6 +166,7 @@ def _begin(
     if job.job_id != start.job_id:
         raise RuntimeError(f"job {job.job_id} was planned as {start.job_id}")  # its nodes have the planned names
     job.partition, job.time_limit_min = start.partition, start.time_limit_min
+    job.qos = start.qos
     job.sched_main = job.sched_main if start.main is None else start.main
     wait = 0.0 if start.launched else ready_in([share.name for share in start.shares], start.partition)
     if start.launched:

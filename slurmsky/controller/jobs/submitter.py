@@ -118,8 +118,10 @@ def draft(
                 raise SlurmError(Errno.INVALID_ARRAY) from error
             if len(specs) > 1:
                 raise SlurmError(Errno.INVALID_ARRAY)
-        qos = job_table.policy.qos_of(spec.qos, account_of(job_table, spec, who), who.user)
-        job_table.policy.check_reserved(qos, spec.reservation)
+        names = job_table.policy.qos_list(spec.qos, account_of(job_table, spec, who), who.user)
+        qos = names[0]
+        for name in names:
+            job_table.policy.check_reserved(name, spec.reservation)
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
         check(cluster, spec.evolve(qos=qos) if cluster.qos else spec, now, job_table.engine_check)
@@ -270,7 +272,7 @@ def _in_reservation(job_table: JobTable, spec: JobSpec, who: Submitter) -> JobSp
     if not spec.reservation:
         return spec
     account = account_of(job_table, spec, who)
-    qos = partial(job_table.policy.qos_of, spec.qos, account, who.user)
+    qos = partial(job_table.policy.qos_list, spec.qos, account, who.user)
     return reserved_spec(job_table.reservations.all, job_table.cluster, spec, who.user, account, qos)
 
 

@@ -3,6 +3,8 @@
 The order of the checks is slurmctld's: numbers of jobs and the time limit first, then sizes, each for the partition's
 QOS, the job's QOS and the account; the first QOS that sets a limit applies. A limit keeps a job waiting; with
 DenyOnLimit a job that could never meet its limits is refused at submit. Source: slurmctld/acct_policy.c.
+
+The module exceeds 400 lines because submission, pass and trial check the same sources with the same sums of use.
 """
 
 from __future__ import annotations
@@ -129,16 +131,33 @@ class Policy:
         return requested
 
     def qos_of(self, requested: str | None, account: str, user: str = "") -> str:
-        """Return the QOS of a job. Raises SlurmError if it is unknown or not allowed."""
+        """Return the QOS of a job, of a list the first of ``qos_list``. Raises SlurmError as that does."""
+        return self.qos_list(requested, account, user)[0]
+
+    def qos_list(self, requested: str | None, account: str, user: str = "") -> tuple[str, ...]:
+        """Return the QOS that a job may run in, by descending priority.
+
+        Raises SlurmError if one is unknown or not allowed, or if a list names a single one. Source: job_mgr.c
+        _get_qos_ptr_list.
+        """
         if not self.qos:
-            return requested or NORMAL.name
+            return (requested or NORMAL.name,)
         here = self.cluster.account(account, user)
         if not requested:
             fallback = NORMAL.name if not here.qos or NORMAL.name in here.qos else here.qos[0]
-            return here.default_qos or fallback
-        if requested not in self.qos or (here.qos and requested not in here.qos):
+            return (here.default_qos or fallback,)
+        names = {name for name in requested.split(",") if name}
+        if not names <= set(here.qos or self.qos) & set(self.qos) or (len(names) == 1) is ("," in requested):
             raise SlurmError(Errno.INVALID_QOS)
-        return requested
+        return self._by_priority(name for name in requested.split(",") if name)
+
+    def choices(self, job: Job) -> tuple[str, ...]:
+        """Return the QOS with which a pending job may start, the best first."""
+        names = job.spec.qos.split(",") if job.spec.qos else []
+        return self._by_priority(names) if len(names) > 1 and set(names) <= set(self.qos) else (job.qos,)
+
+    def _by_priority(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted(dict.fromkeys(names), key=lambda name: -self.qos[name].priority))
 
     def check_reserved(self, qos: str, reservation: str | None) -> None:
         """Raise SlurmError if the QOS requires a reservation."""
@@ -210,7 +229,13 @@ class Policy:
             for source in self.sources(job, partition):
                 reason = self._too_many(source, job, present, jobs)
                 if not reason and source.deny:
-                    over = self._never(source, job, use_of(job.spec, shares(job)), shares(job))
+                    own = shares(job)
+                    over = self._never(source, job, use_of(job.spec, own), own)
+                    if over is None and job.het_job_id:
+                        # The components of one association count together. Source: acct_policy_validate_het_job.
+                        parts = [one for one in jobs if (one.account, one.user) == (job.account, job.user)]
+                        use = sum((use_of(one.spec, shares(one)) for one in parts), Counter())
+                        over = self._never(source, job, use, own)
                     reason = over.reason if over else ""
                 if reason:
                     raise SlurmError(Errno.JOB_LIMIT, reason)

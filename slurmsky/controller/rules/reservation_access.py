@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import grp
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ...model.cluster import ClusterConfig
 from ...model.reservation import Reservation
@@ -38,12 +38,12 @@ def reserved_spec(
     spec: JobSpec,
     user: str,
     account: str,
-    qos: Callable[[], str],
+    qos: Callable[[], Sequence[str]],
 ) -> JobSpec:
     """Return the spec, in the reservation's partition if it names none.
 
-    Of several partitions the allowed ones stay. ``qos`` returns the job's QOS. Raises SlurmError if the job may not use
-    its reservations.
+    Of several partitions the allowed ones stay. ``qos`` returns the job's QOS, of which one must be admitted. Raises
+    SlurmError if the job may not use its reservations.
     """
     if not spec.reservation:
         return spec
@@ -56,7 +56,7 @@ def reserved_spec(
     admitted = [one for one in found if one is not None and one.admits(user, groups, account)]
     if not admitted:
         raise SlurmError(Errno.RESERVATION_ACCESS)
-    admitted = [one for one in admitted if not one.qos or one.admits_qos(qos())]
+    admitted = [one for one in admitted if not one.qos or any(map(one.admits_qos, qos()))]
     if not admitted:
         raise SlurmError(Errno.INVALID_QOS)
     wished = spec.partition.split(",") if spec.partition else []

@@ -11,6 +11,8 @@ The module exceeds 400 lines because starts and reasons share the state of one p
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from ...model.allocation import NodeShare
@@ -138,10 +140,12 @@ class SchedulingPass:
         """Plan a start in the first possible partition. Return the wait if there is none."""
         wait = Wait(job, "Resources")
         planned: tuple[float | None, tuple[str, ...] | None] = None, None
-        for name in job.partition.split(","):
+        record = job
+        for name, qos in product(job.partition.split(","), self._limits.choices(job)):
             partition = self._job_table.cluster.partition(name)
             if partition is None:
                 continue
+            job = record if qos == record.qos else replace(record, qos=qos)
             reason = self._partition_limit(job, partition)
             if reason is None and (id(job.spec), name) in self._failed:
                 reason = ("Priority", "")
@@ -155,7 +159,7 @@ class SchedulingPass:
                 found = self._plan_on_created_nodes(job, partition)
             if found is None:
                 return None
-            wait = found
+            wait = found._replace(job=record)
             planned = (wait.start, wait.nodes) if wait.nodes is not None else planned
         return wait._replace(start=planned[0], nodes=planned[1]) if planned != (wait.start, wait.nodes) else wait
 

@@ -225,6 +225,8 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "batch_or_alloc_host": lambda job: (job.batch_host if job.is_batch else job.alloc_node) or "n/a",
     "bits_requested": _bits_requested,
     "burst_buffer": lambda job: dict(job.spec.recorded).get("bb") or "",
+    # slurmctld shows the request until the job starts: one of several QOS is then chosen
+    "qos_shown": lambda job: (job.state is JobState.PENDING and job.spec.qos) or job.qos,
     "command_line": derived.command,
     # slurmctld sends the comment to slurmdbd when the job ends.
     "comment_at_end": lambda job: job.comment if job.state.finished else "",

@@ -378,6 +378,8 @@ def test_a_forced_recurring_reservation_began_in_the_past(kept: Reservations) ->
         ({"qos": ("high",)}, "all", "high", "all"),
         ({"qos": ("high",)}, "all", "normal", Errno.INVALID_QOS),
         ({"qos": ("-high",)}, "all", "high", Errno.INVALID_QOS),
+        ({"qos": ("high",)}, "all", "normal,high", "all"),
+        ({"qos": ("high",)}, "all", "normal,low", Errno.INVALID_QOS),
     ],
 )
 def test_partitions_and_qos_of_a_reservation(
@@ -386,7 +388,9 @@ def test_partitions_and_qos_of_a_reservation(
     known = {"one": replace(ONE, users=(), **rule)}  # type: ignore[arg-type]
     spec = JobSpec(reservation="one", partition=partition)
     try:
-        result: str | Errno | None = reserved_spec(known, CLUSTER, spec, "ada", "acct", lambda: qos).partition
+        result: str | Errno | None = reserved_spec(
+            known, CLUSTER, spec, "ada", "acct", lambda: qos.split(",")
+        ).partition
     except SlurmError as error:
         result = error.errno
     assert result == found

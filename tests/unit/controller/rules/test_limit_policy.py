@@ -244,6 +244,35 @@ def test_what_is_refused(world: World, jobs: list[dict[str, Any]], text: str, de
     assert world.job_table.next_job_id == before, "a refused job has no id"
 
 
+def test_a_job_with_several_qos_starts_in_the_best_that_has_room(world: World) -> None:
+    """Source: job_mgr.c _get_qos_ptr_list; job_scheduler.c tries each QOS of a job."""
+    first, second, third = (world.submit(qos="jobs1,long,jobs1") for _ in range(3))
+    assert first.qos == "long", "the highest priority"
+    world.pass_()
+    assert [job.qos for job in (first, second, third)] == ["long"] * 3
+    jobs = [world.submit(qos="user4,jobs1", ntasks=3) for _ in range(3)]
+    world.pass_()
+    assert [(job.state.name, job.qos, job.reason) for job in jobs] == [
+        ("RUNNING", "user4", "None"),
+        ("RUNNING", "jobs1", "None"),
+        ("PENDING", "user4", "QOSMaxJobsPerUserLimit"),
+    ]
+    for text in ("long,", "long,nosuch"):
+        with pytest.raises(SlurmError, match="Invalid qos specification"):
+            world.submit(qos=text)
+
+
+def test_components_of_a_het_job_count_together(world: World) -> None:
+    """Source: acct_policy_validate_het_job."""
+    one = JobSpec(job_name="x", qos="deny", mem_mib=100)
+    who = Submitter("ada", 1000, "ada", 1000, "ada", "/home", "host", 1, "sbatch x", frozenset())
+    payload = Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {})
+    assert admit(world.job_table, [one, one], payload, who, world.folder / "jobs").het_ids
+    with pytest.raises(SlurmError) as caught:
+        admit(world.job_table, [one] * 3, payload, who, world.folder / "jobs")
+    assert (caught.value.text, caught.value.details) == (POLICY, ("QOSMaxCpuPerJobLimit",))
+
+
 def test_who_may_use_a_partition(world: World) -> None:
     assert world.submit(partition="staff", groups="ada,staff").partition == "staff"
     assert world.submit(partition="staff", uid=0, user="root").partition == "staff"
