@@ -19,7 +19,7 @@ _CUDA_FILE = re.compile(
 )
 _REGISTRY = re.compile(r"docker://([\w./:@-]+)")
 #: a program by its path, and not a script
-_BUILT = re.compile(r"[/~](?!.*\.(py|sh|bash|R|r|pl|jl|jar|rb|lua)$)(?!usr/|s?bin/|opt/conda)[^$]*$")
+_BUILT = re.compile(r"[/~](?!.*\.(py|sh|bash|R|r|pl|jl|jar|rb|lua|sif|simg)$)(?!usr/|s?bin/|opt/conda)[^$]*$")
 #: HOST:PATH of scp and rsync, and a host of ssh
 _HOST = re.compile(r"(?:[\w.$-]+@)?([A-Za-z][\w.-]*)(:(?!//).*)?")
 _PROFILES = re.compile(r"^--?(workflow-)?(profile|executor|cluster|cluster-generic-submit-cmd)(=|$)")

@@ -53,7 +53,7 @@ def sorted_unique(lines: Iterable[str]) -> list[str]:
             kept.append(re.sub(r"^pip install '([\w.-]+)'$", r"pip install \1", line))
     kept = [line.replace("conda create -y -p ~/.conda/envs/job", "conda create -y -n job") for line in kept]
     known = set(conda.values())
-    if any("mpi_openmpi" in spec for spec in known) or known & _WITH_MPI:
+    if any("mpi_openmpi" in spec for spec in known) or known & _WITH_MPI or "pip install impi-rt" in kept:
         system.pop("openmpi-bin", None)
     if known & _WITH_JAVA:
         system.pop("default-jdk", None)

@@ -266,7 +266,7 @@ class Steps(Containers):
             return
         if words[2].raw.startswith('"') and "'" in words[2].raw and words[2].variables:
             return  # outside of the double quotes, the single quotes would keep variables from being expanded
-        if any(self._expands_later(part.name) for part in words[2].variables):
+        if words[2].variable() or any(self._expands_later(part.name) for part in words[2].variables):
             return  # the inner shell expands the variables in its text
         inner = script_in(words[2], command.depth + 1)
         if inner is None or len(inner.statements) != 1 or len(inner.statements[0].commands) != 1:

@@ -73,7 +73,7 @@ class Draft(StorageDraft):
         """Setup that gives the workdir its path on the old cluster, if the translated lines still name it."""
         former = self.reading.former
         rest = " ".join([run_text(self.source, self.reading), *self.reading.activate, *self.reading.envs.values()])
-        if not former or not re.search(rf"(?<![\w-]){re.escape(former.rpartition('/')[2])}(?![\w-])", rest):
+        if not former or not re.search(rf"[/}}]{re.escape(former.rpartition('/')[2])}(?![\w-])", rest):
             return []
         path = former if re.fullmatch(r"[\w./~$+@-]+", former) else conversion.quoted(former)
         above = path.rpartition("/")[0]

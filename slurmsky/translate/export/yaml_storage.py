@@ -42,8 +42,10 @@ class StorageDraft(NodeDraft):
             checkpoints = [
                 path for path in checkpoints if path in used and not mount_points.is_mounted(former, (path,))
             ]
+        fields = self.task.fields
+        others = {path.path for path in self.site.paths} - {*fields.get("file_mounts", {}), *fields.get("volumes", {})}
         for path in dict.fromkeys(map(mount_points.checkpoint_folder, checkpoints)):
-            if not mount_points.is_mounted(path, [*mounts, *volumes]):
+            if not mount_points.is_mounted(path, [*mounts, *volumes, *others]):  # others: by pod_config
                 bucket = self.site.sky.bucket.rstrip("/")
                 place = path.strip("/").replace("/", "-")
                 mounts[path] = (
@@ -52,7 +54,7 @@ class StorageDraft(NodeDraft):
                     else {"name": self._bucket(sky_name(place, 30)), "mode": "MOUNT"}
                 )
                 notes[path] = f"a bucket{'' if bucket else ' of this name is created; it'} remains after the nodes"
-        known = (*mounts, *volumes)
+        known = (*mounts, *volumes, *others)
         bare = [
             plain(path.rstrip(":*")) for path in used if "," not in path and not mount_points.is_mounted(path, known)
         ]

@@ -254,8 +254,6 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
     for command in held_commands(script, scope):
         found = launched(command, scope.containers)
         name = found.name
-        if name == "which" and command.depth and (inner := find_program(command.word_texts[-1])) and inner.install:
-            yield command.word_texts[-1]
         if name in ("snakemake", "nextflow") and re.search(r"singularity|apptainer", " ".join(command.word_texts[1:])):
             yield "singularity"
         if name in ("parallel", "xargs"):
@@ -263,6 +261,8 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
                 inner = find_program(text) if text not in scope.functions else None
                 if inner is not None and inner.install:
                     yield text
+        if re.search(r"\.(sif|simg)$", scope.expand(found.words[0]) if found.words else ""):
+            yield "singularity"  # an image file is a program that needs it
         if found.inside and find_program(found.inside):
             name = found.inside
         elif found.inside:

@@ -115,7 +115,8 @@ def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
             paths.append(f"{name}|workflow/{name}" if name == "Snakefile" else name)
         if found.name == "cmake" and texts[-1:] in (["."], [".."]):
             paths.append(f"{texts[-1]}/CMakeLists.txt")
-        if "-m" in texts[:-1] and re.match(r"python|torchrun", found.name):
+        first = next((text for text in texts if not text.startswith("-")), "")
+        if "-m" in texts[: texts.index(first) if first else 0] and re.match(r"python|torchrun", found.name):
             module = texts[texts.index("-m") + 1].replace(".", "/")
             own = "/" in module and module.partition("/")[0] not in PACKAGED
             paths += [f"{module}.py|{module}/__init__.py|{module}/__main__.py"] if own else []

@@ -29,7 +29,7 @@ _INPUT_FILE = re.compile(
 )
 _RESULT = re.compile(r"^--?(out|output|save|results?|log)([-_]?(dir|path|file|folder))?$")
 _WRITTEN = re.compile(r"(?!\d+$)(?:\./)?\w[\w./+-]*")
-_ARGUMENTS = frozenset("123456789@*#")
+_ARGUMENTS = re.compile(r"[1-9]\d*|[@*#]")
 _NO_FILES = frozenset(("module", "ml", "spack"))  # arguments of these are names with versions
 _SPEAKERS = frozenset(("echo", "printf", "export", "set"))  # arguments of these are text, not files
 
@@ -152,7 +152,7 @@ _SERVERS = {
     r"\bflask .*\brun\b": (5000, "/"),
     r"streamlit run": (8501, "/_stcore/health"),
     r"jupyter[- ](lab|notebook|server)": (8888, "/api"),
-    r"tensorboard ": (6006, "/"),
+    r"(?<![\w-])tensorboard ": (6006, "/"),
     r"mlflow server": (5000, "/health"),
 }
 
@@ -186,7 +186,7 @@ def arguments_read(script: Script) -> set[str]:
             *(word for _, word in command.redirects),
         )
         for part in word.variables
-        if part.name in _ARGUMENTS
+        if _ARGUMENTS.fullmatch(part.name)
     }
 
 

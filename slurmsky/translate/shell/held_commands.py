@@ -19,8 +19,9 @@ _MOST = 4  # variables within variables
 def held_commands(script: Script, scope: Scope) -> Iterator[Command]:
     """Commands of a script, in order, with the words of the variables that hold their programs.
 
-    Commands inside a container (``bash -c``) do not count.
+    Commands inside a container (``bash -c``) do not count. ``$(which NAME)`` counts as NAME, except in a test.
     """
+    tests = [(one.start, one.end) for one in script.commands if one.name in ("[", "[[", "test")]
     contained = in_containers(script.commands, scope.containers)
     for command in script.commands:
         if any(start < command.start < end for start, end in contained):
@@ -30,6 +31,9 @@ def held_commands(script: Script, scope: Scope) -> Iterator[Command]:
             if entered is command:
                 break
             command = entered
+        asks = command.name == "which" and command.depth and len(command.words) == 2
+        if asks and not any(start < command.start < end for start, end in tests):
+            command = replace(command, words=command.words[1:])
         yield command
 
 

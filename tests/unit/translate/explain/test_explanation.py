@@ -560,6 +560,10 @@ def test_the_headline_names_what_this_machine_lacks() -> None:
         ("export PATH=$PWD/bin:$PATH\nnosuch a\n", "kept"),
         ("export PATH=/data/bin:$PATH\nnosuch a\n", "kept"),
         ('cmd="gmx mdrun"\ncmd="nosuch a"\n$cmd\n', ""),
+        ("P=$(which nosuch)\n$P a\n", "decision"),
+        ("$(which nosuch) a\n", "decision"),
+        ('if [ -z "$(which nosuch)" ]; then exit 1; fi\n', ""),
+        ("singularity exec a.sif bash -c 'nosuch a'\n", ""),
     ],
 )
 def test_a_program_is_found_by_its_variable_and_by_path(text: str, effect: str) -> None:

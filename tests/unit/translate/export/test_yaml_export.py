@@ -749,6 +749,7 @@ def test_chdir_is_where_run_begins_or_a_comment(option: str, run: str, comment: 
         ("python ~/model/train.py", "", "~/model"),
         ("cd /scratch/$USER/model\npython /scratch/$USER/model/a.py", "", "/scratch/$USER/model"),
         ("cd /home/me/model\npython a.py", "", ""),
+        ("cd /home/me/model\nconda activate model\npython a.py", "", ""),
     ],
 )
 def test_the_former_path_of_the_workdir_becomes_a_link(body: str, options: str, link: str) -> None:
@@ -765,6 +766,12 @@ def test_no_mount_contains_the_link_of_the_workdir() -> None:
     assert "{/home/me/data: " in found.yaml and "{/home/me: " not in found.yaml
     found = export(script("python a.py --data /data/me/in --output_dir /data/me/out"))
     assert "{/data/me/in: " in found.yaml and "{/data/me: " not in found.yaml
+
+
+def test_a_path_that_the_site_serves_by_nfs_is_mounted() -> None:
+    site = load('[paths]\n"/data" = "nfs:10.0.0.5:/export"\n', "site")
+    found = export(script("python a.py --data /data/in --output_dir /data/out"), site=site)
+    assert found.fields["config"]["kubernetes"] and "file_mounts" not in found.yaml
 
 
 @pytest.mark.parametrize(
