@@ -63,7 +63,7 @@ def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> 
         unknown = "no package is known for it: if the environment has none, install it in setup"
     given = {name for module in modules for name in module.gives}
     missing = [name for name in asked.unknown if name.lower() not in loaded and name not in given]
-    missing = [name for name in missing if name.lower().partition("_")[0] not in loaded][:6]
+    missing = [name for name in missing if re.split("[_.]", name.lower())[0] not in loaded][:6]
     missing = [] if imaged else [name for name in missing if not (given and _OF_SUITES.search(name))]
     other = [name for name in asked.others if name not in given]
     why = "a command of another scheduler: run the program that it submits, or translate its script, too"

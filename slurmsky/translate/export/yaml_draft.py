@@ -88,10 +88,11 @@ class Draft(StorageDraft):
             if self.start.missing:
                 content = f"TODO: {content}; it holds {one_line(', '.join(self.start.missing))}"
         elif self.begins:
-            content = f"it holds {self.begins}, where sbatch was called"
+            where = "which holds the script's files" if self.start.below else "where sbatch was called"
+            content = f"it holds {self.begins}, {where}"
         elif self.start.missing:
             content = f"TODO: the folder that holds {one_line(', '.join(self.start.missing))}"
-        elif self.start.levels:
+        elif self.workdir != ".":
             content = "the script's files are there: the folder that sbatch is called in"
         else:
             content = "the folder that sbatch was called in"
@@ -360,8 +361,8 @@ class Draft(StorageDraft):
         unset = [Dropped(line, f"${name}", "nothing in the script sets it") for name, line in self._unset.items()]
         if interpreter(self.source)[0] in (*BASH, ""):
             unset += programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
-        if self.start.levels or self.start.missing:
-            place = self.workdir if self.start.levels else f"the folder that holds {', '.join(self.start.missing)}"
+        if self.workdir != "." or self.start.missing:
+            place = self.workdir if self.workdir != "." else f"the folder that holds {', '.join(self.start.missing)}"
             unset.append(Dropped(0, f"translate it in {one_line(place)}", "the script's files are there"))
         if self._inputs_by_place:
             shown = " ".join(self._inputs_by_place).replace("$ARGS", "ARGUMENTS").replace("$", "")

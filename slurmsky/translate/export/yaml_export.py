@@ -122,10 +122,10 @@ def export_yaml(
     asked = needs.of(source)
     own = (spec.chdir or "").startswith(f"{folder}/")
     old = spec.chdir if apart and not own and not os.path.isdir(spec.chdir or "") else ""
-    start = origin(script, Scope.of(script), "" if apart and not old else folder, (*asked.paths, old or ""))
-    if start.levels:
-        above = os.path.normpath(os.path.join(folder, *[".."] * start.levels))
-        folder, path = above, os.path.relpath(os.path.join(folder, path or file), above)
+    start = origin(script, Scope.of(script), "" if apart and not old else folder, (*asked.paths, old or ""), path)
+    if start.levels or start.below:
+        base = os.path.normpath(os.path.join(folder, start.below, *[".."] * start.levels))
+        folder, path = base, os.path.relpath(os.path.join(folder, path or file), base)
     task = plan_all([(spec, partition_of_plan), *others], site, wants=Needs(amd=asked.amd, cpus=asked.cpus))
     task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
     size = geometry(spec, site.cluster.partition(partition_of_plan))
@@ -278,7 +278,7 @@ def _upper_workdir(draft: Draft, folder: str) -> None:
         why = "above the workdir: name a folder that holds both, and `cd` in it first"
         draft.left_out.append(Dropped(0, f"{path}/...", why, to_do=True))
         return
-    draft.workdir = "/".join([".."] * (levels + draft.start.levels))
+    draft.workdir = os.path.normpath(os.path.join(draft.start.below, *[".."] * (levels + draft.start.levels)))
     draft.begins = "/".join(parts[-levels:])
 
 

@@ -60,7 +60,7 @@ class NodeDraft:
     begins: str = ""
 
     def __post_init__(self) -> None:
-        self.workdir = "/".join([".."] * self.start.levels) or "."
+        self.workdir = self.start.below or "/".join([".."] * self.start.levels) or "."
 
     def _resources(self, document: YamlDocument, image: tuple[str, str] | None) -> None:
         wanted = {key: item for key, item in self.task.fields["resources"].items() if key != "labels"}

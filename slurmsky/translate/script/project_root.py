@@ -15,6 +15,7 @@ from ..shell.launched_program import Launched, launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
+from .folders_above import levels_above
 from .project_folder import Project
 from .script_files import PACKAGED, files_beside
 from .work_folder import code_folder, plain
@@ -32,20 +33,22 @@ class Origin(NamedTuple):
     """A submit folder.
 
     ``levels``: above the given folder; ``missing``: programs of the script that it lacks; ``former``: its path on the
-    old cluster, where the script names it; ``unbuilt``: its programs, started as ./NAME, that do not exist there.
+    old cluster, where the script names it; ``unbuilt``: its programs, started as ./NAME, that do not exist there;
+    ``below``: the script's own folder below the given one, if the submit folder is that.
     """
 
     levels: int
     missing: tuple[str, ...] = ()
     former: str = ""
     unbuilt: tuple[str, ...] = ()
+    below: str = ""
 
 
-def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ()) -> Origin:
+def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = (), path: str = "") -> Origin:
     """Submit folder of a script.
 
     It is the nearest folder, from ``folder`` upwards, with most of the files that the script names. ``paths``: those
-    that the script names outside of it. Reads names of files only.
+    that the script names outside of it. ``path``: of the script, below ``folder``. Reads names of files only.
     """
     if not (folder and os.path.isdir(folder)):
         return Origin(0)
@@ -56,8 +59,9 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ())
         if former:
             return Origin(level, (), former)
     named = list(dict.fromkeys(_named(script, scope, code_folder(script, scope))))
-    if not named:
-        return Origin(0)
+    below = _own_folder(script, scope, named, bases, posixpath.dirname(path))
+    if below or not named:
+        return Origin(0, below=below)
     built = any(launched(command).name in _BUILDERS for command in script.commands)
     started = {posixpath.normpath(path) for path in _by_path(script, scope)} if not built else set()
     counts = [sum(_is_file(base, path) for path in named) for base in bases]
@@ -66,6 +70,18 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = ())
     programs = [path for path in missing if _CODE.search(path)]
     unbuilt = [path for path in missing if path in started and not _CODE.search(path)]
     return Origin(best, () if counts[best] else tuple(programs[:3]), "", tuple(unbuilt[:3]))
+
+
+def _own_folder(script: Script, scope: Scope, named: Sequence[str], bases: Sequence[str], own: str) -> str:
+    """The script's own folder ``own``, if each of ``bases`` has fewer of the ``named`` files, or "".
+
+    A script that names only files above its start folder, as ``../data``, starts in its own folder, too.
+    """
+    if not own or own.startswith("..") or not os.path.isdir(os.path.join(bases[0], own)):
+        return ""
+    there, *others = (sum(_is_file(base, one) for one in named) for base in (os.path.join(bases[0], own), *bases))
+    only_above = not any(others) and 0 < levels_above(script, scope)[0] <= own.count("/") + 1
+    return own if there > max(others) or only_above else ""
 
 
 def _candidates(folder: str) -> Iterator[str]:

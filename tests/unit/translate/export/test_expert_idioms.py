@@ -476,3 +476,30 @@ def test_libraries_of_modules_are_no_environment_of_python() -> None:
 def test_an_index_in_a_subscript_is_a_name_there() -> None:
     found = export("t=(a b c)\npython x.py ${t[SLURM_ARRAY_TASK_ID - 1]} ${t[$SLURM_ARRAY_TASK_ID]}", "--array=1-3")
     assert not found.needs and "python x.py ${t[TASK_ID - 1]} ${t[$TASK_ID]}" in found.fields["run"]
+
+
+@pytest.mark.parametrize(
+    ("body", "workdir", "begins"),
+    [
+        ("python parse.py --out x", "jobs", ""),  # the script's own folder has parse.py
+        ("python parse.py ../data", ".", "cd jobs\n"),
+        ("mkdir -p ../raw\ncd ../raw\n./get", ".", "cd jobs\n"),  # only above
+        ("python train.py", ".", ""),
+        ("python train.py ../data", "..", "cd project\n"),
+        ("python parse.py train.py", ".", ""),  # both have a file: sbatch is called in the project's folder
+        ("hostname", ".", ""),
+    ],
+)
+def test_a_script_below_the_submit_folder_starts_where_its_files_are(
+    tmp_path: Path, body: str, workdir: str, begins: str
+) -> None:
+    folder = tmp_path / "project"
+    (folder / "jobs").mkdir(parents=True)
+    for name in ("train.py", "jobs/parse.py", "jobs/job.sh"):
+        (folder / name).write_text("")
+    text = f"#!/bin/bash\n{body}\n"
+    specs: Any = moving.request(text.encode(), "job.sh").components
+    spec = specs[0].evolve(chdir=str(folder))
+    found = export_yaml(text, [spec], SITE, "", file="job.sh", folder=str(folder), path="jobs/job.sh")
+    assert found.fields.get("workdir", ".") == workdir
+    assert found.fields["run"].startswith(begins) and found.fields["run"].startswith("cd ") == bool(begins)
