@@ -245,6 +245,7 @@ def _record(
         dependency=spec.dependency or "",
         dependency_shown=dependency.format_with_state(dependency.parse(spec.dependency)) if spec.dependency else "",
         submit_time=now,
+        last_sched_eval=now,
         eligible_time=0.0 if waits else begin,
         start_time=float(spec.begin or 0) if begin > now else 0.0,
         accrue_time=0.0 if held or spec.dependency else begin,

@@ -422,6 +422,8 @@ def test_holds_begin_times_and_cancels(play: Play) -> None:
         running = await world.sbatch("1000")
         await world.until(100)
         assert (world.job(held).reason, world.job(later).reason) == ("JobHeldUser", "BeginTime")
+        for waiting in map(world.job, (held, later)):  # Source: the oracle; job_mgr.c _job_create
+            assert waiting.last_sched_eval == waiting.submit_time
         await world.out("scontrol", "release", str(held))
         await world.out("scancel", str(running))
         await world.until(102)
