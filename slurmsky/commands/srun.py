@@ -25,7 +25,7 @@ from ..options import submit as options
 from ..options.usage_errors import NOT_CREATED
 from .common import verbosity
 from .common.agent_request import agent_socket, exit_code, lookup_error, rejoin
-from .common.caller_settings import parse_with_files
+from .common.caller_settings import surroundings
 from .common.command_errors import error_exit, refused, streaming
 from .common.job_allocation import Revoked, allocate, await_returned_files, notified, release_allocation
 from .common.report_settings import known_cluster
@@ -41,8 +41,8 @@ async def main(ctx: CommandContext) -> int:
     """Run a step in the named job, or in a new allocation."""
     if paths.SESSION_NODE in ctx.env:
         return await _rejoin(ctx)
-    options_table = table(ctx, "srun")
-    request = await parse_with_files(ctx, lambda around: options.parse_srun(ctx.args, around, options_table))
+    # The agent parses the options of the step again: a FIFO that the client has read would block it.
+    request = options.parse_srun(ctx.args, surroundings(ctx), table(ctx, "srun"))
     text = request.step.jobid or ctx.env.get("SLURM_JOB_ID") or ctx.env.get("SLURM_JOBID")
     if text and not request.step.test_only:
         return await _attach(ctx, text)

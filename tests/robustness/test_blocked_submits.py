@@ -44,6 +44,8 @@ def test_a_fifo_of_node_names_is_read_by_its_caller(engine: Engine, run: Run, tm
             assert waiting.poll() is None
             fifo.write_text("# names\n" + run("sinfo", "-h", "-o", "%n")[1].split()[0] + "\n")
             assert waiting.wait(PATIENCE_S) == 0
+    refused = run("srun", f"--nodelist={fifo}", "true")  # its agent would read the file again
+    assert refused[0] == 1 and f"error opening file {fifo}" in refused[2]
     missing = run("sbatch", "--nodefile=/no/such", "--wrap", "true")
     assert missing[0] == 255 and "error opening file /no/such, No such file or directory" in missing[2]
     assert engine.faults() == []
