@@ -217,7 +217,7 @@ class Events:
         self.life.end(job, final, exit_code, exit_signal, event.reason, event.time, event.comment, event.began)
 
     def _component_ended(self, job: Job, event: ComponentEnded) -> None:
-        part = self.job_table.components(job)[event.component]
+        part = next(part for part in self.job_table.components(job) if part.het_offset == event.component)
         if JobFlag.COMPLETING in part.flags:
             self.life.end(part, part.state, 0, 0, at=event.time)
 

@@ -48,7 +48,7 @@ class JobTable(ClusterTable):
         self._dropped: list[int] = []  # dropped from memory once they are committed
         self._finished: deque[tuple[float, int]] = deque()  # (end time, job id) in order of ending
         self._targets = Targets()
-        self._kept: list[tuple[float, int]] = []  # as _finished: older than MinJobAge, but pending jobs depend on them
+        self._kept: list[tuple[float, int]] = []  # as _finished: older than MinJobAge, but other jobs need them
         #: called at submit for partitions whose nodes an engine makes (submit_checks.EngineCheck)
         self.engine_check = engine_check
         self._on_touch = on_touch
@@ -64,8 +64,8 @@ class JobTable(ClusterTable):
         self._finished = deque(sorted(self._finished))
 
     def _load_targets(self) -> None:
-        """Load the ended jobs on which pending jobs depend."""
-        wanted = set(self._targets)
+        """Load the ended jobs that others need: targets of dependencies, and components of het jobs."""
+        wanted = {*self._targets, *(part for job in self.jobs.values() for part in job.het_ids)} - self.jobs.keys()
         while wanted:
             found = [job for job in self.store.history(0, self.clock(), wanted) if job.job_id not in self.jobs]
             for job in found:
@@ -109,7 +109,8 @@ class JobTable(ClusterTable):
             self.members.setdefault(job.array_job_id, set()).add(job.job_id)
         (self.pending.add if job.state is JobState.PENDING else self.pending.discard)(job.job_id)
         (self.active.add if holds_allocation(job) else self.active.discard)(job.job_id)
-        if self._targets.record_state(job) and self._kept:
+        released = self._targets.record_state(job) or (job.het_job_id and job.state.finished)
+        if released and self._kept:
             self._finished.extendleft(reversed(self._kept))
             self._kept.clear()
 
@@ -184,7 +185,8 @@ class JobTable(ClusterTable):
             job = self.jobs.get(job_id)
             if job is None or not job.state.finished or job.end_time > horizon:
                 continue
-            if self._targets.has_dependents(job):
+            leader = self.jobs.get(job.het_job_id)  # a het job is dropped as a whole (job_mgr.c)
+            if self._targets.has_dependents(job) or (leader is not None and not leader.state.finished):
                 self._kept.append((ended, job_id))
                 continue
             del self.jobs[job_id]

@@ -331,7 +331,7 @@ class Draft(StorageDraft):
             f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
         )
         document.comment(
-            f"beside it, with the submit folder: `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}`"
+            f"with the submit folder, which `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes"
         )
         document.add_field("name", self.task.name)
         if self.task.geometry.nodes > 1:

@@ -13,14 +13,18 @@ from slurmsky.commands.slurmsky import service_command
 from slurmsky.options.usage_errors import CommandError
 
 
-def test_remove_prints_what_systemctl_prints_and_continues(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def no_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A systemctl that reaches no systemd, and an empty folder of units."""
     program = tmp_path / "systemctl"
     program.write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.mark.usefixtures("no_bus")
+def test_remove_prints_what_systemctl_prints_and_continues(capsys: pytest.CaptureFixture[str]) -> None:
     unit = service_command.unit_file()
     unit.parent.mkdir(parents=True)
     unit.write_text("[Unit]\n")
@@ -32,14 +36,10 @@ def test_remove_prints_what_systemctl_prints_and_continues(
     assert printed.out == f"removed {unit}\n" and not unit.exists()
 
 
+@pytest.mark.usefixtures("no_bus")
 def test_install_without_a_session_of_systemd_writes_nothing_and_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = tmp_path / "systemctl"
-    program.write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2\nexit 1\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with pytest.raises(CommandError) as error:
         service_command.command(["install"], standalone_mode=False)

@@ -320,6 +320,26 @@ def test_a_failed_dependency_outlives_min_job_age(world: World, evaluated: bool,
     assert job.reason == "DependencyNeverSatisfied"
 
 
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
+def test_a_het_job_is_dropped_as_a_whole(world: World, restarted: bool) -> None:
+    """Source: job_mgr.c _purge_complete_het_job."""
+    leader = world.submit(JobSpec(), JobSpec())
+    world.pass_()
+    component = world.job_table.jobs[leader.het_ids[1]]
+    world.end(component, JobState.CANCELLED)
+    if restarted:
+        world.job_table.flush()
+        world.now += 360
+        world.restart()
+    world.later(360)
+    leader = world.job_table.jobs[leader.job_id]
+    assert [part.het_offset for part in world.job_table.components(leader)] == [0, 1]
+    world.end(leader)
+    world.later(360)
+    world.later(360)
+    assert not world.job_table.jobs.keys() & set(leader.het_ids)
+
+
 def test_an_array_is_kept_whole_while_a_job_depends_on_it(world: World) -> None:
     """The first element fails and ends long before the last one."""
     base = world.submit(array="1-2")
