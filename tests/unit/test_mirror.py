@@ -10,6 +10,8 @@ from syntax_trees import tree_of
 
 UNIT = Path(__file__).parent
 PACKAGE = UNIT.parents[1] / "slurmsky"
+#: modules that tests of several folders share
+SHARED = {path.stem: path for path in UNIT.parent.glob("*.py")}
 #: the thin client is modules without a folder: slurmsky/client*.py
 CLIENT = "client"
 #: tests that read the sources of their folder and import none of it
@@ -28,6 +30,13 @@ def folders(tree: ast.Module) -> Iterator[str]:
                 yield (found if found.is_dir() else found.parent).relative_to(PACKAGE).as_posix()
 
 
+def shared_folders(tree: ast.Module) -> Iterator[str]:
+    """The folders that the shared modules of a test import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in SHARED:
+            yield from folders(tree_of(SHARED[node.module]))
+
+
 def belongs(folder: str, imported: set[str]) -> str:
     """Folder of a test by its imports; a subfolder if all imports are from it."""
     inside = {name for name in imported if name == folder or name.startswith(f"{folder}/")}
@@ -43,6 +52,7 @@ def test_each_test_lies_beside_its_module() -> None:
     places = {path.relative_to(UNIT).as_posix(): path.parent.relative_to(UNIT).as_posix() for path in TESTS}
     belonging = {
         name: belongs(folder, set(folders(tree_of(UNIT / name))))
+        or belongs(folder, set(shared_folders(tree_of(UNIT / name))))
         for name, folder in places.items()
         if name not in READ_SOURCES
     }

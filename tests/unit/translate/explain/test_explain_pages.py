@@ -1,0 +1,173 @@
+"""Pages of slurmsky explain: text, HTML, JSON, headlines, prices and folders of scripts."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import time
+from pathlib import Path
+
+import pytest
+from explained_pages import BARE, explain
+from moving_script import moving
+
+from slurmsky.options.table import load as options
+from slurmsky.translate.explain import explain_html
+from slurmsky.translate.explain.explain_text import page_text, table_text, to_html, to_json, verdict
+from slurmsky.translate.explain.explanation import DECISION, EFFECTS, Page, with_prices
+from slurmsky.translate.explain.explanation import explain as explain_script
+from slurmsky.translate.explain.finding import LocalLookup
+from slurmsky.translate.sky_task.price_table import read_prices
+
+OPTIMIZER = """\x1b[33mnoise\x1b[0m
+Considered resources (2 nodes):
+--------------------------------------------------------------------------------------------
+ INFRA               INSTANCE        vCPUs   Mem(GB)   GPUS     COST ($)   CHOSEN
+--------------------------------------------------------------------------------------------
+ AWS (us-east-1)     p4d.24xlarge    96      1152      A100:8   65.54      \x1b[32m   \u2714\x1b[0m
+ Slurm (oracle)      -               1       0         -        0.00
+--------------------------------------------------------------------------------------------
+"""
+
+
+def test_prices() -> None:
+    rows = read_prices(OPTIMIZER)
+    assert [row["infra"] for row in rows] == ["AWS (us-east-1)", "Slurm (oracle)"]
+    page = with_prices(explain("#!/bin/bash\n#SBATCH --time=2:00:00\n"), rows, "")
+    assert (
+        "* AWS (us-east-1), p4d.24xlarge, GPUs A100:8: $65.54 an hour for all nodes, $131.08 for the time limit"
+        in page_text(page)
+    )
+    assert read_prices("nothing") == []
+
+
+class _Tags(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag in ("script", "img", "iframe") or any(name.startswith("on") for name, _ in attrs)
+
+
+HOSTILE = [
+    "#!/bin/bash\n#SBATCH -J '<script>alert(1)</script>'\nmodule load '<img src=x onerror=y>'\n",
+    '#!/bin/bash\n#SBATCH -J "never\n',
+    "#!/bin/bash\n#SBATCH -o $(rm -rf /)\n#SBATCH -p '\x1b[31mred'\necho\n",
+    "#!/bin/bash\n" + "y" * 1_000_000 + "\n",
+    "#!/bin/bash\n\udcff\udcfe $(\n",
+    "#!/bin/bash\n#SBATCH --container-image=x --mounts=../../etc\n",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_scripts_are_explained(text: str) -> None:
+    start = time.process_time()
+    page = explain(text)
+    shown = page_text(page)
+    assert "\x1b" not in shown
+    tags = _Tags()
+    tags.feed(to_html([page, page]))
+    assert tags.scripts == 0
+    assert json.loads(to_json([page], False))["file"] == "job.sh"
+    assert sum(line.startswith("job.sh") for line in table_text([page]).splitlines()) == 1
+    assert time.process_time() - start < 5
+
+
+def test_a_page_for_browsers_has_the_look_of_reports() -> None:
+    page = explain("#!/bin/bash\n#SBATCH -n2\nmodule load nosuch\necho '<b>'\n")
+    text = to_html([page])
+    style = (Path(__file__).resolve().parents[4] / "slurmsky" / "page" / "style.css").read_text()
+    assert style in text and "Content-Security-Policy" in text
+    assert '<div class="tiles">' in text and '<span class="pill good">kept</span>' in text
+    assert "<b>" not in text
+    both = to_html([page, page])
+    assert both.index("<h2>What to resolve first</h2>") < both.index("<h2>Scripts</h2>")
+    assert both.count("<summary><bdi>job.sh</bdi>") == 2 and "<details open" not in both
+    assert both.count("nosuch") > 2 and ">kept</span>" not in both  # lines that are kept are counted, not listed
+
+
+def test_two_hundred_scripts_take_less_than_five_seconds() -> None:
+    examples = Path(__file__).resolve().parents[4] / "examples" / "sbatch"
+    texts = [path.read_text() for path in moving.scripts(examples)]
+    start = time.process_time()
+    for number in range(200):
+        explain(texts[number % len(texts)].replace("python", f"python{number % 7}"))
+    assert time.process_time() - start < 5
+
+
+def test_a_folder_begins_with_the_suggested_lines() -> None:
+    pages = [explain("#!/bin/bash\ncat /gpfs/x\n"), explain("#!/bin/bash\ncat /gpfs/y\nmodule load matlab\n")]
+    text = table_text(pages)
+    assert text.index("scripts run unchanged") < text.index("What keeps scripts") < text.index("verdict")
+    assert "      1     2  path: is on the old cluster" in text
+    lines = text.splitlines()
+    head, row = (next(line for line in lines if word in line) for word in ("verdict", "1 to decide"))
+    assert row[head.index("decide") : head.index("decide") + 6].strip() == "1"
+
+
+def test_a_script_that_lacks_many_variables_is_started_by_one_that_exports_them() -> None:
+    driven = explain("#!/bin/bash\npython x.py --a $A_DIR --b $B_DIR --c $EPOCHS\n", site=BARE)
+    assert driven.unchanged and verdict(driven) == "runs unchanged, given A_DIR, B_DIR, EPOCHS"
+    assert not explain("#!/bin/bash\npython x.py --a $A_DIR\n", site=BARE).unchanged
+
+
+def test_the_html_page_names_effects_in_the_words_of_the_table() -> None:
+    """Headings are the effects with a capital letter, except for open decisions."""
+    shown = {effect: head.lower() for effect, head in explain_html._HEADS.items()}
+    assert shown == {effect: {DECISION: "to decide"}.get(effect, effect) for effect in EFFECTS}
+
+
+def lacking(text: str, here: tuple[str, ...] = ()) -> list[str]:
+    """Names in a script that this machine lacks, if it has only these files."""
+    data = text.encode()
+    lookup = LocalLookup(lambda path: path in here, lambda _: True, lambda _: True, lambda _: None)
+    specs = moving.request(data, "x").components
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="local", lookup=lookup)
+    assert page.unchanged
+    return [found.text for found in page.missing_names]
+
+
+@pytest.mark.parametrize(
+    "body, expected",
+    [
+        ("python train.py --config run.yaml", ["train.py", "run.yaml"]),
+        ("srun ./prog\ncat result.txt", ["./prog"]),
+        ("cat input.csv | wc -l", ["input.csv"]),
+        ("git clone u r\npython r/train.py", []),
+        ("cd build\n./prog", []),
+        ("cd $SLURM_SUBMIT_DIR\n./prog", ["./prog"]),
+        ("[ -f old.csv ] && cat old.csv", []),
+        ("echo 1 > made.txt\ncat made.txt", []),
+        ("singularity exec x.sif python /app/x.py", ["x.sif"]),
+        ("python here.py", []),
+    ],
+)
+def test_files_that_the_submit_folder_lacks(body: str, expected: list[str]) -> None:
+    assert lacking(f"#!/bin/bash\n{body}\n", ("here.py",)) == expected
+
+
+def test_a_folder_of_the_log_that_is_not_here() -> None:
+    assert lacking("#!/bin/bash\n#SBATCH --output=logs/%j.out\nhostname\n") == ["--output=logs/%j.out"]
+    assert not lacking("#!/bin/bash\n#SBATCH --output=logs/%j.out\nhostname\n", ("logs",))
+
+
+def page_without_files(body: str, engine: str) -> Page:
+    """Explain a script that finds its programs, but no file."""
+    data = f"#!/bin/bash\n{body}".encode()
+    lookup = LocalLookup(lambda _: False, lambda _: True, lambda _: True, lambda _: None)
+    specs = moving.request(data, "x").components
+    return explain_script(data, specs, BARE, options("sbatch"), file="x", engine=engine, lookup=lookup)
+
+
+def test_the_headline_names_what_this_machine_lacks() -> None:
+    page = page_without_files("#SBATCH --output=logs/%j.out\npython train.py\n", "local")
+    assert verdict(page) == "runs unchanged; this machine lacks the folder of --output, train.py"
+
+
+def test_the_headline_of_a_cloud_job_names_what_its_submit_folder_lacks() -> None:
+    page = page_without_files("source activate\nsource activate env\npython train.py\n", "sky")
+    assert verdict(page) == "runs unchanged; the submit folder lacks train.py"
+    assert "1 of these 1 name files, programs or variables that are not here" in table_text([page, page][:1])
+    assert "Not all here" in to_html([page, page])
+    assert json.loads(to_json([page], True))["lacking"] == 1

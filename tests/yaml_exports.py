@@ -1,0 +1,24 @@
+"""Scripts exported as YAML: a body with directives, for a site with one partition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moving_script import moving
+
+from slurmsky.site import load
+from slurmsky.translate.export.yaml_export import ExportedYaml
+
+SITE = load('[gpus]\ndefault = "H100"\n[[partition]]\nname = "main"\ndefault = true', "site")
+NONE = load("", "none")
+TWO = "-N2 --ntasks-per-node=1"
+
+
+def export(text: str, *words: str, name: str = "job.sh", site: Any = SITE) -> ExportedYaml:
+    found: ExportedYaml = moving.exported(text.encode(), site, name, *words)
+    return found
+
+
+def script(body: str, directives: str = "") -> str:
+    lines = "".join(f"#SBATCH {line}\n" for line in directives.split(";") if line)
+    return f"#!/bin/bash\n{lines}\n{body}\n"
