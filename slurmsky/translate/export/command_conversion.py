@@ -24,6 +24,8 @@ _NO_USE = frozenset(("", "export", "conda", "mamba", "source", "."))
 _UNNAMED = re.compile(r"\.?(v?env|conda|envs?|[\d.]+)")
 #: variables that torchrun sets
 _RANKS = frozenset(("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))
+#: variables that bash does not take from its environment
+_OF_SHELL = frozenset(("IFS", "PS4", "OPTIND", "OPTERR", "RANDOM", "SECONDS"))
 
 
 class Lines(Base):
@@ -138,7 +140,8 @@ class Lines(Base):
             new = variable_conversion.replacement(name, self.directives) if name.startswith("SLURM_") else None
             if not equals and new is not None:
                 self.found.edit(word.start, word.end, f"{name}={new}")
-            if not equals or given.startswith("(") or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            plain_name = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) and name not in _OF_SHELL
+            if not equals or given.startswith("(") or not plain_name:
                 return False
             pairs.append((name, Word(word.raw[len(name) + 1 :], word.start + len(name) + 1, word.line)))
         moved = 0

@@ -262,8 +262,8 @@ class Ranks(Lines):
 
     def _is_hydra(self, texts: list[str]) -> bool:
         """Return whether mpirun is Intel MPI's or MPICH's. Their options differ from Open MPI's."""
-        named = any(re.search(r"impi|intel-?mpi|mpich|mvapich", module.name.lower()) for module in self.found.modules)
         modules = self.found.modules
+        named = any(re.search(r" mpich |impi-rt", module.setup) for module in modules)
         image = any("hpckit" in one.image for one in modules) and not any("openmpi" in one.setup for one in modules)
         image = image and runs_own_program(self.script)
         return named or image or texts[0].endswith("hydra") or any(_HYDRA.match(text) for text in texts[1:])

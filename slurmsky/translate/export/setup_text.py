@@ -53,6 +53,8 @@ def sorted_unique(lines: Iterable[str]) -> list[str]:
             kept.append(re.sub(r"^pip install '([\w.-]+)'$", r"pip install \1", line))
     kept = [line.replace("conda create -y -p ~/.conda/envs/job", "conda create -y -n job") for line in kept]
     known = set(conda.values())
+    if "mpich" in system:  # one MPI: mpirun and libraries of two would mix
+        system = {name: None for name in system if "openmpi" not in name}
     if any("mpi_openmpi" in spec for spec in known) or known & _WITH_MPI or "pip install impi-rt" in kept:
         system.pop("openmpi-bin", None)
     if known & _WITH_JAVA:

@@ -17,7 +17,7 @@ from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .folders_above import levels_above
 from .project_folder import Project
-from .script_files import PACKAGED, files_beside
+from .script_files import PACKAGED, files_beside, made_by
 from .work_folder import code_folder, plain
 
 #: most folders above the script's own one that are searched
@@ -121,8 +121,7 @@ def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
         if found.inside or found.name in scope.functions or found.name == "conda":
             continue
         texts = [scope.expand(word) for word in found.arguments]
-        if found.name == "mkdir":
-            made.update(text.rstrip("/") for text in texts)
+        made.update(posixpath.normpath(posixpath.join(here, text)) for text in made_by(found.name, texts))
         made.update(word.text or "" for operator, word in command.redirects if ">" in operator)
         paths = [*(path for path in files_beside([command]) if path), *_by_path_of(found, scope)]
         paths += [text for text in texts[:4] if _CODE.search(text) and found.name in _STARTERS]
@@ -137,10 +136,10 @@ def _named(script: Script, scope: Scope, code: str) -> Iterator[str]:
             own = "/" in module and module.partition("/")[0] not in PACKAGED
             paths += [f"{module}.py|{module}/__init__.py|{module}/__main__.py"] if own else []
         for path in paths:
-            if "$" in path or path.startswith(("/", "~", "-")) or path.partition("/")[0] in made:
+            if "$" in path or path.startswith(("/", "~", "-")):
                 continue
             where = "|".join(posixpath.normpath(posixpath.join(here, one)) for one in path.split("|"))
-            if not where.startswith("../../.."):
+            if not where.startswith("../../..") and not any(f"{where}/".startswith(f"{folder}/") for folder in made):
                 yield where
         if found.name in ("cd", "pushd"):
             target = plain(texts[0]) if texts else "~"

@@ -52,10 +52,36 @@ PACKAGED = words("pip virtualenv torch accelerate deepspeed vllm sglang mpi4py i
 _OPENS = re.compile(r"\bchdir\(|\bopen\(|\bread_\w+\(|\blistdir\(|\bglob\(")
 
 
+def made_by(name: str, texts: list[str]) -> list[str]:
+    """Folders and files that a command makes in its working directory."""
+    named = [text.removeprefix("./").rstrip("/") for text in texts if not text.startswith("-")]
+    if name == "git" and named[:1] == ["clone"]:
+        return named[-1:] if len(named) > 2 else [text.rpartition("/")[2].removesuffix(".git") for text in named[1:]]
+    if name in ("wget", "curl"):
+        return [text.rpartition("/")[2] for text in named]
+    return named if name in ("mkdir", "touch") else []
+
+
+def outside_made(commands: Iterable[Command]) -> Iterator[tuple[Command, set[str]]]:
+    """Commands outside the folders that the script makes, with those made so far."""
+    made: set[str] = set()
+    inside = False
+    for command in commands:
+        texts = [word.text or "" for word in command.arguments]
+        if command.name in ("cd", "pushd"):
+            first = (texts or [""])[0].removeprefix("./")
+            inside = (inside and not first.startswith(("..", "/", "~")) and bool(first)) or first.partition("/")[
+                0
+            ] in made
+        if not inside:
+            yield command, made
+            made.update(made_by(command.name, texts))
+
+
 def runs_own_programs(script: Script) -> bool:
     """Return whether the script starts programs of the user, or others that read files of its folder."""
     scope = Scope.of(script)
-    for command in script.commands:
+    for command, _ in outside_made(script.commands):
         found = launched(command, scope.containers)
         if not found.words or found.inside not in ("", "singularity", "apptainer"):
             continue
@@ -95,8 +121,7 @@ def reads_files_beside(commands: Iterable[Command]) -> bool:
 
 def files_beside(commands: Iterable[Command]) -> Iterator[str]:
     """Files of the working directory that these commands name; "" if a program reads any file of the folder."""
-    made: set[str] = set()
-    for command in commands:
+    for command, made in outside_made(commands):
         found = launched(command)
         if found.name in _SPEAKERS and not command.redirects:
             continue
@@ -105,7 +130,6 @@ def files_beside(commands: Iterable[Command]) -> Iterator[str]:
         if found.name in _IN_FOLDER and not found.inside:
             yield ""
         if found.name in ("mkdir", "touch", "git", "wget", "curl"):
-            made.update(word.text or "" for word in found.arguments)
             continue
         named = [*command.words, *found.words, *(word for operator, word in command.redirects if "<" in operator)]
         listed = found.arguments if found.name in _READERS and not found.inside else ()

@@ -198,3 +198,10 @@ def test_folders_inside_a_container_are_no_mounts() -> None:
 def test_arguments_name_files_of_the_workdir() -> None:
     found = export(script('runbwa "$@"'))
     assert found.fields["workdir"] == "." and "# $@ of the script" in found.yaml
+
+
+def test_folders_that_the_script_makes_do_not_travel() -> None:
+    cloned = export(script("git clone https://example.org/a/proj.git\ncd proj\nmake\npython tools/run.py\n./build/x"))
+    assert "workdir" not in cloned.fields
+    assert "TODO: the folder" not in cloned.yaml
+    assert "workdir" in export(script("git clone https://example.org/a/proj\ncd proj\ncd ..\npython own.py")).fields

@@ -66,3 +66,11 @@ def test_the_launcher_of_tacc_is_mpirun() -> None:
     assert found.fields["run"] == "mpirun --use-hwthread-cpus -np 32 ./a.out in.txt\n"
     assert "openmpi-bin" in found.fields["setup"]
     assert export(script("ibrun -n 4 -o 0 ./a.out", "-n 8")).needs
+
+
+def test_programs_of_mpich_start_with_its_own_mpirun() -> None:
+    found = export(script("module load mpich/4.0\nsrun ./solver", "-N2 --ntasks-per-node=4"))
+    assert "install -y mpich libmpich-dev" in found.fields["setup"]
+    assert "mpirun -np 8 -ppn 4 -hosts " in found.fields["run"]
+    mixed = export(script("module load mpich openmpi\nmpirun -n 4 ./solver", "-n4"))
+    assert "openmpi" not in mixed.fields["setup"]

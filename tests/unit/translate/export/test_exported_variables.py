@@ -66,3 +66,9 @@ def test_logins_are_secrets(line: str, secret: str) -> None:
     found = export(script(f"{line}\npython a.py"))
     assert found.fields["secrets"] == {secret: None}
     assert "login" not in found.fields["run"] and "abc123" not in found.yaml
+
+
+def test_variables_that_bash_ignores_in_its_environment_stay_in_run() -> None:
+    found = export(script("export IFS=,\nexport LR=0.1\nfor a in $LIST; do echo $a; done"))
+    assert "export IFS=," in found.fields["run"]
+    assert found.fields["envs"].keys() == {"LR"}
