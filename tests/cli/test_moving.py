@@ -73,6 +73,8 @@ def test_a_script_for_the_agent_gets_its_folder(engine: LocalEngine, tmp_path: P
     settings = json.loads((folder / "job" / "settings.json").read_text())
     program = Path(settings["agent"]).name
     yaml = (tmp_path / "ranks.yaml").read_text()
+    assert settings["files"]["archive"] == "~/sky_workdir" and "workdir: .  #" in yaml
+    assert not (folder / "job" / "submit_folder.tar").exists()
     assert (folder / program).exists() and f"~/.slurmsky/{program}" in yaml
     assert (folder / "job" / "script").read_text() == (tmp_path / "t.sh").read_text()
     assert (folder.stat().st_mode & 0o077, (folder / "job" / "settings.json").stat().st_mode & 0o077) == (0, 0)

@@ -118,6 +118,14 @@ def test_a_folder_is_copied_with_its_links_and_modes(project, tmp_path):
     assert submit_folder.scan(str(tmp_path / "there")).keys() == manifest.keys()
 
 
+def test_a_workdir_is_the_content_of_a_submit_folder(tmp_path: Path) -> None:
+    (tmp_path / "workdir" / "sub").mkdir(parents=True)
+    (tmp_path / "workdir" / "sub" / "a.py").write_text("1")
+    (tmp_path / "there").mkdir()
+    submit_folder.unpack(str(tmp_path / "workdir"), str(tmp_path / "there"))
+    assert (tmp_path / "there" / "sub" / "a.py").read_text() == "1"
+
+
 @pytest.mark.parametrize(
     "ignored, stays",
     [

@@ -111,7 +111,7 @@ class CloudNode:
                 )
                 self._set_relocation(self.shipped_folder, fallback)
             if given.archive:
-                submit_folder.unpack(os.path.join(self.folder, given.archive), self.shipped_folder)
+                submit_folder.unpack(os.path.join(self.folder, os.path.expanduser(given.archive)), self.shipped_folder)
             os.makedirs(self.launch.submit_dir, exist_ok=True)
         self.before = {} if self.same_files else submit_folder.scan(self.shipped_folder)
         home = self.launch.environment.get("HOME", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import tarfile
@@ -69,7 +70,10 @@ def same_folder(path: str, there: Sequence[int]) -> bool:
 
 
 def unpack(archive: str, folder: str) -> None:
-    """Unpack the shipped archive; replace existing files."""
+    """Unpack the shipped archive, or copy the folder of this name; replace existing files."""
+    if os.path.isdir(archive):
+        shutil.copytree(archive, folder, symlinks=True, dirs_exist_ok=True)
+        return
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "fully_trusted_filter"):
             tar.extractall(folder, filter="fully_trusted")  # our own archive, of the user's own files

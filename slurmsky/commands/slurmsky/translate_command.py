@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from ...model.allocation import HetComponent, Launch
 from ...model.spec import INFINITE, JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
+from ...protocol.node_settings import FILE
 from ...site.record import Site
 from ...translate.export.conversion import Dropped, one_line
 from ...translate.export.yaml_draft import REMOTE
@@ -222,6 +224,15 @@ async def _check(ctx: CommandContext, yaml: str) -> int:
     return 0
 
 
+def _sent_as_workdir(job: Path) -> str:
+    """Replace the archive of a packed job's files by the YAML's workdir. Returns the folder that it must be."""
+    settings = json.loads((job / FILE).read_text())
+    (job / settings["files"]["archive"]).unlink()
+    settings["files"]["archive"] = "~/sky_workdir"
+    (job / FILE).write_text(json.dumps(settings))
+    return str(settings["files"]["folder"])
+
+
 def _pack(
     ctx: CommandContext,
     exported: ExportedYaml,
@@ -253,8 +264,13 @@ def _pack(
         shutil.copyfile(shipped.program, beside / shipped.program.name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    sent = os.path.relpath(_sent_as_workdir(beside / "job"), beside.parent)
     name = shipped.program.name
-    yaml = exported.yaml.replace(f"{REMOTE}/agent.pyz", f"{REMOTE}/{name}").replace("/agent.pyz\n", f"/{name}\n")
+    yaml = (
+        exported.yaml.replace("\nworkdir: . ", f"\nworkdir: {sent} ", 1)
+        .replace(f"{REMOTE}/agent.pyz", f"{REMOTE}/{name}")
+        .replace("/agent.pyz\n", f"/{name}\n")
+    )
     return yaml.replace(f"./{exported.name}.slurmsky/", f"./{folder}/").replace(
         f"folder {exported.name}.slurmsky\n", f"folder {folder}\n"
     )

@@ -22,10 +22,11 @@ _ABSENT = re.compile(r"\[ -e (?P<file>\S+) \] \|\| \{ (?P<command>.*); \}$")
 _OWN_APT = re.compile(rf"(?:{re.escape(programs.APT.split('{}')[0])}|sudo apt-get update -q && sudo ).*")
 
 
-def sorted_unique(lines: Iterable[str]) -> list[str]:
+def sorted_unique(lines: Iterable[str], unchanged: bool = False) -> list[str]:
     """Remove repetitions and sort the lines.
 
-    System packages are in one line, then environments, then their packages.
+    System packages are in one line, then environments, then their packages. ``unchanged``: the script is, too, so that
+    environments keep their folders.
     """
     system: dict[str, None] = {}
     folders: dict[str, None] = {}
@@ -35,7 +36,8 @@ def sorted_unique(lines: Iterable[str]) -> list[str]:
     for given in dict.fromkeys(lines):
         guard = _GUARD.fullmatch(given)
         line = guard["command"] or guard["plain"] if guard else given
-        line = line.replace("conda install -y -p ~/.conda/envs/job", "conda install -y")
+        if not unchanged:
+            line = line.replace("conda install -y -p ~/.conda/envs/job", "conda install -y")
         apt, packages, made = _APT.search(line), _CONDA.fullmatch(line), _FOLDERS.search(line)
         if apt and _OWN_APT.fullmatch(line):
             system.update(dict.fromkeys(apt[1].split()))
@@ -51,7 +53,8 @@ def sorted_unique(lines: Iterable[str]) -> list[str]:
                 absent = _ABSENT.fullmatch(line.removeprefix(_SUDO))
                 line = (absent["command"] if absent else line.removeprefix(_SUDO)).replace("$s ", "sudo ")
             kept.append(re.sub(r"^pip install '([\w.-]+)'$", r"pip install \1", line))
-    kept = [line.replace("conda create -y -p ~/.conda/envs/job", "conda create -y -n job") for line in kept]
+    if not unchanged:
+        kept = [line.replace("conda create -y -p ~/.conda/envs/job", "conda create -y -n job") for line in kept]
     known = set(conda.values())
     if "mpich" in system:  # one MPI: mpirun and libraries of two would mix
         system = {name: None for name in system if "openmpi" not in name}

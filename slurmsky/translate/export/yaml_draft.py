@@ -31,7 +31,7 @@ from .run_hints import hints
 from .run_text import BASH, OTHER_SHELLS, interpreter, run_text
 from .setup_text import sorted_unique
 from .yaml_document import YamlDocument
-from .yaml_storage import StorageDraft
+from .yaml_storage import BUCKET, StorageDraft
 
 REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/launch/shipment.py
 #: variables that a script requires from its caller
@@ -107,6 +107,7 @@ class Draft(StorageDraft):
     def _head(self, document: YamlDocument) -> None:
         launch = f"serve up -n {self.task.name}" if self.serve else "jobs launch"
         names = [name[1:] for name in self._inputs_by_place]
+        names += [BUCKET] if self._takes_bucket() else []
         if re.search(r"\bTASK_ID\b", self._edited()) and not self.directives.array:
             names.append("TASK_ID")
         given = "".join(f" --env {name}=..." for name in names)
@@ -168,6 +169,9 @@ class Draft(StorageDraft):
             for text in ["", title, *(f"  {line}" for line in lines)] if lines else ():
                 document.comment(text)
 
+    def _takes_bucket(self) -> bool:
+        return f"${{{BUCKET}}}" in str(self._storage[0])
+
     def _has_own_image(self) -> bool:
         """Return whether the user chose the task's image. Such an image has the script's programs."""
         image = self._image()
@@ -207,8 +211,11 @@ class Draft(StorageDraft):
         required = [name for name in required if name not in self.reading.secrets and not name.startswith("SLURM")]
         required += [name for name in self._inputs if name not in (*required, *envs, *self.reading.secrets)]
         envs.update(dict.fromkeys(required))
+        bucket = {BUCKET: "bucket with copies of the folders below: --env DATA_BUCKET=s3://NAME"}
+        envs |= dict.fromkeys(bucket) if self._takes_bucket() else {}
         if envs:
             notes = dict.fromkeys(required, "the script requires it: --env NAME=VALUE")
+            notes |= bucket
             notes |= {
                 name[1:]: f"${name[4:].replace('S', '@')} of the script: --env {name[1:]}=..."
                 for name in self._inputs_by_place
@@ -310,15 +317,11 @@ class Draft(StorageDraft):
         document.comment(
             f"{one_line(self.file)} needs Slurm's functions on the nodes, so slurmsky runs the unchanged script there:"
         )
-        shown: list[str] = []
-        for entry in self.reading.needs:
-            line = f"  line {entry.line}: {entry.text}: {entry.why}" if entry.line else f"  {entry.text}: {entry.why}"
-            if line not in shown:
-                shown.append(line)
-        for line in shown[:8]:
-            document.comment(line)
-        if len(shown) > 8:
-            document.comment(f"  and {len(shown) - 8} more")
+        first = self.reading.needs[0]
+        others = len({(one.line, one.text, one.why) for one in self.reading.needs}) - 1
+        more = f" (and {others} more)" if others else ""
+        place = f"line {first.line}: " if first.line else ""
+        document.comment(f"  {place}{first.text}: {first.why}{more}")
         shipped = replace(self.site, shipped_modules=True)
         chosen, setup, _ = preparation(shipped, needs.of(self.source))
         images = needs.of(self.source).images
@@ -327,17 +330,17 @@ class Draft(StorageDraft):
             image = docker_image(images[0] if len(images) == 1 else chosen), "its steps" if images else "its modules"
         self._agent_notes(document)
         folder = f"{self.task.name}.slurmsky"
-        document.comment(
-            f"`sbatch {one_line(self.file)}` does the same and needs no file. This one needs the folder {folder}"
-        )
-        document.comment(
-            f"with the submit folder, which `slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes"
-        )
+        made = f"`slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes"
+        document.comment(f"{made} slurmsky's folder {folder}")
+        self.reading.former = ""  # the script runs unchanged
         document.add_field("name", self.task.name)
         if self.task.geometry.nodes > 1:
             document.add_field("num_nodes", self.task.geometry.nodes)
+        document.add_field("workdir", ".", comments=("the folder that sbatch was called in, where the script runs",))
         self._resources(document, image)
-        self.reading.former = ""  # the script runs unchanged
+        if self._takes_bucket():
+            note = "bucket with copies of the folders below: --env DATA_BUCKET=s3://NAME"
+            document.add_field("envs", {BUCKET: None}, inline={BUCKET: note})
         self._mounts(
             document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}
         )
@@ -346,9 +349,7 @@ class Draft(StorageDraft):
         if not needs.of(self.source).environments:
             setup += [line for line in self.reading.setup if re.match("# TODO|pip install", line) and line not in setup]
         if setup:
-            document.add_field(
-                "setup", "\n".join(setup) + "\n", comments=["for its modules, programs and environments"]
-            )
+            document.add_field("setup", "\n".join(sorted_unique(setup, unchanged=True)) + "\n")
         document.add_field("run", f"sh {REMOTE}/{self.task.name}/start.sh\n")
         return document.text(), document.fields
 

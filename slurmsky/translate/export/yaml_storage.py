@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from ..script import mount_points, outside_paths
@@ -16,15 +17,20 @@ from .conversion import one_line
 from .yaml_document import YamlDocument
 from .yaml_resources import NodeDraft
 
+#: variable with the URL of the bucket that holds the old cluster's folders
+BUCKET = "DATA_BUCKET"
+
 
 class StorageDraft(NodeDraft):
     """Storage of one script's YAML."""
 
-    def _mounts(self, document: YamlDocument, own: Mapping[str, str] | None = None) -> None:
+    @cached_property
+    def _storage(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, str], list[str]]:
+        """Mounts, volumes, notes on mounts, and folders of the old cluster that have neither."""
         checkpoints = self.reading.checkpoints
         used = [path for _, path in self.reading.paths] + checkpoints
         source = self.source
-        mounts: dict[str, Any] = dict(own or {})
+        mounts: dict[str, Any] = {}
         volumes: dict[str, Any] = {}
         for path, item in self.task.fields.get("file_mounts", {}).items():
             if path in source:
@@ -63,26 +69,38 @@ class StorageDraft(NodeDraft):
         tops = {_below(path, apart) for path in bare}
         above = {top for top in tops if any(path.startswith(f"{top}/") for path in apart)} | {"/"}
         missing = sorted(top for top in tops if len(top) > 1 and not mount_points.is_mounted(top, tops - {top} - above))
-        if mounts:
-            document.add_field("file_mounts", mounts, inline=notes)
-        if volumes:
-            document.add_field("volumes", volumes)
-        if missing:
-            document.blank()
+        copied = [path for path in missing if not self._unnamed(path, above)]
+        mounts |= {path: {"source": f"${{{BUCKET}}}/{path.strip('~/')}", "mode": "MOUNT"} for path in copied}
+        return mounts, volumes, notes, missing
+
+    @staticmethod
+    def _unnamed(path: str, above: Container[str] = ()) -> bool:
+        """Return whether only the user can name the folder or bucket to mount."""
+        several = len(mount_points.mount_of(f"{path}/x")) > len(path) or path in above or "$" in path
+        return several or path.startswith(("/path/", "~/."))
+
+    def _mounts(self, document: YamlDocument, own: Mapping[str, str] | None = None) -> None:
+        mounts, volumes, notes, missing = self._storage
+        comments = []
         for path in missing:
             place = one_line(path)
-            if place.startswith("/path/"):
-                document.comment(f"TODO: {place} is a placeholder of the script: write your path")
-                continue
-            if len(mount_points.mount_of(f"{path}/x")) > len(path) or path in above or "$" in path:
-                document.comment(f"TODO: folders in {place} of the old cluster: mount a bucket, and write its path")
-                continue
-            if place.startswith("~/."):
-                document.comment(f"TODO: {place} is in the home directory of the old cluster: copy it here, and add")
-                document.comment(f"  file_mounts: {{{place}: {place}}}")
-                continue
-            document.comment(f"TODO: {place} is on the old cluster: put it into a bucket and add")
-            document.comment(f"  file_mounts: {{{place}: {{source: s3://BUCKET/{place.strip('~/')}, mode: MOUNT}}}}")
+            if path in mounts:
+                comments.append(f"TODO: {place} is on the old cluster: copy it to ${BUCKET}/{place.strip('~/')}")
+            elif place.startswith("/path/"):
+                comments.append(f"TODO: {place} is a placeholder of the script: write your path")
+            elif place.startswith("~/.") and "$" not in place:
+                comments.append(f"TODO: {place} is in the home directory of the old cluster: copy it here, and add")
+                comments.append(f"  file_mounts: {{{place}: {place}}}")
+            else:
+                comments.append(f"TODO: folders in {place} of the old cluster: mount a bucket, and write its path")
+        if mounts or own:
+            document.add_field("file_mounts", {**(own or {}), **mounts}, comments, inline=notes)
+        else:
+            document.blank() if comments else None
+            for text in comments:
+                document.comment(text)
+        if volumes:
+            document.add_field("volumes", volumes)
 
     def _bucket(self, place: str) -> str:
         """Name of a bucket, made unique by the script's text. Bucket names are globally unique."""

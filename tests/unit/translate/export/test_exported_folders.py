@@ -81,7 +81,9 @@ def test_a_bucket_is_mounted_at_the_folder_of_a_file() -> None:
 
 def test_a_path_of_gnu_parallel_names_the_folder_before_its_replacement_string() -> None:
     found = export(script("parallel python a.py /work/{1}/x /{2}/y ::: a b ::: c d"))
-    assert "file_mounts: {/work: {source: s3://BUCKET/work," in found.yaml and "BUCKET/{" not in found.yaml
+    mount = {"source": "${DATA_BUCKET}/work", "mode": "MOUNT"}
+    assert found.fields["file_mounts"]["/work"] == mount and "BUCKET}/{" not in found.yaml
+    assert found.fields["envs"] == {"DATA_BUCKET": None} and "--env DATA_BUCKET=... " in found.yaml
 
 
 @pytest.mark.parametrize(
@@ -114,16 +116,16 @@ def test_the_former_path_of_the_workdir_becomes_a_link(body: str, options: str, 
     source = script(body, options)
     found = export_yaml(source, moving.request(source.encode(), "job.sh").components, SITE, "main", folder="/submit")
     last = body.split("\n")[-1]
-    assert found.fields["run"].endswith(f"{last}\n") and "bucket and add" not in found.yaml
+    assert found.fields["run"].endswith(f"{last}\n") and "DATA_BUCKET" not in found.yaml
     assert found.fields["workdir"] == "."
     assert link in re.findall(r"ln -sfn ~/sky_workdir (\S+)", found.yaml) or [""]
 
 
 def test_no_mount_contains_the_link_of_the_workdir() -> None:
     found = export(script("cd /home/me/model\npython /home/me/model/a.py --data /home/me/data/x --out /home/me"))
-    assert "{/home/me/data: " in found.yaml and "{/home/me: " not in found.yaml
+    assert "/home/me/data" in found.fields["file_mounts"] and "/home/me" not in found.fields["file_mounts"]
     found = export(script("python a.py --data /data/me/in --output_dir /data/me/out"))
-    assert "{/data/me/in: " in found.yaml and "{/data/me: " not in found.yaml
+    assert "/data/me/in" in found.fields["file_mounts"] and "/data/me" not in found.fields["file_mounts"]
 
 
 def test_a_path_that_the_site_serves_by_nfs_is_mounted() -> None:
@@ -160,14 +162,15 @@ def test_results_that_the_script_names_are_to_be_copied() -> None:
 
 def test_a_checkpoint_that_is_only_loaded_is_no_bucket_for_new_ones() -> None:
     found = export(script("python a.py --load_ckpt /mnt/nfs/me/m.pth"))
-    assert "file_mounts" not in found.fields and "/mnt/nfs is on the old cluster" in found.yaml
+    mounts = {"/mnt/nfs": {"source": "${DATA_BUCKET}/mnt/nfs", "mode": "MOUNT"}}
+    assert found.fields["file_mounts"] == mounts and "/mnt/nfs is on the old cluster" in found.yaml
     both = export(script("python a.py --load /ckpt/run --save /ckpt/run"))
     assert list(both.fields["file_mounts"]) == ["/ckpt"]
 
 
 def test_patterns_and_files_of_an_image_are_no_paths_of_the_old_cluster() -> None:
     body = "sed -i '/sample\\tspecies/d' a.txt\nsingularity exec docker://a/b cp /db-1/x/y ./\nnextflow run a.nf"
-    assert "bucket and add" not in export(script(body), site=NONE).yaml
+    assert "DATA_BUCKET" not in export(script(body), site=NONE).yaml
 
 
 def test_an_unchanged_script_needs_the_folder_of_its_programs() -> None:

@@ -114,3 +114,11 @@ def test_configurations_in_the_submit_folder_that_submit_are_noticed(
 
 def test_the_state_of_the_job_still_needs_the_queue() -> None:
     assert export(script("S=$(scontrol show job $SLURM_JOB_ID | grep JobState)\n./prog $S")).needs
+
+
+def test_the_agents_yaml_has_the_workdir_one_reason_and_a_plain_setup() -> None:
+    found = export(script("module load gcc ffmpeg\nsrun python a.py\nsrun python b.py /data/me/x", "-n4"))
+    assert found.fields["workdir"] == "."
+    assert next(line for line in found.yaml.splitlines() if "tasks on" in line).endswith("(and 1 more)")
+    assert "command -v sudo" not in found.yaml and found.fields["setup"].count("apt-get update") == 1
+    assert found.fields["file_mounts"]["/data/me"]["source"] == "${DATA_BUCKET}/data/me"
