@@ -15,7 +15,7 @@ from functools import lru_cache
 #: model as sites write it -> SkyPilot's name; with a memory size in GB where the catalog has several sizes
 _MODELS: dict[str, str] = {
     "gb300": "GB300", "gb200": "GB200", "gh200": "GH200", "b300": "B300", "b200": "B200", "h200": "H200",
-    "h100": "H100", "h800": "H100", "h20": "H20", "a100": "A100", "a800": "A100", "a100l": "A100-80GB",
+    "h100": "H100", "h800": "H100", "h20": "H20", "a100": "A100", "a800": "A100-80GB", "a100l": "A100-80GB",
     "a100x": "A100-80GB", "v100": "V100", "v100l": "V100-32GB", "v100s": "V100-32GB", "p100": "P100", "p40": "P40",
     "p4": "P4", "t4": "T4", "k80": "K80", "k40": "K80", "k40m": "K80", "k20": "K80", "m60": "M60", "m40": "M60",
     "l4": "L4", "l40": "L40", "l40s": "L40S", "a10": "A10", "a10g": "A10G", "a30": "A30", "a40": "A40", "a2": "T4",

@@ -66,7 +66,7 @@ def test_answers(line: str, code: int, out: str, err: str, engine: LocalEngine, 
 
 
 def test_a_script_for_the_agent_gets_its_folder(engine: LocalEngine, tmp_path: Path) -> None:
-    (tmp_path / "t.sh").write_text("#!/bin/bash\n#SBATCH -J ranks -n2\nsrun hostname\n")
+    (tmp_path / "t.sh").write_text("#!/bin/bash\n#SBATCH -J ranks -n2\nsrun python each.py\n")
     done = engine.run("slurmsky translate -o ranks.yaml t.sh", cwd=tmp_path)
     assert done.returncode == 0, done
     folder = tmp_path / "ranks.slurmsky"
@@ -85,7 +85,7 @@ def test_a_folder_gives_a_yaml_for_each_script(engine: LocalEngine, tmp_path: Pa
     scripts = tmp_path / "scripts" / "sub"
     scripts.mkdir(parents=True)
     (scripts.parent / "a.sh").write_text("#!/bin/bash\n#SBATCH -J same\npython train.py\n")
-    (scripts / "b.sh").write_text("#!/bin/bash\n#SBATCH -J same -n2\nsrun hostname\n")
+    (scripts / "b.sh").write_text("#!/bin/bash\n#SBATCH -J same -n2\nsrun python each.py\n")
     (scripts / "c.sh").write_text("#!/bin/bash\n#SBATCH --nosuch\n#SBATCH -N x\nhostname\n")
     done = engine.run("slurmsky translate scripts -o out", cwd=tmp_path)
     assert done.returncode == 1, done

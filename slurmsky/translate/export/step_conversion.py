@@ -20,6 +20,8 @@ from .conversion_base import HEAD_ADDRESS
 _SUBMIT_FOLDER = re.compile(r"(\.|\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`|\$\{?SLURM_SUBMIT_DIR\}?)(?=/|$)")
 
 
+#: programs that print a node's state
+_INFORMS = re.compile("hostname|nvidia-smi|rocm-smi|date|pwd|whoami|uname|lscpu|free|df|uptime|nproc|lspci")
 _CONTAINER = frozenset(("container-image", "container-name"))
 
 
@@ -190,6 +192,9 @@ class Steps(Containers):
         inner = self._inner(command, program)
         if tasks > nodes and inner == "torchrun" and self._starts_workers(command, tasks):
             why = f"{tasks // nodes} torchruns on a node would each start all of its workers: one is started"
+            self.found.drop(command.line, f"{one_line(text)} of {tasks} tasks", why)
+        elif tasks > nodes and _INFORMS.fullmatch(inner) and not command.depth:
+            why = f"prints the same {tasks // nodes} times on a node: it is started once"
             self.found.drop(command.line, f"{one_line(text)} of {tasks} tasks", why)
         elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
             self._several(statement, command, program, tasks, nodes, options)

@@ -62,6 +62,7 @@ class DirectiveValues:
             "SLURM_JOB_PARTITION": self.partition,
             "SLURM_JOB_QOS": spec.qos,
             "SLURM_CLUSTER_NAME": "skypilot",
+            "SLURM_GPUS_PER_TASK": (spec.gpus_per_task or "").rpartition(":")[2],
             "SLURM_GPUS": self.gpus * self.nodes if spec.gpus else None,
             "SLURM_PRIO_PROCESS": "0",
             "SLURM_TOPOLOGY_ADDR_PATTERN": "node",

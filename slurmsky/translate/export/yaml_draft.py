@@ -224,7 +224,7 @@ class Draft(StorageDraft):
                 notes["TASK_ID"] = "the script reads SLURM_ARRAY_TASK_ID: --env TASK_ID=1 is one element"
             notes |= {"TASK_ID": "one element; the others by --env TASK_ID=..."} if self.directives.array else {}
             for name, path in needs.of(self.source).stores:
-                if envs.get(name) == path:
+                if envs.get(name) == path and not re.search("JOB|LOCAL|TMP", name):
                     notes[name] = f"TODO: on the node's disk, removed with the node: mount a bucket or volume at {path}"
             document.add_field("envs", envs, inline=notes)
         if self.reading.secrets:

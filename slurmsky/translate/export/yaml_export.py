@@ -50,7 +50,7 @@ from .yaml_setup import (
     is_framework,
     leave_images,
     leave_toolchains,
-    mark_missing_files,
+    list_packages,
     name_programs,
     one_python,
     set_variables,
@@ -172,7 +172,7 @@ def export_yaml(
         ]
     set_variables(source, reading)
     one_python(reading)
-    mark_missing_files(reading, folder)
+    list_packages(reading, source, folder)
     reading.setup[:] = one_environment(reading.setup)
     draft = Draft(
         source, script, spec, site, partition, file, task, directives, reading, tuple(arguments), guessed, serve, start

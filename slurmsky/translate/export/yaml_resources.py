@@ -147,7 +147,11 @@ class NodeDraft:
             name = self.site.gpus.default
         images = " ".join(module.image for module in self.reading.modules)
         runs = any(_GPU_PROGRAM.search(self.script.text(command)) for command in self.script.commands)
-        none = re.search(r"\bgpu(:\w+)?:0\b", self.spec.gres or "") or "0" in (self.spec.gpus, self.spec.gpus_per_node)
+        none = (
+            re.search(r"\bgpu(:\w+)?:0\b", self.spec.gres or "")
+            or re.match("(?i)cpu", self.spec.partition or "")
+            or "0" in (self.spec.gpus, self.spec.gpus_per_node)
+        )
         if "accelerators" in wanted or "instance_type" in wanted or none:
             return []
         learns = _LEARNS.search(self.source)

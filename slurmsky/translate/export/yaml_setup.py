@@ -7,11 +7,12 @@ import re
 from dataclasses import replace
 
 from ...site.modules import Module
-from ..script.conversion_tables import ANYWHERE, INSTALLERS, LAUNCHERS
+from ..script.conversion_tables import ANYWHERE, INSTALLERS, LAUNCHERS, quoted
 from ..script.needs import Needs
 from ..script.outside_paths import PROGRAM
 from ..script.programs import Source, setup_lines
 from ..script.programs import find as source_of
+from ..script.python_packages import environment_file, unnamed
 from ..script.toolchains import unused
 from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import Script
@@ -60,6 +61,7 @@ def name_programs(asked: Needs, source: str, reading: Reading) -> None:
         spelt = re.escape(path) if path[0] == "/" else r"(?:~|\$HOME|\$\{HOME\})" + re.escape(path[1:])
         for found in re.finditer(rf"(?<![\w./~}}-]){spelt}(?![\w./-])", source):
             reading.edit(found.start(), found.end(), path.rpartition("/")[2])
+            reading.paths[:] = [place for place in reading.paths if place[1] != path]
 
 
 def set_variables(source: str, reading: Reading) -> None:
@@ -135,12 +137,29 @@ def one_python(reading: Reading) -> None:
             reading.activate[:] = [line for line in reading.activate if line != module.activate]
 
 
-def mark_missing_files(reading: Reading, folder: str) -> None:
-    """Put a TODO before setup lines with a missing package list."""
+def list_packages(reading: Reading, source: str, folder: str) -> None:
+    """Name the packages of the old cluster's Python environments.
+
+    A package list of the submit folder names them, or the imports of its files; else a TODO.
+    """
     for at, line in reversed(list(enumerate(reading.setup))):
         found = re.search(
             r"(?:conda env create -n (\S+) -f|^pip install -r) (environment\.yml|requirements\.txt)$", line
         )
-        if found and not (folder and os.path.isfile(os.path.join(folder, found[2]))):
-            how = f"conda env export --no-builds -n {found[1]}" if found[1] else "pip freeze in that environment"
+        if not found or (folder and os.path.isfile(os.path.join(folder, found[2]))):
+            continue
+        name, framework = found[1], not found[1] and any(map(is_framework, reading.modules))
+        other = environment_file(folder, name) if name else ""
+        packages = unnamed(source, (), folder, framework) if folder else ""
+        if other:
+            reading.setup[at] = line.replace("environment.yml", quoted(other))
+        elif packages.startswith("pip install") and not name:
+            reading.setup[at] = packages
+        elif packages.startswith("pip install"):
+            reading.setup[at] = line.replace(
+                f"env create -n {name} -f environment.yml", f"create -y -n {name} python=3.11"
+            )
+            reading.setup.insert(at + 2, packages)  # after its activation
+        else:
+            how = f"conda env export --no-builds -n {name}" if name else "pip freeze in that environment"
             reading.setup.insert(at, f"# TODO: write {found[2]}: {how}, on the old cluster")

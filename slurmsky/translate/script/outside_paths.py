@@ -288,12 +288,11 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
     named = ""
     for word, role in zip(words[1:], _roles(name, words[1:]), strict=True):
         raw = word.text_or_source
-        if word.variables and not role and raw == word.raw and not raw.startswith(("'", "-")):
-            held = scope.expand(word)
-            if any(char.isspace() for char in held.strip()):
-                yield from _command_line(word, scope)
-                named = ""
-                continue
+        held = word.variables and not role and raw == word.raw and not raw.startswith(("'", "-"))
+        if held and any(char.isspace() for char in scope.expand(word).strip()):
+            yield from _command_line(word, scope)
+            named = ""
+            continue
         option, sign, _ = raw.partition("=")
         if raw.startswith("-") and not sign:
             named = raw
@@ -303,8 +302,10 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
         elif named in ("-e", "-c", "--eval") and name in _CODE and words[1].raw.startswith("-"):
             pass
         elif sign and (option.startswith("-") or (re.fullmatch(r"[\w.]+", option) and name not in _MOVERS | _READERS)):
-            value = Word(word.raw[word.raw.index("=") + 1 :], word.start + word.raw.index("=") + 1, word.line)
-            yield from _paths(value, scope, role or _by_option(option if option.startswith("-") else f"-{option}"))
+            by = option if option.startswith("-") else named if "," in word.raw else f"-{option}"
+            for piece in re.finditer(r"=((?:(?!,\w+=).)*),?", word.raw[word.raw.index("=") :], re.DOTALL):
+                value = Word(piece[1], word.start + word.raw.index("=") + piece.start(1), word.line)
+                yield from _paths(value, scope, role or _by_option(by))
         else:
             yield from _paths(word, scope, role or _by_option(named))
         named = ""
@@ -326,10 +327,8 @@ def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
         option, sign, value = text.partition("=")
         if named in _BINDS:
             yield from _bound(text, word.line)
-            named = ""
-            continue
-        if text.startswith("-") and not sign:
-            named = text
+        if named in _BINDS or (text.startswith("-") and not sign):
+            named = text if text.startswith("-") else ""
             continue
         path, before = (value, option) if sign and option.startswith("-") else (text, named)
         if path[:1] == "~" and path[1:2] not in ("", "/"):

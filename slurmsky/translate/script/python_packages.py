@@ -112,6 +112,13 @@ def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = Fa
     return f"# TODO: pip install the {more}packages that {name} imports (pip freeze on the old cluster lists them)"
 
 
+def environment_file(folder: str, name: str) -> str:
+    """File of conda's for an environment in a folder, under a name other than environment.yml, or ""."""
+    stems = ("environment", "env", "conda", "conda_env", name, f"environment_{name}", f"envs/{name}")
+    files = (f"{stem}.{ending}" for stem in stems for ending in ("yml", "yaml")) if folder else ()
+    return next((file for file in files if "dependencies:" in (read_small(Path(folder) / file) or "")), "")
+
+
 def _own_modules(source: str) -> Iterator[str]:
     """Inline Python of a script that needs further packages. These are ``python -m MODULE`` and ``python -c``."""
     script = parse(source)

@@ -15,6 +15,7 @@ from ..shell.shell_elements import Command
 from .mount_points import is_scratch, on_every_node
 from .outside_paths import known_program
 from .script_files import files_beside, names_files_beside, reads_files_beside
+from .start_files import start_role
 
 _MAKERS = frozenset(("mkdir", "git", "tar", "unzip", "cp", "rsync", "mktemp"))
 
@@ -50,6 +51,7 @@ def code_folder(script: Script, scope: Scope) -> str:
         return ""
     named = {plain(scope.expand(word)) for command in script.commands for word in command.words}
     own = (path for path in named if _CODE.search(path) and "/" in path and not known_program(path))
+    own = (path for path in own if start_role(path, arguments=False) == "read")
     folders = {path.rpartition("/")[0] for path in own}
     return next(iter(folders)) if len(folders) == 1 and _is_folder(min(folders)) else ""
 

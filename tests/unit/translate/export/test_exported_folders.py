@@ -208,3 +208,13 @@ def test_folders_that_the_script_makes_do_not_travel() -> None:
     assert "workdir" not in cloned.fields
     assert "TODO: the folder" not in cloned.yaml
     assert "workdir" in export(script("git clone https://example.org/a/proj\ncd proj\ncd ..\npython own.py")).fields
+
+
+def test_each_path_of_a_list_of_values_is_found() -> None:
+    found = export(script("python a.py --model_args checkpoint=/mnt/me/run/$x,config=b/c,vocab=/vol/me/v.txt"))
+    assert found.fields["file_mounts"].keys() == {"/mnt/me", "/vol/me"}
+
+
+def test_a_start_file_of_conda_is_no_project() -> None:
+    found = export(script("source /scratch/me/miniconda3/etc/profile.d/conda.sh\nconda activate a\npython train.py"))
+    assert "a copy of" not in found.yaml

@@ -173,3 +173,9 @@ def test_an_image_file_may_be_a_registrys_image() -> None:
     body = "# singularity pull docker://org/tool:1.2\nsingularity exec --nv /apps/tool_1.2.sif tool x"
     found = export(script(body, "--gpus=1")).yaml
     assert "# if a registry has tool_1.2.sif, it can be image_id: docker:org/tool:1.2\n" in found
+
+
+def test_a_partition_of_cpus_has_no_gpu() -> None:
+    body = "module load cuda\npython a.py"
+    assert "accelerators" not in export(script(body, "--partition=cpu")).fields["resources"]
+    assert "accelerators" in export(script(body)).fields["resources"]

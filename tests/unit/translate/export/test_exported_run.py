@@ -254,3 +254,9 @@ def test_a_deactivate_goes_with_its_environment() -> None:
 def test_mambas_start_files_and_activations_are_condas() -> None:
     body = '. "${HOME}/micromamba/etc/profile.d/mamba.sh"\nmamba activate R4\nRscript a.R'
     assert export(script(body)).fields["run"] == "conda activate R4\nRscript a.R\n"
+
+
+def test_programs_that_print_a_nodes_state_start_once() -> None:
+    found = export(script("srun -l /bin/hostname\nsrun nvidia-smi\npython a.py", "-n4"))
+    assert not found.needs and found.fields["run"] == "/bin/hostname\nnvidia-smi\npython a.py\n"
+    assert "prints the same 4 times" in found.yaml

@@ -197,3 +197,22 @@ def test_a_module_of_bare_python_names_no_packages() -> None:
 
 def test_a_module_that_brings_its_program_is_installed_once() -> None:
     assert export(script("module load lammps\nlmp -in a.in")).fields["setup"].count("lammps") == 1
+
+
+def test_an_environment_without_a_list_gets_the_packages_of_the_imports(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import torch, yaml, os\n")
+    source = script("conda activate me\npython a.py")
+    components = moving.request(source.encode(), "job.sh").components
+
+    def setup() -> str:
+        return str(export_yaml(source, components, SITE, "main", folder=str(tmp_path)).fields["setup"])
+
+    assert "conda create -y -n me python=3.11\nconda activate me\npip install torch pyyaml\n" in setup()
+    (tmp_path / "me.yml").write_text("dependencies:\n- python\n")
+    assert "conda env create -n me -f me.yml\n" in setup() and "TODO" not in setup()
+
+
+def test_tensorflow_1_is_an_image_for_present_gpus() -> None:
+    found = export(script("module load tensorflow/1.15\npython a.py", "--gres=gpu:1"))
+    assert found.fields["resources"]["image_id"] == "docker:nvcr.io/nvidia/tensorflow:23.03-tf1-py3"
+    assert "tensorflow-gpu" not in found.yaml
