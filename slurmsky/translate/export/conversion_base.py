@@ -136,7 +136,7 @@ class Base:
             )
             if not re.match(r"/[\w.-]+/?[^\s:]*$", path) or on_every_node(path) or path.startswith("/opt/"):
                 continue
-            if is_mounted(path, targets):
+            if is_mounted(path, targets) or named == "--pwd":  # of a container
                 continue
             if named.startswith("-") and CHECKPOINT.search(named.lower()) and not INPUT.search(named.lower()):
                 if LOAD.search(named.lower()) or (_STATE.search(path) and not re.search(r"save|out", named.lower())):

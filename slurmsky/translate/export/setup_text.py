@@ -18,8 +18,16 @@ _GUARD = re.compile(r"command -v \S+ >/dev/null \|\| (?:\((?P<command>.*)\)|(?P<
 _SUDO = "s=$(command -v sudo || true); "
 _FOLDERS = re.compile(r"for d in (?P<folders>[^;]*); do .* chmod 1777 .*; done$")
 _ABSENT = re.compile(r"\[ -e (?P<file>\S+) \] \|\| \{ (?P<command>.*); \}$")
+_VENV = re.compile(r"\[ -e (?P<folder>\S+)/bin/activate \] \|\| \(.*\)$")
 #: lines of an installer that other lines do not depend on
 _OWN_APT = re.compile(rf"(?:{re.escape(programs.APT.split('{}')[0])}|sudo apt-get update -q && sudo ).*")
+
+
+def _venv(found: re.Match[str]) -> str:
+    """A virtual environment that ``conda activate`` enters, too."""
+    folder = found["folder"]
+    own = "" if folder.startswith("~") else f"sudo mkdir -p {folder} && sudo chown $(id -u) {folder} && "
+    return f"{own}python3 -m venv {folder} && mkdir {folder}/conda-meta && touch {folder}/conda-meta/history"
 
 
 def sorted_unique(lines: Iterable[str], unchanged: bool = False) -> list[str]:
@@ -50,6 +58,7 @@ def sorted_unique(lines: Iterable[str], unchanged: bool = False) -> list[str]:
             folders.update(dict.fromkeys(made["folders"].split()))
         else:
             if line.startswith(_SUDO):
+                line = _VENV.sub(_venv, line)
                 absent = _ABSENT.fullmatch(line.removeprefix(_SUDO))
                 line = (absent["command"] if absent else line.removeprefix(_SUDO)).replace("$s ", "sudo ")
             kept.append(re.sub(r"^pip install '([\w.-]+)'$", r"pip install \1", line))
@@ -70,7 +79,7 @@ def sorted_unique(lines: Iterable[str], unchanged: bool = False) -> list[str]:
     if folders:
         listed = " ".join(folders)
         head.append(f"sudo mkdir -p {listed} && sudo chmod 1777 {listed}")
-    base = "" if entered >= 0 else " -n base"  # an active environment hides base
+    base = "" if entered >= 0 and not unchanged else " -n base"  # an active environment hides base
     listed = "".join(f" -c {channel}" for channel in channels)
     more = [f"conda install -y{base}{listed} {' '.join(conda.values())}"] if conda else []
     return [*head, *first, *more, *last, *kept[entered + 1 :]]

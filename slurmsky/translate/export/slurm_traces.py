@@ -25,7 +25,7 @@ def commands_in_texts(script: Script, reading: Reading) -> None:
     shown = [
         (word.start, word.end, "")
         for command in script.commands
-        if command.name in ("echo", "printf")
+        if command.name in ("echo", "printf", ":")
         for word in command.arguments
         if "$(" not in word.raw and "`" not in word.raw
     ]

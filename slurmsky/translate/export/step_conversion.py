@@ -175,6 +175,8 @@ class Steps(Containers):
         options = {entry.option.name: entry.text for entry in found.found}
         program = command.words[held[len(held) - len(found.rest)][1]]
         held_options = program.text is None and self.scope.expand(program).startswith("-")
+        name = re.match(r'"?\$\{(\w+)\[[@*]\]', program.raw)
+        held_options = held_options or bool(name and re.search(rf"\b{name[1]}=\(\s*-", source))
         if held_options or (program.raw.startswith("$") and "ARGS" in (program.variable() or "")):
             self.found.need(command.line, source[command.start : command.end], "options of srun come from a variable")
             return
@@ -199,7 +201,9 @@ class Steps(Containers):
         elif tasks > nodes or (tasks > 1 and self._is_mpi(inner)):
             self._several(statement, command, program, tasks, nodes, options)
             return
-        beside = command.after == "&" and (nodes < self.directives.nodes or self._has_own_gpus(options))
+        ends = (source[block.end :].lstrip() for block in command.blocks if block.kind != "function")
+        background = command.after == "&" or any(re.match("&(?!&)", rest) for rest in ends)
+        beside = background and (nodes < self.directives.nodes or self._has_own_gpus(options))
         if beside:
             self.found.need(command.line, text, "steps side by side on parts of the nodes")
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ..explain.form_findings import unread_directives
@@ -149,7 +150,7 @@ class Draft(StorageDraft):
                 )
         self.left_out += module_versions(self.reading.modules) + other_images(self.reading.modules)
         self.left_out += invisible(self.source)
-        self.left_out += programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
+        self.left_out += self._programs_to_bring()
         if not self._inputs:
             why = "nothing in the script sets it: --env NAME=VALUE, or a line below envs"
             unset = ((name, line) for name, line in self._unset.items() if not SECRET.search(name))
@@ -171,6 +172,11 @@ class Draft(StorageDraft):
 
     def _takes_bucket(self) -> bool:
         return f"${{{BUCKET}}}" in str(self._storage[0])
+
+    def _programs_to_bring(self) -> list[Dropped]:
+        found = programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
+        own = Path(self.directives.folder) if self.directives.folder else None
+        return [one for one in found if not (own and (own / one.text).is_file())]
 
     def _has_own_image(self) -> bool:
         """Return whether the user chose the task's image. Such an image has the script's programs."""
@@ -361,7 +367,7 @@ class Draft(StorageDraft):
             document.comment(f"  line {number}: module load {one_line(name)}: no module map has it")
         unset = [Dropped(line, f"${name}", "nothing in the script sets it") for name, line in self._unset.items()]
         if interpreter(self.source)[0] in (*BASH, ""):
-            unset += programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
+            unset += self._programs_to_bring()
         if self.workdir != "." or self.start.missing:
             place = self.workdir if self.workdir != "." else f"the folder that holds {', '.join(self.start.missing)}"
             unset.append(Dropped(0, f"translate it in {one_line(place)}", "the script's files are there"))

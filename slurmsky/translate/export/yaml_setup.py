@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 from ...site.modules import Module
+from ..script import needs
 from ..script.conversion_tables import ANYWHERE, INSTALLERS, LAUNCHERS, quoted
 from ..script.needs import Needs
 from ..script.outside_paths import PROGRAM
@@ -137,6 +138,13 @@ def one_python(reading: Reading) -> None:
             reading.activate[:] = [line for line in reading.activate if line != module.activate]
 
 
+def _packages_of_programs(source: str) -> str:
+    """Packages of conda for all programs of a script without Python of its own, or ""."""
+    found = (source_of(name) for name in needs.of(source).programs)
+    listed = [one.package for one in found if one is not None and one.kind == "conda"]
+    return "" if re.search(r"(?m)^[^#\n]*\bpython", source) else " ".join(dict.fromkeys(listed))
+
+
 def list_packages(reading: Reading, source: str, folder: str) -> None:
     """Name the packages of the old cluster's Python environments.
 
@@ -160,6 +168,9 @@ def list_packages(reading: Reading, source: str, folder: str) -> None:
                 f"env create -n {name} -f environment.yml", f"create -y -n {name} python=3.11"
             )
             reading.setup.insert(at + 2, packages)  # after its activation
+        elif name and (programs := _packages_of_programs(source)):
+            made = f"create -y -n {name} -c conda-forge -c bioconda {programs}"
+            reading.setup[at] = line.replace(f"env create -n {name} -f environment.yml", made)
         else:
             how = f"conda env export --no-builds -n {name}" if name else "pip freeze in that environment"
             reading.setup.insert(at, f"# TODO: write {found[2]}: {how}, on the old cluster")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -69,9 +70,15 @@ class StorageDraft(NodeDraft):
         tops = {_below(path, apart) for path in bare}
         above = {top for top in tops if any(path.startswith(f"{top}/") for path in apart)} | {"/"}
         missing = sorted(top for top in tops if len(top) > 1 and not mount_points.is_mounted(top, tops - {top} - above))
-        copied = [path for path in missing if not self._unnamed(path, above)]
-        mounts |= {path: {"source": f"${{{BUCKET}}}/{path.strip('~/')}", "mode": "MOUNT"} for path in copied}
+        made = re.findall(r"for d in ([^;]*); do \[ -w", "\n".join(self.reading.setup))  # perhaps only to write there
+        copied = [path for path in missing if not self._unnamed(path, above | {*" ".join(made).split()})]
+        mounts |= {path: {"source": self._copy(path), "mode": "MOUNT"} for path in copied}
         return mounts, volumes, notes, missing
+
+    @staticmethod
+    def _copy(path: str) -> str:
+        """Place of an old folder in the bucket."""
+        return f"${{{BUCKET}}}/{path.replace('~', 'home').strip('/')}"
 
     @staticmethod
     def _unnamed(path: str, above: Container[str] = ()) -> bool:
@@ -85,7 +92,7 @@ class StorageDraft(NodeDraft):
         for path in missing:
             place = one_line(path)
             if path in mounts:
-                comments.append(f"TODO: {place} is on the old cluster: copy it to ${BUCKET}/{place.strip('~/')}")
+                comments.append(f"TODO: {place} is on the old cluster: copy it to {one_line(self._copy(path))}")
             elif place.startswith("/path/"):
                 comments.append(f"TODO: {place} is a placeholder of the script: write your path")
             elif place.startswith("~/.") and "$" not in place:

@@ -82,7 +82,7 @@ OMITTED_BLOCKS = {
     "__conda_setup": ("the block of conda init", "SkyPilot's shell knows conda already"),
     "generate_pbs_nodefile": ("generate_pbs_nodefile", "lists the old cluster's nodes for a launcher"),
 }
-MODULE_INIT = re.compile(r"(modules\.sh|/lmod/|/modules/init/|lmod\.sh|modules/[\d.]+/init)")
+MODULE_INIT = re.compile(r"(modules\.sh|/lmod/|/[Mm]odules/init/|lmod\.sh|modules/[\d.]+/init)")
 CHECKPOINT = re.compile(
     r"^--?(save|load|ckpt|checkpoint|output|out|resume|log)[-_]?(dir|path|folder)?s?$|ckpt|checkpoint"
 )

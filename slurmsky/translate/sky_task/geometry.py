@@ -190,10 +190,9 @@ class _Gpus:
             kind, count = typed_count(getattr(spec, field), field.replace("_", "-"))
             kinds.append(kind)
             counts[field] = count
-        for name, kind, count in gres_items(spec.gres):
-            if name == "gpu":
-                kinds.append(kind)
-                counts["gpus_per_node"] += count
+        of_gres = [(kind, count) for name, kind, count in gres_items(spec.gres) if name == "gpu"]
+        kinds += [kind for kind, _ in of_gres]
+        counts["gpus_per_node"] = max(counts["gpus_per_node"], sum(count for _, count in of_gres))
         named = {kind for kind in kinds if kind}
         if len(named) > 1:
             raise Refused(

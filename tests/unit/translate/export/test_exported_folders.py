@@ -218,3 +218,16 @@ def test_each_path_of_a_list_of_values_is_found() -> None:
 def test_a_start_file_of_conda_is_no_project() -> None:
     found = export(script("source /scratch/me/miniconda3/etc/profile.d/conda.sh\nconda activate a\npython train.py"))
     assert "a copy of" not in found.yaml
+
+
+def test_home_and_root_have_different_places_in_the_bucket() -> None:
+    mounts = export(script("python a.py -a ~/data/x -b /data/x -c y")).fields["file_mounts"]
+    assert [mounts[path]["source"] for path in ("~/data", "/data")] == [
+        "${DATA_BUCKET}/home/data",
+        "${DATA_BUCKET}/data",
+    ]
+
+
+def test_a_folder_that_setup_makes_is_not_mounted() -> None:
+    found = export(script("ls /scratch\necho a > /scratch/a.txt"), site=NONE)
+    assert "mkdir -p /scratch" in found.fields["setup"] and "file_mounts" not in found.fields

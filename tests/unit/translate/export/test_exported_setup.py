@@ -216,3 +216,9 @@ def test_tensorflow_1_is_an_image_for_present_gpus() -> None:
     found = export(script("module load tensorflow/1.15\npython a.py", "--gres=gpu:1"))
     assert found.fields["resources"]["image_id"] == "docker:nvcr.io/nvidia/tensorflow:23.03-tf1-py3"
     assert "tensorflow-gpu" not in found.yaml
+
+
+def test_an_environment_for_programs_only_has_their_packages() -> None:
+    found = export(script("conda activate rnaseq\nnextflow run nf-core/rnaseq -profile test"), site=NONE)
+    assert "conda create -y -n rnaseq -c conda-forge -c bioconda nextflow" in found.fields["setup"]
+    assert "TODO" not in found.fields["setup"]

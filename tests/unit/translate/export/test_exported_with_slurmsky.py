@@ -122,3 +122,20 @@ def test_the_agents_yaml_has_the_workdir_one_reason_and_a_plain_setup() -> None:
     assert next(line for line in found.yaml.splitlines() if "tasks on" in line).endswith("(and 1 more)")
     assert "command -v sudo" not in found.yaml and found.fields["setup"].count("apt-get update") == 1
     assert found.fields["file_mounts"]["/data/me"]["source"] == "${DATA_BUCKET}/data/me"
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ('ARGS=(\n  --container-image $IMAGE\n)\nsrun -l "${ARGS[@]}" python3 a.py', "from a variable"),
+        ("cat list | while read l; do\n{\nsrun -N1 -n1 sh $l\n}&\ndone\nwait", "side by side"),
+    ],
+)
+def test_steps_that_only_the_agent_starts_as_slurm_does(body: str, why: str) -> None:
+    assert why in " ".join(entry.why for entry in export(script(body, "-N5")).needs)
+
+
+def test_a_virtual_environment_of_the_agent_is_one_readable_line() -> None:
+    found = export(script("source /home/me/venv/bin/activate\nsqueue"))
+    made = "sudo mkdir -p /home/me/venv && sudo chown $(id -u) /home/me/venv && python3 -m venv /home/me/venv"
+    assert f"{made} &&" in found.fields["setup"] and "[ -e" not in found.fields["setup"]

@@ -82,3 +82,7 @@ def test_the_largest_node_sets_the_size(words: list[str], nodes: int, cpus: int)
     assert spec is not None
     size = geometry(spec)
     assert (size.nodes, size.cpus) == (nodes, cpus)
+
+
+def test_gres_and_gpus_per_node_name_the_same_gpus() -> None:
+    assert geometry(JobSpec(gres="gpu:8", gpus_per_node="8")).gpus == 8
