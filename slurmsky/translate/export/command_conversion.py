@@ -219,7 +219,7 @@ class Lines(Base):
             self._remove(statement)
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell has read the node's ~/.bashrc")
             return True
-        if target.strip("\"'").endswith(("conda.sh", "mamba.sh")):
+        if target.strip("\"'").lower().endswith(("conda.sh", "mamba.sh")):
             self._remove(statement)
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True

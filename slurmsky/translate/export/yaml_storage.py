@@ -20,6 +20,10 @@ from .yaml_resources import NodeDraft
 
 #: variable with the URL of the bucket that holds the old cluster's folders
 BUCKET = "DATA_BUCKET"
+#: single files, which are copied: only folders can be mounted
+_FILE = re.compile(
+    r"\.(sh|bash|py|R|r|jl|pl|txt|csv|tsv|ya?ml|json|toml|cfg|sif|simg|img|h5|nc|npz|npy|pth?|ckpt|gz|zip|tar|fa|fasta|vcf|bed)$"
+)
 
 
 class StorageDraft(NodeDraft):
@@ -72,7 +76,9 @@ class StorageDraft(NodeDraft):
         missing = sorted(top for top in tops if len(top) > 1 and not mount_points.is_mounted(top, tops - {top} - above))
         made = re.findall(r"for d in ([^;]*); do \[ -w", "\n".join(self.reading.setup))  # perhaps only to write there
         copied = [path for path in missing if not self._unnamed(path, above | {*" ".join(made).split()})]
-        mounts |= {path: {"source": self._copy(path), "mode": "MOUNT"} for path in copied}
+        for path in copied:
+            place = self._copy(path)
+            mounts[path] = place if _FILE.search(path) else {"source": place, "mode": "MOUNT"}
         return mounts, volumes, notes, missing
 
     @staticmethod

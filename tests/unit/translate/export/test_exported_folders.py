@@ -231,3 +231,9 @@ def test_home_and_root_have_different_places_in_the_bucket() -> None:
 def test_a_folder_that_setup_makes_is_not_mounted() -> None:
     found = export(script("ls /scratch\necho a > /scratch/a.txt"), site=NONE)
     assert "mkdir -p /scratch" in found.fields["setup"] and "file_mounts" not in found.fields
+
+
+def test_a_single_file_is_copied_and_a_folder_mounted() -> None:
+    mounts = export(script("source ~/setup_all.sh\npython a.py --data /data/me/set")).fields["file_mounts"]
+    assert mounts["~/setup_all.sh"] == "${DATA_BUCKET}/home/setup_all.sh"
+    assert mounts["/data/me"]["mode"] == "MOUNT"

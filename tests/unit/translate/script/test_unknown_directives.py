@@ -32,3 +32,14 @@ def test_a_placeholder_is_left_out_with_its_line() -> None:
     assert (found[1].line, found[1].text) == (2, "#SBATCH -A [your account]")
     found = without_unknown(found[0], "sbatch: error: Invalid --mem specification")
     assert found is not None and found[0] == b"#!/bin/sh\n#\n#\n./x\n"
+
+
+def test_directives_that_only_the_others_or_the_queue_forbid_do_not_end_a_translation() -> None:
+    data = b"#!/bin/sh\n#SBATCH --gpus-per-task=rtx8000:1\n#SBATCH --cpus-per-gpu=1\n./x\n"
+    why = "sbatch: fatal: --cpus-per-task, --tres-per-task=cpu:#, and --cpus-per-gpu are mutually exclusive"
+    found = without_unknown(data, why)
+    assert found is not None and b"cpus-per-gpu" not in found[0]
+    text = "sbatch: error: Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks is"
+    found = without_unknown(data, f"{text} not allowed.")
+    assert found is not None and b"#SBATCH --gpus-per-node=rtx8000:1\n" in found[0]
+    assert found[1].why == "sbatch refuses it with the other directives: read as --gpus-per-node"
