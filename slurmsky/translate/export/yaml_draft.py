@@ -32,9 +32,11 @@ from .run_hints import hints
 from .run_text import BASH, OTHER_SHELLS, interpreter, run_text
 from .setup_text import sorted_unique
 from .yaml_document import YamlDocument
+from .yaml_resources import MATLAB
 from .yaml_storage import BUCKET, StorageDraft
 
 REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/launch/shipment.py
+_BUCKET_NOTE = f"bucket with copies of the folders below: --env {BUCKET}=s3://NAME"
 #: variables that a script requires from its caller
 REQUIRED = re.compile(r"\$\{(\w+):?\?")
 
@@ -217,11 +219,13 @@ class Draft(StorageDraft):
         required = [name for name in required if name not in self.reading.secrets and not name.startswith("SLURM")]
         required += [name for name in self._inputs if name not in (*required, *envs, *self.reading.secrets)]
         envs.update(dict.fromkeys(required))
-        bucket = {BUCKET: "bucket with copies of the folders below: --env DATA_BUCKET=s3://NAME"}
-        envs |= dict.fromkeys(bucket) if self._takes_bucket() else {}
+        others = {BUCKET: _BUCKET_NOTE} if self._takes_bucket() else {}
+        if (self._image() or ("", ""))[0].startswith(MATLAB):
+            others["MLM_LICENSE_FILE"] = "PORT@HOST of your licence server: --env MLM_LICENSE_FILE=..."
+        envs |= {name: None for name in others if name not in envs}
         if envs:
             notes = dict.fromkeys(required, "the script requires it: --env NAME=VALUE")
-            notes |= bucket
+            notes |= others
             notes |= {
                 name[1:]: f"${name[4:].replace('S', '@')} of the script: --env {name[1:]}=..."
                 for name in self._inputs_by_place
@@ -345,8 +349,7 @@ class Draft(StorageDraft):
         document.add_field("workdir", ".", comments=("the folder that sbatch was called in, where the script runs",))
         self._resources(document, image)
         if self._takes_bucket():
-            note = "bucket with copies of the folders below: --env DATA_BUCKET=s3://NAME"
-            document.add_field("envs", {BUCKET: None}, inline={BUCKET: note})
+            document.add_field("envs", {BUCKET: None}, inline={BUCKET: _BUCKET_NOTE})
         self._mounts(
             document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}
         )

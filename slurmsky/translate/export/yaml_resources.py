@@ -23,6 +23,8 @@ from .omitted_options import by_contents
 from .variable_conversion import DirectiveValues
 from .yaml_document import YamlDocument
 
+#: the maker's image, which takes its licence from a server
+MATLAB = "docker:mathworks/matlab"
 _USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow")
 #: commands that fail without a GPU
 _GPU_PROGRAM = re.compile(
@@ -209,4 +211,7 @@ class NodeDraft:
             found = source_of(name)
             if found is not None and found.kind == "image":
                 return found.package, name
+        if not given and "matlab" in needs.of(self.source).licensed:
+            release = re.search(r"(?i)matlab\W*r?(202[1-5][ab])", self.source)
+            return f"{MATLAB}:r{release[1].lower() if release else '2024b'}", "module matlab"
         return (given, "the site file") if given else None

@@ -179,3 +179,9 @@ def test_a_partition_of_cpus_has_no_gpu() -> None:
     body = "module load cuda\npython a.py"
     assert "accelerators" not in export(script(body, "--partition=cpu")).fields["resources"]
     assert "accelerators" in export(script(body)).fields["resources"]
+
+
+def test_matlab_is_its_makers_image_with_a_licence_server() -> None:
+    found = export(script("module load matlab/R2023a\nmatlab -batch run"))
+    assert found.fields["resources"]["image_id"] == "docker:mathworks/matlab:r2023a"
+    assert found.fields["envs"] == {"MLM_LICENSE_FILE": None}
