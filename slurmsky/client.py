@@ -299,7 +299,7 @@ def read_file(payload: memoryview) -> bytes:
             while len(data) < int(limit) and (piece := posix.read(fd, int(limit) - len(data))):
                 data += piece
         except OSError as error:
-            if error.errno != 21:  # EISDIR: a folder is an empty file
+            if error.errno != 21:  # EISDIR: read a folder as an empty file
                 return frame(FILE, pack([b"0", b"%d" % (error.errno or 5), b""]))
         finally:
             posix.close(fd)

@@ -22,9 +22,9 @@ _PAUSE_S = 0.05
 
 
 class ResumableSession:
-    """Counts what arrives, and keeps what was sent until the agent has acknowledged it.
+    """Connection to an agent that continues after a cut: unacknowledged bytes are sent again.
 
-    ``path``: the node's socket; ``variables``: those that the controller had added to the request.
+    ``path``: the node's socket; ``variables``: environment variables that the controller had added to the request.
     """
 
     def __init__(self, channel: ControllerConnection, path: bytes, variables: list[bytes]) -> None:

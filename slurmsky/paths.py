@@ -57,7 +57,7 @@ ENVIRON = "SLURMSKY_ENVIRON"
 REPAIRED = "SLURMSKY_REPAIRED"
 #: The site's table of modules, for the ``module`` function of jobs.
 MODULES = "SLURMSKY_MODULES"
-#: Address (host, or host:port) of a spot machine's metadata service. Default: that of the clouds, 169.254.169.254.
+#: Address (host, or host:port) of a spot machine's metadata service. Default: the clouds' address, 169.254.169.254.
 METADATA = "SLURMSKY_METADATA"
 #: Reaction of the ``module`` function to an unknown name.
 UNKNOWN_MODULES = "SLURMSKY_UNKNOWN_MODULES"

@@ -37,11 +37,11 @@ def forecast(ctx: CommandContext, job: Job, script: str = "") -> None:
         if reason:
             why = next(text for start, text in _REMEDIES if reason.startswith(start))
             see = f"slurmsky why {job.job_id}" + (f", slurmsky explain {script}" if script != WRAPPED else "")
-            ctx.say(f"job {job.job_id} can never start: {why} ({reason}). See: {see}")
+            ctx.info(f"job {job.job_id} can never start: {why} ({reason}). See: {see}")
             return
     machine = controller.job_table.virtual.machine
     if machine is None or not all(controller.engine.places_in(part.partition) for part in parts):
         return
     fits = controller.job_table.virtual.fit_components([controller.scheduler.demand(part.spec) for part in parts])
     if fits and (ctx.request.ttys[2] or any(fit.gpus_absent for fit in fits)):
-        ctx.say(virtual_nodes.note(fits, machine, job.job_id))
+        ctx.info(virtual_nodes.note(fits, machine, job.job_id))

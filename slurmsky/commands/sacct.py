@@ -49,7 +49,7 @@ async def main(ctx: CommandContext) -> int:
     if query.verbose:
         clock = report(ctx, query).clock
         start, end = (clock.date_line(moment) for moment in accounted.window(query, ctx.controller.clock()))
-        ctx.say(f"Jobs Eligible in the time window from {start} to {end}")
+        ctx.info(f"Jobs Eligible in the time window from {start} to {end}")
         verbosity.debug(ctx, query.verbose)
     problem = unknown(ctx, query)
     if problem:

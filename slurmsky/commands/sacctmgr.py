@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 from ..controller.command_context import CommandContext
-from ..language.key_values import choose
+from ..language.key_values import matching_value
 from ..options import help as helps
 from ..options.family import FamilyRequest, parse
 from ..report.json.manager_records import MANAGED, database_pings
@@ -82,7 +82,7 @@ def _split(line: str) -> list[str]:
 
 
 async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], options: _SessionOptions) -> int:
-    verb = choose(words[0], _VERBS)
+    verb = matching_value(words[0], _VERBS)
     rest = words[1:]
     if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
@@ -174,7 +174,7 @@ async def _dump(ctx: CommandContext, words: Sequence[str]) -> int:
     status = 0
     for word in words:
         name, sign, value = word.partition("=")
-        row = choose(name, ((row[0], row[1], row) for row in _DUMP)) if sign else _DUMP[0]
+        row = matching_value(name, ((row[0], row[1], row) for row in _DUMP)) if sign else _DUMP[0]
         if row is None or row[0] in given:
             status = 1
             ctx.err(f" Unknown option: {word}" if row is None else row[2].format(given[row[0]]))
@@ -199,7 +199,7 @@ async def _dump(ctx: CommandContext, words: Sequence[str]) -> int:
         ctx.err(f"Can't open file {name}, {error.strerror}")
         return 1
     for line in lines:
-        ctx.say(line)
+        ctx.info(line)
     return status
 
 
@@ -223,7 +223,7 @@ async def _change(ctx: CommandContext, verb: str, words: Sequence[str], options:
         ctx.err("Can't run this command in readonly mode.")
         return 1
     entities = _MODIFY if verb == "modify" else _ADD
-    what = choose(words[0], ((name, 1, name) for name in entities)) if words else None
+    what = matching_value(words[0], ((name, 1, name) for name in entities)) if words else None
     if verb == "archive":
         ctx.error(_NO_PRIVILEGE)
         ctx.err(f" Problem dumping archive: {_DENIED}")

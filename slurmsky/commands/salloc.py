@@ -73,7 +73,7 @@ async def main(ctx: CommandContext) -> int:
         ctx.controller.job_table.touch(job)
         return 0
     if request.flags.verbose >= 2:
-        ctx.say(f"debug:  {verbosity.layout(job)}")
+        ctx.info(f"debug:  {verbosity.layout(job)}")
     with notified(ctx, job):
         status = await _run(ctx, job, request)
     return await _release(ctx, job, quiet, status)
@@ -88,7 +88,7 @@ async def _release(ctx: CommandContext, job: Job | None, quiet: bool, status: in
     if job is None:
         return _exit_code(status)
     if job.state.active and not quiet:
-        ctx.say(f"Relinquishing job allocation {job.job_id}")
+        ctx.info(f"Relinquishing job allocation {job.job_id}")
     release_allocation(ctx, job, JobState.FAILED if status else JobState.COMPLETED, max(status, 0), max(-status, 0))
     await await_returned_files(ctx, job)
     return _exit_code(status)
@@ -117,7 +117,7 @@ async def _run(ctx: CommandContext, job: Job, request: options.Submission) -> in
                 revoked = True
                 ctx.give_back(frame)
                 if not request.flags.quiet:
-                    ctx.say(f"Job allocation {job.job_id} has been revoked.")
+                    ctx.info(f"Job allocation {job.job_id} has been revoked.")
                 if request.flags.kill_command is not None:
                     ctx.signal_child(request.flags.kill_command)
                 elif ctx.request.ttys[0] and not request.argv:

@@ -234,13 +234,13 @@ async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
     start, shares = found
     start = max(start, spec.begin or 0)
     cpus = sum(share.cpus for share in shares)
-    ctx.say(
+    ctx.info(
         f"Job {probe.job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
         f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}"
     )
     outlook = await controller.power.prospects.outlook(shares, start) if controller.power is not None else ""
     if outlook:
-        ctx.say(outlook)
+        ctx.info(outlook)
     return 0
 
 

@@ -97,7 +97,7 @@ def _single_ids(wanted: tuple[JobId, ...]) -> list[JobId]:
 def _is_named(one: JobId, job: Job) -> bool:
     """Return whether an id selects this record.
 
-    The id may be a job, its array, or an element, which may still be part of a shared one.
+    The id may be a job, its array, or an element. Pending elements share one record.
     """
     if one.task is None:
         return one.job_id == job.job_id or (one.job_id == job.array_job_id and one.step is None)
@@ -135,7 +135,7 @@ def _cancel_directly(ctx: CommandContext, query: ScancelQuery, wanted: JobId) ->
         found = job_targets.records(ctx.controller, wanted, split=True, cancels=True)
     except SlurmError as error:
         if query.verbose:
-            ctx.say(f"Terminating job {wanted}")
+            ctx.info(f"Terminating job {wanted}")
             ctx.error(f"Kill job error on job id {wanted}: {error.text}")
         return 0
     return max(_act(ctx, query, job, wanted) for job in job_targets.without_components(found))
@@ -195,7 +195,7 @@ def _act(ctx: CommandContext, query: ScancelQuery, job: Job, wanted: JobId | Non
         number = query.signal
         what = "Terminating" if number is None else f"Signal {number} to"
         kind = "step" if step is not None else "batch job" if query.batch else "full job" if query.full else "job"
-        ctx.say(f"{what} {kind} {shown}")
+        ctx.info(f"{what} {kind} {shown}")
     try:
         if step is not None:
             if str(step) not in job.steps or job.steps[str(step)].state.finished:

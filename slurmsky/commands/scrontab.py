@@ -134,7 +134,7 @@ async def _edit(ctx: CommandContext) -> int:
     while True:
         text = await _edited(ctx, text)
         if text == before:
-            ctx.say("No modification made")
+            ctx.info("No modification made")
             return 0
         try:
             return _replace(ctx, text)

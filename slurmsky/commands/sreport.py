@@ -17,7 +17,7 @@ from ..controller.services.budget_policy import month_of
 from ..controller.services.managed_jobs import FIRST_ID
 from ..controller.store.accounting_index import Where, among
 from ..language import timespec
-from ..language.key_values import Given, Key, KeyTable, choose
+from ..language.key_values import Given, Key, KeyTable, matching_value
 from ..language.syntax_errors import LanguageError
 from ..options import help as helps
 from ..options.family import FamilyRequest, parse
@@ -80,7 +80,7 @@ def _condition_group(kind: str, name: str) -> str:
 
 
 @dataclass
-class _SessionOptions:
+class _ReportOptions:
     style: TableStyle
     time: utilization.TimeFormat
 
@@ -91,7 +91,7 @@ async def main(ctx: CommandContext) -> int:
     request = parse("sreport", ctx.args, surroundings(ctx))
     if not utilization.known_tres(request.get("tres", ())) and request.get("tres") is not None:
         raise failure("sreport", "No valid TRES given", level="fatal")
-    options = _SessionOptions(
+    options = _ReportOptions(
         TableStyle(parsable=request.parsable, header=not request.get("noheader")), utilization.MINUTES
     )
     if request.get("time_format"):
@@ -105,7 +105,7 @@ def _split(line: str) -> list[str]:
     return shlex.split(line) if line.count('"') % 2 == 0 and line.count("'") % 2 == 0 else line.split()
 
 
-def _set_time(ctx: CommandContext, options: _SessionOptions, word: str) -> None:
+def _set_time(ctx: CommandContext, options: _ReportOptions, word: str) -> None:
     found = utilization.time_format(word)
     if found is None:
         ctx.err(f"unknown time format {word}", end="")
@@ -113,8 +113,8 @@ def _set_time(ctx: CommandContext, options: _SessionOptions, word: str) -> None:
         options.time = found
 
 
-def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], options: _SessionOptions) -> int:
-    verb = choose(words[0], _VERBS)
+def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], options: _ReportOptions) -> int:
+    verb = matching_value(words[0], _VERBS)
     if verb is None:
         ctx.err(f"invalid keyword: {words[0]}")
         return 1
@@ -140,9 +140,9 @@ def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str], opti
 
 
 def _report(
-    ctx: CommandContext, request: FamilyRequest, kind: str, words: Sequence[str], options: _SessionOptions
+    ctx: CommandContext, request: FamilyRequest, kind: str, words: Sequence[str], options: _ReportOptions
 ) -> int:
-    name = choose(words[0], ((name, least, name) for name, least in utilization.REPORTS[kind]))
+    name = matching_value(words[0], ((name, least, name) for name, least in utilization.REPORTS[kind]))
     if name is None:
         ctx.err(f"Not valid report {words[0]}")
         ctx.err(f"Valid {kind} reports are, {_LISTS[kind]}")

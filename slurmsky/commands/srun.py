@@ -133,7 +133,7 @@ async def _attach(ctx: CommandContext, text: str) -> int:
             ctx.error(f"Slurm job {text} has expired")
         else:
             ctx.error(f"Unable to confirm allocation for job {text}: {error.text}")
-        ctx.say(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {text}")
+        ctx.info(f"Check SLURM_JOB_ID environment variable. Expired or invalid job {text}")
         return error_exit(ctx)
     # From outside the job srun knows only its id: the number of tasks and similar values come from srun's own options.
     return await _session(ctx, job, {"SLURM_JOB_ID": str(job.job_id)})

@@ -34,7 +34,7 @@ async def main(ctx: CommandContext) -> int:
     if query.verbose >= 2:
         listed = [f"\t: {f'All steps for job {one.job_id}' if one.step is None else one}" for one in query.jobs]
         for line in ("Jobs requested:", *listed):
-            ctx.say(f"debug:  {line}\n")  # Slurm's lines end with a newline of their own
+            ctx.info(f"debug:  {line}\n")  # Slurm's lines end with a newline of their own
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
     ctx.out(report.sstat_text([], columns, TableStyle(parsable=parsable, header=not query.noheader)))
     for named in query.jobs:

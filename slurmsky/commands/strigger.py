@@ -69,7 +69,7 @@ def main(ctx: CommandContext) -> int:
         ctx.err(f"slurm_{'set' if request.get('set') else 'clear'}_trigger: {error}")
         return 1
     if request.get("verbose"):
-        ctx.say(done)
+        ctx.info(done)
     return 0
 
 

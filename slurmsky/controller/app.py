@@ -209,7 +209,7 @@ class Controller:
         wanted = self.environment.get(ENGINE, "")
 
         def ask() -> Awaitable[Choice]:
-            return cloud.choose(wanted, 5.0)
+            return cloud.choose_engine(wanted, 5.0)
 
         self.usual.record_choice(await ask())
         self.usual.begin(ask, self.schedule_soon)
@@ -499,7 +499,7 @@ class Controller:
         # Jobs that others launched do not keep the controller running: the next controller reads their final state.
         if any(job_table.jobs[job_id].engine != FOREIGN for job_id in job_table.active):
             return True
-        return self.engine.lingers() or any(
+        return self.engine.holds_nodes() or any(
             job.priority and job.reason != "DependencyNeverSatisfied" and job.engine != FOREIGN
             for job in (job_table.jobs[job_id] for job_id in job_table.pending)
         )

@@ -116,7 +116,7 @@ class CommandContext:
         """``COMMAND: error: text`` on the caller's stderr."""
         self.err(f"{self.command}: error: {text}")
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """``COMMAND: text`` on the caller's stderr."""
         self.err(f"{self.command}: {text}")
 

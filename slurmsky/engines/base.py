@@ -129,7 +129,7 @@ class Engine(Protocol):
         """End the job in ``state``: signal, then SIGKILL after kill_wait_s."""
 
     async def end_component(self, job_id: int, component: int, kill_wait_s: int) -> None:
-        """End one component of a running het job. ``job_id``: of its leader; the event ComponentEnded follows."""
+        """End one component of a running het job. ``job_id``: the leader's id. The event ComponentEnded follows."""
 
     async def suspend(self, job_id: int) -> None:
         """Stop all processes of the job."""
@@ -183,7 +183,7 @@ class Engine(Protocol):
     async def describe(self) -> list[tuple[bool, str]]:
         """Health of an engine's services for ``slurmsky status`` and doctor: (healthy, one line)."""
 
-    def lingers(self) -> bool:
+    def holds_nodes(self) -> bool:
         """True if ended jobs need this engine. An otherwise idle controller then keeps running."""
 
     def ready_in(self, nodes: Iterable[str]) -> float:
@@ -223,7 +223,7 @@ class EngineDefaults:
         """Return no lines."""
         return []
 
-    def lingers(self) -> bool:
+    def holds_nodes(self) -> bool:
         """Return False."""
         return False
 

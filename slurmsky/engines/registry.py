@@ -58,7 +58,7 @@ class Cloud:
 
         return SkyAccount(self._client)
 
-    async def choose(self, wanted: str, patience_s: float) -> Choice:
+    async def choose_engine(self, wanted: str, patience_s: float) -> Choice:
         """Select SkyPilot or this machine.
 
         ``wanted``: SLURMSKY_ENGINE, which overrides the site's setting. SkyPilot's modules are not imported where it is
@@ -72,7 +72,7 @@ class Cloud:
         from .sky.api import api_server, http_transport
 
         await asyncio.to_thread(http_transport.preload)
-        return configured or await api_server.choose(self._client, patience_s)
+        return configured or await api_server.choose_engine(self._client, patience_s)
 
     def _start_server(self) -> None:
         """Start this machine's API server if needed and permitted.

@@ -131,8 +131,8 @@ class Router:
     async def describe(self) -> list[tuple[bool, str]]:
         return [line for engine in self._engines.values() for line in await engine.describe()]
 
-    def lingers(self) -> bool:
-        return any(engine.lingers() for engine in self._engines.values())
+    def holds_nodes(self) -> bool:
+        return any(engine.holds_nodes() for engine in self._engines.values())
 
     def ready_in(self, nodes: Iterable[str], partition: str = "") -> float:
         """Seconds until a partition's nodes are expected up; 0.0: up."""

@@ -49,7 +49,7 @@ def fits(word: str, name: str, letters: int) -> bool:
     return len(word) >= letters and name.lower().startswith(word.lower())
 
 
-def choose(word: str, names: Iterable[tuple[str, int, Value]]) -> Optional[Value]:
+def matching_value(word: str, names: Iterable[tuple[str, int, Value]]) -> Optional[Value]:
     """Value of the first row that a word fits, or None. A row has name, letters and value."""
     return next((value for name, letters, value in names if fits(word, name, letters)), None)
 
@@ -87,7 +87,7 @@ class KeyTable(Generic[Context]):
 
     def find(self, name: str) -> Optional[Key[Context]]:
         """Find the first key that a name fits."""
-        return choose(name, ((key.name, key.letters, key) for key in self.keys))
+        return matching_value(name, ((key.name, key.letters, key) for key in self.keys))
 
     def read(self, context: Context, words: Iterable[str]) -> dict[str, Any]:
         """Fields that a request sets. The last of several words for one field takes precedence."""
@@ -96,7 +96,7 @@ class KeyTable(Generic[Context]):
         for word in rest:
             given = parse(word)
             if given is None:
-                flag = choose(word, self.flags)
+                flag = matching_value(word, self.flags)
                 if flag is not None:
                     update.update(flag)
                     continue

@@ -28,12 +28,13 @@ class Licenses:
     def __bool__(self) -> bool:
         return bool(self.counts)
 
-    def choose(self, free: Callable[[str], int]) -> Optional[Licenses]:
+    def first_available(self, free: Callable[[str], int]) -> Optional[Licenses]:
         """Choose the licences for a job; None: the job has to wait.
 
         The result has all names, or with `any` the first name with enough free licences.
 
-        >>> str(parse("a|b:3").choose({"a": 0, "b": 5}.get)), parse("a,b").choose({"a": 0, "b": 5}.get)
+        >>> free = {"a": 0, "b": 5}.get
+        >>> str(parse("a|b:3").first_available(free)), parse("a,b").first_available(free)
         ('b:3', None)
         """
         if self.any:

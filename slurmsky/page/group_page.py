@@ -55,8 +55,8 @@ def group_page(
 ) -> str:
     """Page of a period's jobs.
 
-    ``whole``: these are all jobs of the cluster in the period, so show the cluster's size. ``why`` explains groups of
-    failed and waiting jobs, and ``omitted`` is the number of other groups.
+    ``whole``: ``jobs`` are all jobs of the cluster in the period, so show the cluster's size. ``why`` explains groups
+    of failed and waiting jobs, and ``omitted`` is the number of other groups.
     """
     lives = [life(job, context) for job in accounting_order(jobs)]
     total = sum_of(lives)

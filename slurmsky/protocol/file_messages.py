@@ -30,7 +30,7 @@ class FileRequest(Message, family="op"):
 class CompareListing(FileRequest, kind="folder"):
     """Compare with the node's listing; answered by ListingCompared.
 
-    ``digest``: of the listing; ``folders``: further folders to create.
+    ``digest``: the digest of the listing; ``folders``: further folders to create.
     """
 
     path: str
@@ -41,8 +41,8 @@ class CompareListing(FileRequest, kind="folder"):
 class UpdateListing(FileRequest, kind="entries"):
     """Change a folder's listing, which is empty when the connection opens.
 
-    ``entries``: new and changed ones; ``removed``: their names; ``digest``: of the whole listing; ``skip``: files that
-    running jobs write, which stay unchanged.
+    ``entries``: new and changed entries; ``removed``: names of removed entries; ``digest``: the digest of the whole
+    listing; ``skip``: files that running jobs write, which stay unchanged.
     """
 
     path: str
@@ -53,7 +53,7 @@ class UpdateListing(FileRequest, kind="entries"):
 
 
 class ReceiveContent(FileRequest, kind="content"):
-    """Store the content that follows for all entries with this digest. ``size``: in bytes."""
+    """Store the content that follows for all entries with this digest. ``size``: number of bytes."""
 
     digest: str
     size: int
@@ -120,7 +120,10 @@ class TailFinished(FileReport, kind="finished"):
 
 
 class OutputOpened(FileReport, kind="opened"):
-    """A step has opened an output file in a copy. ``path``: below ``folder``; ``there``: on the node."""
+    """A step has opened an output file in a copy.
+
+    ``path``: its path below ``folder``; ``there``: its path on the node.
+    """
 
     folder: str
     path: str

@@ -46,7 +46,7 @@ class JobEvent(Event):
 
 
 class Started(JobEvent, kind="started"):
-    """The nodes are up and the batch script has begun. ``pid``: of its shell, 0 without script."""
+    """The nodes are up and the batch script has begun. ``pid``: the shell's process id, 0 without script."""
 
     time: Optional[float] = None
     pid: int = 0
@@ -327,7 +327,7 @@ class AgentRequest(Message, family="op"):
 
 
 class Hello(AgentRequest, kind="hello"):
-    """First message of a connection. ``role``: that of the sender."""
+    """First message of a connection. ``role``: the sender's role."""
 
     role: str = ""
     version: str = ""

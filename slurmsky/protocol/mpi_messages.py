@@ -40,7 +40,7 @@ class DataRequest(MpiMessage, kind="want"):
 
 
 class DataReply(MpiMessage, kind="have"):
-    """Answer to a DataRequest. ``status``: of the PMIx library."""
+    """Answer to a DataRequest. ``status``: the PMIx library's status code."""
 
     to: int
     number: int
@@ -56,7 +56,7 @@ class TaskAbort(MpiMessage, kind="abort"):
 
 
 class ServerReady(MpiMessage, kind="ready"):
-    """The PMIx server runs. ``variables``: of the tasks, by rank; ``folder``: its files."""
+    """The PMIx server runs. ``variables``: the tasks' environment, by rank; ``folder``: the server's files."""
 
     variables: Dict[int, Dict[str, str]]
     folder: str

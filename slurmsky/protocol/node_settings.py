@@ -67,10 +67,10 @@ class NodeSettings(Message, family="settings"):
 class ShipmentSettings(NodeSettings, kind="shipment"):
     """Settings of a job's node, shipped with script and submit folder.
 
-    ``launch``: the fields of its Launch; ``elements`` and ``ranks``: those in which the elements of a pack, or the jobs
-    of one launch request, differ. ``slots``: elements that run concurrently. ``seed``: determines the ports at which
-    nodes connect. ``alone_s``: seconds without a controller after which the job ends, 0: no end. ``spot``: the cloud
-    may reclaim the nodes with a notice.
+    ``launch``: the fields of its Launch; ``elements`` and ``ranks``: the fields in which the elements of a pack, or the
+    jobs of one launch request, differ. ``slots``: elements that run concurrently. ``seed``: determines the ports at
+    which nodes connect. ``alone_s``: seconds without a controller after which the job ends, 0: no end. ``spot``: the
+    cloud may reclaim the nodes with a notice.
     """
 
     name: str

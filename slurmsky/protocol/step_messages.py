@@ -71,7 +71,7 @@ class StepPartReport(Message, family="ev"):
 
 
 class TasksStarted(StepPartReport, kind="started"):
-    """The tasks run. ``pids``: by rank."""
+    """The tasks run. ``pids``: process ids by rank."""
 
     pids: Dict[int, int]
 

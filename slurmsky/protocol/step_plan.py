@@ -55,7 +55,7 @@ class MpiPlan(Message, family="type"):
 
 
 class Pmi2Plan(MpiPlan, kind="pmi2"):
-    """PMI-1 and PMI-2. ``name``: of the step's key-value space; ``mapping``: ranks to nodes, as PMI writes it."""
+    """PMI-1 and PMI-2. ``name``: the step's key-value space; ``mapping``: ranks of each node, in PMI's syntax."""
 
     name: str
     mapping: str
@@ -63,7 +63,7 @@ class Pmi2Plan(MpiPlan, kind="pmi2"):
 
 
 class PmixPlan(MpiPlan, kind="pmix"):
-    """PMIx. ``ranks``: of each node."""
+    """PMIx. ``ranks``: the ranks of each node."""
 
     namespace: str
     nodes: List[str]

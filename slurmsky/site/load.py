@@ -55,7 +55,7 @@ def load(text: str, name: str, machine: MachineHardware | None = None) -> Site:
         # "... (at end of document)"
         lines = text.split("\n")
         raise SiteError(name, len(lines), len(lines[-1]) + 1, str(error)) from error
-    return _Reader(text, name).site(data, machine)
+    return _SiteReader(text, name).site(data, machine)
 
 
 def default_site(machine: MachineHardware) -> Site:
@@ -87,10 +87,10 @@ _MODULE_MAPS = ("shipped", "none")
 
 def position_of_key(text: str, table: str, index: int, key: str) -> tuple[int, int]:
     """Line and column of a key in the index-th [[table]]."""
-    return _Reader(text, "").position_of_key(table, index, key)
+    return _SiteReader(text, "").position_of_key(table, index, key)
 
 
-class _Reader:
+class _SiteReader:
     """Reader of tables by schema. It keeps the text, for the line and column of errors."""
 
     def __init__(self, text: str, name: str) -> None:

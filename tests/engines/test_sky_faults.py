@@ -259,7 +259,7 @@ def test_a_job_that_ended_does_not_run_again(
         await world.until(world.ended)
         await asyncio.gather(*world.tasks_of_jobs)
         job = world.server.jobs[0]
-        assert not job.cancelled and world.engine.lingers()
+        assert not job.cancelled and world.engine.holds_nodes()
         job.become("RECOVERING", "Cluster preempted or failed, recovering")
         if seen != "RECOVERING":
             job.become(seen)
@@ -268,7 +268,7 @@ def test_a_job_that_ended_does_not_run_again(
         await world.until(lambda: job.cancelled)
         await asyncio.gather(*world.tasks_of_jobs)
         job.become("CANCELLED")
-        await world.until(lambda: not world.engine.lingers())
+        await world.until(lambda: not world.engine.holds_nodes())
 
     world.play(what)
     assert ran.read_text() == "x\n" and world.out == b"run\n"
@@ -281,20 +281,20 @@ def test_another_controller_watches_a_job_that_ended(world: World) -> None:
         world.cloud.unseen = True
         await begun(world, "#!/bin/bash\necho run\n")
         await world.until(world.ended)
-        await world.until(world.engine.lingers)
+        await world.until(world.engine.holds_nodes)
         await world.engine.close()
         world.start_engine()
         await world.engine.recover([])
         job = world.server.jobs[0]
-        assert world.engine.lingers()
+        assert world.engine.holds_nodes()
         job.become("RECOVERING")
         await world.until(lambda: job.cancelled)
         job.become("CANCELLED")
-        await world.until(lambda: not world.engine.lingers())
+        await world.until(lambda: not world.engine.holds_nodes())
         await world.engine.close()
         world.start_engine()
         await world.engine.recover([])
-        assert not world.engine.lingers()
+        assert not world.engine.holds_nodes()
 
     world.play(what)
 
@@ -329,8 +329,8 @@ def test_nodes_that_are_not_yet_down_are_watched(world: World, monkeypatch: pyte
         await world.until(lambda: job.status == "SUCCEEDED")
         requested = world.server.requests.count("/jobs/queue/v2")
         await world.until(lambda: world.server.requests.count("/jobs/queue/v2") > requested + 3)
-        assert world.engine.lingers()
+        assert world.engine.holds_nodes()
         job.record["schedule_state"] = "DONE"
-        await world.until(lambda: not world.engine.lingers())
+        await world.until(lambda: not world.engine.holds_nodes())
 
     world.play(what)

@@ -396,7 +396,7 @@ def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
                 (tmp_path / ".sky").mkdir()
                 (tmp_path / ".sky" / "config.yaml").write_text(f"api_server:\n  endpoint: {server.endpoint}\n")
             cloud = Cloud({"HOME": str(tmp_path)}, site, "ada", tmp_path / "state", lambda _event: None)
-            return await cloud.choose(wanted, 10.0)
+            return await cloud.choose_engine(wanted, 10.0)
 
     assert asyncio.run(ask()).engine == answer
 
@@ -411,7 +411,7 @@ import slurmsky.commands, slurmsky.controller.daemon
 from slurmsky.engines.registry import Cloud
 from slurmsky.site import load
 cloud = Cloud({"HOME": sys.argv[1]}, load("", "site.toml"), "ada", Path(sys.argv[1]), print)
-assert asyncio.run(cloud.choose(sys.argv[2], 1.0)).engine == "local"
+assert asyncio.run(cloud.choose_engine(sys.argv[2], 1.0)).engine == "local"
 cloud.close()
 heavy = ("httpx", "yaml", "http", "slurmsky.translate.explain", "slurmsky.engines.sky.api", "slurmsky.engines.nodes")
 print(*sorted(set(heavy) & set(sys.modules)))

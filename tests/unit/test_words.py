@@ -137,3 +137,28 @@ def test_a_docstring_begins_with_a_subject_or_a_verb() -> None:
         if isinstance(node, defined) and (text := ast.get_docstring(node)) and question.match(text)
     ]
     assert found == []
+
+
+#: an explanation of a parameter that refers to a noun which it does not name: "``pids``: by rank"
+_GLOSS = re.compile(
+    r"``[^`]+``:\s+(?:of|they|it|those|that|which|as|in|by|with|for|above|below|on|to|are|is|from|at)\b"
+)
+
+
+def test_a_parameter_is_explained_by_a_noun() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in (ROOT / "slurmsky").rglob("*.py")
+        for text in _GLOSS.findall(re.sub(r"\n\s*(?:#:? )?", " ", path.read_text(encoding="utf-8")))
+    ]
+    assert found == []
+
+
+def test_explanations_without_a_noun_are_found() -> None:
+    assert [
+        bool(_GLOSS.match(text)) for text in ("``pids``: by rank", "``base``: its size", "``a``: those of a job")
+    ] == [
+        True,
+        False,
+        True,
+    ]

@@ -86,7 +86,7 @@ class CloudNode:
 
     # --- preparation of the node
     def prepare(self, names: Sequence[str]) -> None:
-        """Create the private folder, launchers, submit folder and environment. ``names``: of all nodes."""
+        """Create the private folder, launchers, submit folder and environment. ``names``: the names of all nodes."""
         shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home, mode=0o700)
         if self.count > 1:

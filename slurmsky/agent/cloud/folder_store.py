@@ -115,7 +115,7 @@ class _Session:
         for content, names in lacking.items():
             for relative in names:
                 path, known = sources.get(content, ("", None))
-                if known is not None and unchanged(path, known):  # it may have been replaced just now
+                if known is not None and unchanged(path, known):  # the file may have been replaced just now
                     self._place(path, relative, self._list[relative])
                 else:
                     self._wanted.setdefault(content, []).append(relative)

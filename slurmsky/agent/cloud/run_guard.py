@@ -64,8 +64,9 @@ class Earlier:
 def decide(earlier: Optional[Earlier], over: bool, shipped: int, requeue: bool) -> tuple[RunDecision, int]:
     """Decide if a launch runs, repeats an earlier result, or is refused.
 
-    ``earlier``: the earlier run, whose process is dead; ``over``: that run logged the end of all its jobs; ``shipped``:
-    the restart count of this launch; ``requeue``: the jobs may run again. Return the decision and the restart count.
+    ``earlier``: the earlier run, whose process is dead; ``over``: True if the earlier run logged the end of all its
+    jobs; ``shipped``: the restart count of this launch; ``requeue``: True if the jobs may run again. Return the
+    decision and the restart count.
     """
     if earlier is None or not earlier.begun:
         return RunDecision.RUN, shipped

@@ -75,7 +75,7 @@ def _edit(folder: str, home: str, block: str) -> bool:
             if after == before:
                 return True
             if not after and not block:
-                os.unlink(path)  # it had only our block
+                os.unlink(path)  # the file had only our block
                 return True
             partial = path + ".slurmsky"
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)

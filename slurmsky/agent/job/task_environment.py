@@ -81,7 +81,7 @@ def job_of_task_environment(launch: Launch) -> Environment:
 
 
 def launch_address(node: Mapping[str, str]) -> str:
-    """Return srun's address: that of a cloud job's first node as SkyPilot names it, else this machine's."""
+    """Return srun's address: SkyPilot's address of a cloud job's first node, else this machine's."""
     return next(iter(node.get("SKYPILOT_NODE_IPS", "").split()), LOOPBACK)
 
 
@@ -98,7 +98,7 @@ def step_environment(
 ) -> Environment:
     """Variables of all tasks of a step.
 
-    ``address``: of srun's node. Source: env.c setup_env and env_array_for_step.
+    ``address``: the address of srun's node. Source: env.c setup_env and env_array_for_step.
     """
     counts = run_lengths(len(here) for here in ranks)
     total = str(sum(len(here) for here in ranks))

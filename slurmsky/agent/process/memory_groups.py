@@ -26,7 +26,7 @@ class MemoryGroup:
         self.folder = folder
         self._events = os.path.join(folder, events)
         self._reported = False
-        #: kills before this step, in a group of an abandoned run of the job
+        #: OOM kills of processes before this step: an earlier run of the job, not cleaned up, used the same cgroup
         self.earlier = 0
 
     def members(self) -> list[int]:

@@ -84,7 +84,7 @@ class Srun:
             )
             return
         try:
-            chosen = components.choose(job, self.components)
+            chosen = components.allocate(job, self.components)
         except step_allocation.StepRefused as error:
             for note in error.notes:
                 self._say("srun: error: %s\n" % note)

@@ -35,7 +35,7 @@ class ChosenComponents:
     owners: list[tuple[int, int]]  # (job id, nodes) by component of a het job, in step order; else one entry
 
 
-def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
+def allocate(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
     """Choose nodes, CPUs and tasks of every component. Raises StepRefused, StepBusy."""
     many = len(components) > 1
     shapes: list[step_allocation.StepShape] = []
@@ -59,7 +59,7 @@ def choose(job: HeadJob, components: Sequence[StepSpec]) -> ChosenComponents:
         if apart:
             part = _without_used_nodes(job.launch, step, shapes)
         try:
-            shapes.append(step_allocation.choose(job, _own(job, step, part), part))
+            shapes.append(step_allocation.allocate(job, _own(job, step, part), part))
         except (step_allocation.StepRefused, step_allocation.StepBusy) as refusal:
             refusal.job_id = owner
             raise

@@ -56,7 +56,7 @@ class StepShape:
 
 
 @dataclass
-class _Use:
+class _HeldResources:
     """Resources of one node that running steps hold."""
 
     cpus: set[int] = field(default_factory=set)
@@ -193,7 +193,7 @@ def merge(shapes: Sequence[StepShape]) -> StepShape:
     )
 
 
-def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> StepShape:
+def allocate(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> StepShape:
     """Choose nodes, CPUs, memory and layout of a step.
 
     Raises StepRefused, StepBusy. Without --exact (which -c implies) a step has all CPUs of its nodes; without --overlap
@@ -251,7 +251,7 @@ def choose(job: HeadJob, step: StepSpec, launch: Optional[Launch] = None) -> Ste
     )
 
 
-def _node_offer(share: NodeShare, held: _Use) -> step_placement.NodeOffer:
+def _node_offer(share: NodeShare, held: _HeldResources) -> step_placement.NodeOffer:
     gpus = gpu_indices(share.gres)
     return step_placement.NodeOffer(
         cpus=len(share.cpu_ids),
@@ -262,7 +262,7 @@ def _node_offer(share: NodeShare, held: _Use) -> step_placement.NodeOffer:
     )
 
 
-def _free(share: NodeShare, use: dict[str, _Use], overlap: bool) -> tuple[int, ...]:
+def _free(share: NodeShare, use: dict[str, _HeldResources], overlap: bool) -> tuple[int, ...]:
     taken: set[int] = set() if overlap else use[share.name].cpus
     return tuple(cpu for cpu in share.cpu_ids if cpu not in taken)
 
@@ -340,7 +340,9 @@ def _pick(
     return [shares[index] for index in found]
 
 
-def _memory(launch: Launch, spec: JobSpec, share: NodeShare, cpus: int, exact: bool, overlap: bool, held: _Use) -> int:
+def _memory(
+    launch: Launch, spec: JobSpec, share: NodeShare, cpus: int, exact: bool, overlap: bool, held: _HeldResources
+) -> int:
     """Memory of a step on one node in MiB; 0: no own limit."""
     amount = spec.mem_mib or (spec.mem_per_cpu_mib or 0) * cpus
     if not amount and exact:
@@ -373,8 +375,8 @@ def _distribution(spec: JobSpec, ntasks: int, nodes: int) -> tuple[str, int, boo
     return task_layout.default_distribution(ntasks, nodes), 0, option == "pack"
 
 
-def _in_use(job: HeadJob) -> dict[str, _Use]:
-    use = {share.name: _Use() for share in (*job.launch.shares, *job.launch.every_share)}
+def _in_use(job: HeadJob) -> dict[str, _HeldResources]:
+    use = {share.name: _HeldResources() for share in (*job.launch.shares, *job.launch.every_share)}
     for run in job.steps.values():
         for share in run.shape.shares:
             use[share.name].steps += not run.spec.external

@@ -58,7 +58,7 @@ def pick(rooms: Sequence[NodeOffer], allowed: Iterable[int], demand: StepDemand)
     <PlacementVerdict.TOO_MANY: 'More processors requested than permitted'>
     """
     search = _Search(rooms, demand)
-    return search.check_nodes(allowed) or search.apply_node_names() or search.choose()
+    return search.check_nodes(allowed) or search.apply_node_names() or search.choose_nodes()
 
 
 class _Search:
@@ -141,7 +141,7 @@ class _Search:
                     return
             limit = fewer
 
-    def choose(self) -> Union[list[int], PlacementVerdict]:
+    def choose_nodes(self) -> Union[list[int], PlacementVerdict]:
         """Choose from the idle nodes if they suffice, else from all free ones."""
         demand = self.demand
         sizes = {room.cpus for room in self.rooms}

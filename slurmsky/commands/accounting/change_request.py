@@ -12,7 +12,7 @@ from typing import Any
 from ...controller.command_context import CommandContext
 from ...controller.jobs.job_table import JobTable
 from ...controller.store.account_overrides import Overrides
-from ...language.key_values import Given, choose, fits, parse
+from ...language.key_values import Given, fits, matching_value, parse
 from ...model.policy import AccountConfig, QosConfig, UserAssociation
 from .entity_options import ChangeRefused, EntityOptions
 
@@ -81,7 +81,7 @@ class ChangeRequest:
                 self._condition(given)
 
     def _added(self, given: Given) -> None:
-        name = choose(given.name, _ADDED[self.what]) if given.name else "names"
+        name = matching_value(given.name, _ADDED[self.what]) if given.name else "names"
         if name is None:
             self._option(given)
         else:
@@ -92,7 +92,7 @@ class ChangeRequest:
         if given.sign:
             self.options.refuse(f" Invalid operator '{given.sign}=' in {given.word}")
             return
-        name = choose(given.name, _CONDITIONS[self.what]) if given.name else "names"
+        name = matching_value(given.name, _CONDITIONS[self.what]) if given.name else "names"
         if name is None:
             last = "SLURM_PRINT_VALUE" if self.what == "QOS" else "value"
             self.options.refuse(f" Unknown condition: {given.word}", f" Use keyword 'set' to modify {last}")
@@ -105,8 +105,8 @@ class ChangeRequest:
         (self.names if name == "names" else self.lists.setdefault(name, [])).extend(found)
 
     def _set(self, given: Given) -> None:
-        user_option = choose(given.name, _USER_OPTIONS)
-        identity = choose(given.name, _ADDED["Account"]) if given.name else "names"
+        user_option = matching_value(given.name, _USER_OPTIONS)
+        identity = matching_value(given.name, _ADDED["Account"]) if given.name else "names"
         if self.what == "Job":
             self.own[(given.name or given.word).lower()] = given.unquoted
         elif self.what == "User" and not given.name:

@@ -341,7 +341,7 @@ def _merged(old: dict[str, int], text: str, key: schema.SiteKey) -> tuple[tuple[
     if text in ("-1", ""):
         return ()
     for item in text.split(","):
-        name, sign, count = _AMENDMENT.fullmatch(item).groups()  # type: ignore[union-attr]  # it matches every text
+        name, sign, count = _AMENDMENT.fullmatch(item).groups()  # type: ignore[union-attr]  # the pattern matches every text
         if not sign and count == "-1":
             old.pop(name, None)
             continue

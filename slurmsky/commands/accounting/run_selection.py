@@ -101,7 +101,7 @@ _FLAGS = {
 
 
 def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], bool]:
-    """Combine all conditions of the query into one test. ``held``: as for ``sql_conditions``."""
+    """Combine all conditions of the query into one test. ``held`` has the meaning that ``sql_conditions`` gives it."""
     tests: list[Callable[[Job], bool]] = []
     if query.users:
         uids = {find_user(name) for name in query.users}

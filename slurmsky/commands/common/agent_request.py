@@ -34,7 +34,7 @@ async def agent_socket(ctx: CommandContext, job: Job) -> str | None:
             await asyncio.wait_for(controller.life.wait(job, ready_or_ended), _REACH_S)
         awaited = "" if ready_or_ended(job) else controller.engine.missing_connections(job.job_id)
         if awaited:
-            ctx.say(f"{awaited}, retrying")
+            ctx.info(f"{awaited}, retrying")
             await controller.life.wait(job, ready_or_ended)
     return controller.engine.agent_address(job.job_id)
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 from ...controller.command_context import CommandContext
-from ...language.key_values import choose
+from ...language.key_values import matching_value
 
 
 async def repeat(ctx: CommandContext, seconds: int | None, show: Callable[[], Awaitable[int]]) -> int:
@@ -37,7 +37,7 @@ async def dialogue(
         words = split(line)
         if not words:
             continue
-        if choose(words[0], verbs) == "exit":
+        if matching_value(words[0], verbs) == "exit":
             break
         done = run(words)
         code = (done if isinstance(done, int) else await done) or code

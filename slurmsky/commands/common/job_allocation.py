@@ -41,7 +41,7 @@ class Revoked(Exception):
 @contextmanager
 def notified(ctx: CommandContext, job: Job) -> Iterator[None]:
     """Context manager: scontrol notify prints on the caller's stderr."""
-    ctx.controller.notices[job.job_id] = ctx.say
+    ctx.controller.notices[job.job_id] = ctx.info
     try:
         yield
     finally:
@@ -62,7 +62,7 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
     if job.state is not JobState.PENDING and (job.het_job_id or known is not None) and not quiet:
         if known is None:
             _announce(ctx, job)  # slurmctld starts het jobs by backfill only, so they always wait at first
-        ctx.say(f"job {job.job_id} has been allocated resources")
+        ctx.info(f"job {job.job_id} has been allocated resources")
     if job.state is JobState.PENDING:
         why = wait_error(job)
         if immediate_s is not None and immediate_s <= 1:
@@ -73,14 +73,14 @@ async def allocate(ctx: CommandContext, specs: Sequence[JobSpec], quiet: bool, i
         ctx.handle_signals()  # the user may interrupt from here on
         if not quiet_start:
             if why is not None:
-                ctx.say(why.text)
+                ctx.info(why.text)
             _announce(ctx, job)
         resume_later(ctx, job)
         with _delays_printed(ctx, job, quiet):
             await _wait_until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING, immediate_s)
         ctx.resume_with("")
         if not quiet:
-            ctx.say(f"job {job.job_id} has been allocated resources")
+            ctx.info(f"job {job.job_id} has been allocated resources")
     await _until_ready(ctx, job, quiet)
     return job
 
@@ -92,15 +92,15 @@ async def _until_ready(ctx: CommandContext, job: Job, quiet: bool) -> None:
     if not booting:
         await _wait_until(ctx, job, quiet, lambda one: one.state is not JobState.PENDING and controller.ready(one))
     if ctx.command == "salloc" and not quiet:
-        ctx.say(f"Granted job allocation {job.job_id}")
+        ctx.info(f"Granted job allocation {job.job_id}")
     if booting:
         # as salloc does for nodes that slurmctld boots (salloc.c, _wait_nodes_ready)
         shown = ctx.command == "salloc" and not quiet
         if shown:
-            ctx.say("Waiting for resource configuration")
+            ctx.info("Waiting for resource configuration")
         await _wait_until(ctx, job, quiet, lambda one: one.state is JobState.RUNNING and controller.ready(one))
         if shown:
-            ctx.say(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
+            ctx.info(f"Nodes {hostlist.compress(job.nodes)} are ready for job")
 
 
 def _submit(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int | None) -> Job:
@@ -122,8 +122,8 @@ def _submit(ctx: CommandContext, specs: Sequence[JobSpec], immediate_s: int | No
 
 def _announce(ctx: CommandContext, job: Job) -> None:
     if ctx.command == "salloc":
-        ctx.say(f"Pending job allocation {job.job_id}")
-    ctx.say(f"job {job.job_id} queued and waiting for resources")
+        ctx.info(f"Pending job allocation {job.job_id}")
+    ctx.info(f"job {job.job_id} queued and waiting for resources")
 
 
 def wait_error(job: Job) -> Errno | None:
@@ -146,7 +146,7 @@ def _delays_printed(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None
         while not job.state.finished:
             if waits(job) not in ("", shown):
                 shown = waits(job)
-                ctx.say(shown)
+                ctx.info(shown)
             await ctx.controller.life.wait(job, news)
 
     def waits(one: Job) -> str:
@@ -191,7 +191,7 @@ async def _wait_until(
             raise
         if got.kind == wire.SIGNAL:
             for line in () if quiet else _CANCEL_MESSAGES[ctx.command]:
-                ctx.say(line.format(job.job_id))
+                ctx.info(line.format(job.job_id))
             controller.life.cancel(job, job.uid)
             raise Revoked(1)
     if job.state.finished:

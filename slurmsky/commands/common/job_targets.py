@@ -27,7 +27,7 @@ def records(controller: Controller, wanted: jobids.JobId, split: bool, cancels: 
     """Records of an id.
 
     A base id means the whole array, a het leader all components. ``split``: give named pending elements their own
-    records, because the request is about to change them alone; ``cancels``: to cancel them. Raises
+    records, because the request is about to change them alone; ``cancels``: the request cancels them. Raises
     SlurmError(INVALID_JOB_ID) when no record matches.
     """
     job_table = controller.job_table

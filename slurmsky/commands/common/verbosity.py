@@ -22,7 +22,7 @@ _RULE = "-" * 29
 def defined_options(ctx: CommandContext, given: Iterable[tuple[str, str]]) -> None:
     """Print the given options as sbatch and salloc do at -v."""
     for line in option_lines(given):
-        ctx.say(line)
+        ctx.info(line)
 
 
 def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
@@ -31,7 +31,7 @@ def debug(ctx: CommandContext, verbose: int, *lines: str) -> None:
         return
     socket = ctx.controller.paths.socket
     for line in (f"answered by the controller of {ctx.controller.host}, pid {os.getpid()}, at {socket}", *lines):
-        ctx.say(f"debug:  {line}")
+        ctx.info(f"debug:  {line}")
 
 
 def propagated(ctx: CommandContext) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import SlurmError
 from ...language import mailtype, nodecount, timelimit, timespec
-from ...language.key_values import NOTHING, Given, Key, KeyTable, choose
+from ...language.key_values import NOTHING, Given, Key, KeyTable, matching_value
 from ...language.syntax_errors import LanguageError, NodeCountError
 from ...model.job import Job
 from ...model.spec import INFINITE
@@ -26,7 +26,7 @@ NICE_MOST = 2147483645
 
 def _yes_no(name: str) -> Read:
     def read(ctx: CommandContext, given: Given) -> Any:
-        number = choose(given.value, (("yes", 1, 1), ("no", 1, 0)))
+        number = matching_value(given.value, (("yes", 1, 1), ("no", 1, 0)))
         return count(16, name=name)(ctx, given) if number is None else number
 
     return read

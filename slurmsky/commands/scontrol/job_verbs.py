@@ -295,13 +295,13 @@ async def wait_job(ctx: CommandContext, text: str) -> int:
         return 1
     job = ctx.controller.job_table.jobs.get(number)
     if job is None:
-        ctx.say(f"Problem running job {number}")
+        ctx.info(f"Problem running job {number}")
         return 1
     await ctx.controller.life.wait(job, lambda one: one.state is not JobState.PENDING)
     if job.state.finished:
-        ctx.say(f"Job {number} no longer running")
+        ctx.info(f"Job {number} no longer running")
         return 1
-    ctx.say(f"Nodes are ready for job {number}")
+    ctx.info(f"Nodes are ready for job {number}")
     return 0
 
 

@@ -13,7 +13,7 @@ from ...controller.jobs.job_changes import change
 from ...controller.jobs.job_update import JobUpdate
 from ...controller.slurm_errors import Errno
 from ...language import jobids
-from ...language.key_values import choose, parse
+from ...language.key_values import matching_value, parse
 from . import admin_verbs, reservation_verbs, resize_script, update_nodes, update_partitions, update_steps
 from .job_keys import JOB_KEYS, SELECTS, loaded
 from .job_verbs import apply_to_records, report
@@ -63,7 +63,7 @@ def _entities(words: Words) -> set[str]:
         given = parse(word)
         if given is None:
             next(rest, None)  # the value is the next word
-        named.append(choose(given.name if given is not None else word, _NAMES))
+        named.append(matching_value(given.name if given is not None else word, _NAMES))
     return {kind for kind in named if kind is not None}
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno
 from ...language import hostlist
-from ...language.key_values import Given, Key, KeyTable, choose, fits
+from ...language.key_values import Given, Key, KeyTable, fits, matching_value
 from ...language.syntax_errors import LanguageError
 from ...model.cluster import NodeConfig
 from ...model.states import NodeFlag, NodeState
@@ -27,7 +27,7 @@ _MOST = (1 << 32) - 2
 _STATES = (
     ("NoResp", 3), ("CANCEL_REBOOT", 3), ("DRAIN", 3), ("FAIL", 3), ("FUTURE", 3), ("RESUME", 3),
     ("POWER_DOWN_ASAP", 12), ("POWER_DOWN_FORCE", 12), ("POWER_DOWN", 7), ("POWER_UP", 7), ("UNDRAIN", 3),
-    # spelled as node_state_string prints them
+    # states with the names that node_state_string prints
     ("UNKNOWN", 3), ("DOWN", 3), ("IDLE", 3), ("ALLOCATED", 3), ("ERROR", 3), ("MIXED", 3), ("FUTURE", 3),
 )  # fmt: skip
 _SHOWN = "NoResp DRAIN FAIL FUTURE RESUME POWER_DOWN POWER_UP UNDRAIN"
@@ -47,7 +47,7 @@ def _reason(ctx: CommandContext, given: Given) -> str:
 
 
 def _state(ctx: CommandContext, given: Given) -> str:
-    state = choose(given.value, ((state, letters, state) for state, letters in _STATES))
+    state = matching_value(given.value, ((state, letters, state) for state, letters in _STATES))
     if state is None:
         raise Unreadable(f"Invalid input: {given.word}", "Request aborted", f"Valid states are: {_SHOWN}",
                          "Not all states are valid given a node's prior state")  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno, SlurmError
-from ...language.key_values import Given, Key, KeyTable, choose
+from ...language.key_values import Given, Key, KeyTable, matching_value
 from ...model.cluster import PartitionConfig
 from ...model.spec import INFINITE
 from . import update_nodes
@@ -28,7 +28,7 @@ def _words(words: Sequence[str], listed: str) -> Read:
     """
 
     def read(ctx: CommandContext, given: Given) -> str:
-        found = choose(given.value, ((word, 1, word) for word in words))
+        found = matching_value(given.value, ((word, 1, word) for word in words))
         if found is None:
             raise Unreadable(f"scontrol: error: Invalid input: {given.word}",
                              f"scontrol: error: Acceptable {given.key} values are {listed}")  # fmt: skip

@@ -44,7 +44,7 @@ def failed(*lines: str, code: int = 1) -> CommandError:
 class Documented(click.Command):
     """Base of commands and groups with an example and a documentation page.
 
-    ``helps``: without arguments the command prints its help and fails.
+    ``helps``: True if the command without arguments prints its help and fails.
     """
 
     helps = False

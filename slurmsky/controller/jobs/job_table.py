@@ -243,7 +243,7 @@ class JobTable(ClusterTable):
                 self.refresh_node(self.nodes[share.name])
         if job.spec.licenses and not job.licenses_alloc:
             wanted = licenses.parse(job.spec.licenses)
-            job.licenses_alloc = str(wanted.choose(self.free_licenses) or "") if wanted.any else ""
+            job.licenses_alloc = str(wanted.first_available(self.free_licenses) or "") if wanted.any else ""
         for name, count in job_licenses(job):
             self.licenses_used[name] = self.licenses_used.get(name, 0) + count
 

@@ -283,7 +283,7 @@ class LifeCycle:
         for job in running_in(one, self.job_table.jobs.values()):
             self.terminate(job, JobState.TIMEOUT)
         if one.name in self.job_table.reservations.all:
-            return  # it recurs
+            return  # the reservation recurs
         for job in [self.job_table.jobs[job_id] for job_id in self.job_table.pending]:
             if names_of(job.spec) == (one.name,):
                 if "NO_HOLD_JOBS_AFTER_END" in one.flags:

@@ -19,9 +19,9 @@ CORRESPOND_AFTER_TASK_CNT = 10
 
 
 class Start(NamedTuple):
-    """Start of a job, of a het component, or of an array element. ``job_id``: of the record that starts."""
+    """Start of a job, of a het component, or of an array element. ``job_id``: the id of the job that starts."""
 
-    job: Job  # of an array: the record that its pending elements share
+    job: Job  # for an array: the record that its pending elements share
     job_id: int
     shares: list[NodeShare]
     partition: str

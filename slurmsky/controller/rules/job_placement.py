@@ -216,7 +216,7 @@ def _spread(demand: Demand, required: int, queue: Iterable[_Offer]) -> list[tupl
         if len(chosen) >= demand.max_nodes:
             break
         later = max(0, nodes_needed - len(chosen) - 1)
-        # Nodes without a limit, those of overcommitted tasks, get equal numbers.
+        # Nodes without a limit, as for overcommitted tasks, get equal numbers.
         share = tasks - later if offer.max_tasks < INFINITE else -(-tasks // (later + 1))
         take = min(offer.max_tasks, max(1, share)) if tasks > 0 else 0
         if take <= 0 and len(chosen) >= nodes_needed and gpus <= 0:

@@ -172,7 +172,7 @@ def check_licenses(cluster: ClusterConfig, spec: JobSpec) -> None:
         raise SlurmError(Errno.INVALID_LICENSES) from error
     if cluster.open and not total:
         return
-    if any(name not in total for name, _ in wanted.counts) or wanted.choose(lambda name: total[name]) is None:
+    if any(name not in total for name, _ in wanted.counts) or wanted.first_available(lambda name: total[name]) is None:
         raise SlurmError(Errno.INVALID_LICENSES)
 
 

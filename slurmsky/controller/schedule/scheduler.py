@@ -34,7 +34,9 @@ class PassBudget(Protocol):
     unpriced: list[tuple[Job, str]]
     over_budget: bool
 
-    def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
+    def wait_reason(
+        self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()
+    ) -> tuple[str, str] | None:
         """Return (reason, text) if a budget blocks the start, or None. ``shares``: the job's shares of warm nodes."""
 
     def plan(self, job: Job) -> None:
@@ -52,7 +54,9 @@ class NoBudget:
         self.unpriced: list[tuple[Job, str]] = []
         self.over_budget = False
 
-    def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
+    def wait_reason(
+        self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()
+    ) -> tuple[str, str] | None:
         """Return None: every job may start."""
         return None
 

@@ -190,7 +190,7 @@ class SchedulingPass:
         exceeded = self._limits.first_exceeded(job, partition, lambda: placed)
         if exceeded:
             return Wait(job, exceeded.reason)
-        too_dear = self._budget.verdict(job, partition, placed)
+        too_dear = self._budget.wait_reason(job, partition, placed)
         if too_dear is not None:
             return Wait(job, *too_dear)
         shorter = None
@@ -335,7 +335,7 @@ class SchedulingPass:
             shares = self._rules.place(demand, uses, self._rules.consume_memory)
             if shares is None or (name in self._blocked and not self._keeps_blocked_plan(part, shares, name)):
                 return ("Resources", "")
-            too_dear = self._budget.verdict(part, partition, shares)
+            too_dear = self._budget.wait_reason(part, partition, shares)
             if too_dear is not None:
                 return too_dear
             self._start_component(part, name, shares, fork)
@@ -466,5 +466,5 @@ class SchedulingPass:
             over = self._limits.first_exceeded(job, partition, rules.requested(job, partition))
             reason = (over.reason, "") if over else None
         if reason is None and not rules.places_in(partition.name):
-            reason = self._budget.verdict(job, partition)
+            reason = self._budget.wait_reason(job, partition)
         return reason

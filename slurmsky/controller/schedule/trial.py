@@ -64,7 +64,7 @@ class Trial:
         total = dict(self._job_table.cluster.licenses)
         if self._job_table.cluster.open and not total:
             return False
-        return licenses.parse(text).choose(self._free_licenses) is None
+        return licenses.parse(text).first_available(self._free_licenses) is None
 
     def _free_licenses(self, name: str) -> int:
         below = self._job_table.free_licenses if self._parent is None else self._parent._free_licenses
@@ -90,7 +90,7 @@ class Trial:
     def _take_licenses(self, job: Job) -> None:
         assert job.spec.licenses is not None
         wanted = licenses.parse(job.licenses_alloc or job.spec.licenses)
-        taken = wanted if job.licenses_alloc else wanted.choose(self._free_licenses)
+        taken = wanted if job.licenses_alloc else wanted.first_available(self._free_licenses)
         for name, count in (taken or wanted).counts:
             self._licenses[name] = self._licenses.get(name, 0) + count
 

@@ -219,10 +219,12 @@ class BudgetTrial:
             )
         return known
 
-    def verdict(self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()) -> tuple[str, str] | None:
+    def wait_reason(
+        self, job: Job, partition: PartitionConfig, shares: Sequence[NodeShare] = ()
+    ) -> tuple[str, str] | None:
         """Return why a job waits for its budget, or None.
 
-        ``shares``: those of a job on warm nodes, or on this machine.
+        ``shares``: allocated parts of nodes, for a job on warm nodes or on this machine.
         """
         site = self._policy.site
         budgets = [budget for budget in site.budgets if covers(budget, job)]

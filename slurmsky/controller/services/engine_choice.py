@@ -40,7 +40,7 @@ class EngineChoice:
         return "not known yet" if self.open else self.engine
 
     def begin(self, ask: Callable[[], Awaitable[Choice]], decided: Callable[[], None]) -> None:
-        """Repeat the query until the answer is certain."""
+        """Query SkyPilot in the background until the choice of the engine is certain."""
         if self.open:
             self._task = background(self._choose(ask, decided))
 

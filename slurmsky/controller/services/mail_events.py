@@ -81,8 +81,8 @@ def mail_for(
 ) -> Mail | None:
     """Return the mail that a job requests for an event, or None.
 
-    With the ``cluster``, the mail of an end has seff's summary. ``elements``: those of an array with a single mail,
-    once all have ended.
+    With the ``cluster``, the mail of an end has seff's summary. ``elements``: all elements of an array
+    with a single mail, once all have ended.
     """
     if not requests_mail(event, job):
         return None

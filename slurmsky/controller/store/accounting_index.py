@@ -164,7 +164,7 @@ def in_states(names: Iterable[str], since: float, until: float) -> Where:
     return Where((text,), (*live.values, *values))
 
 
-#: begin of an ended run, 0 if it did not begin; a run that was followed by another had begun
+#: SQL of an ended run's start time; 0: the run did not start. A requeued run (superseded) had started
 _BEGAN = "(CASE WHEN started OR superseded THEN CAST(start AS INTEGER) ELSE 0 END)"
 
 

@@ -19,7 +19,7 @@ def folder_above(launch: Launch, limit: int, leave_out: Path) -> tuple[str, str]
     """Return the sent folder above the submit folder, or "".
 
     It is sent because the script names files in it. Second: the message about a folder that the script names and that
-    is not sent. ``limit``: in bytes; ``leave_out``: the folder of this package's own state.
+    is not sent. ``limit``: number of bytes; ``leave_out``: the folder of this package's own state.
     """
     levels = of(_text(launch)).above
     if not levels:

@@ -226,7 +226,7 @@ class LocalEngine(PlacedJobs):
         self._links.pop(node, None)
         here = {job_id: placed for job_id, placed in self._placed.items() if node in placed.nodes}
         if not self._closing and not here and node in self._outdated:
-            background(self._relink(node))  # it has finished its jobs: its successor accepts new jobs
+            background(self._relink(node))  # this agent has finished its jobs: its successor accepts new jobs
         if self._closing or not here:
             return
         for job_id, placed in here.items():
@@ -299,7 +299,7 @@ class LocalEngine(PlacedJobs):
 
     async def terminate(self, job_id: int, state: str, signal: int, kill_wait_s: int) -> None:
         placed = self._placed.get(job_id)
-        if placed is not None and placed.starting and not placed.ready:  # it is not sent before its last agent answers
+        if placed is not None and placed.starting and not placed.ready:  # not sent before the last agent answers
             ended = Ended(job_id=job_id, run=placed.run, state=state, reason="None")
             self._event(placed.nodes[0], ended)
         else:

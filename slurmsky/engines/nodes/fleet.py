@@ -64,7 +64,7 @@ class Fleet:
         return self._of.get(node)
 
     def is_up(self, node: str) -> bool:
-        """True if a node's agent has started and must not leave."""
+        """True if a node's agent has started and no power-down is ordered."""
         order = self._of.get(node)
         return order is not None and order.phase == "up"
 

@@ -220,9 +220,9 @@ class FolderSync:
     ) -> tuple[str, Listing]:
         """Copy a folder to the node; return its path there, and what was sent.
 
-        Also create those of ``folders`` there that exist here. Jobs that start at the same time share one copy.
-        ``submit_dir``: the folder, or one in it. ``written``: files that jobs on nodes are writing; the node's versions
-        stay unchanged. Raises EngineError.
+        Also create on the node each folder of ``folders`` that exists on this machine. Jobs that start at the same time
+        share one copy. ``submit_dir``: the folder, or one in it. ``written``: files that jobs on nodes are
+        writing; the node's versions stay unchanged. Raises EngineError.
         """
         return await self._fills.call((folder, submit_dir), _Fill(folders, written))
 

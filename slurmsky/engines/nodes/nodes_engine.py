@@ -147,7 +147,7 @@ class NodesEngine(WarmAgents):
             return ""
         return f"node {placed.nodes[0]} {'powers up' if job_id in self._not_sent else 'does not answer now'}"
 
-    def lingers(self) -> bool:
+    def holds_nodes(self) -> bool:
         """True if nodes are up or ordered. The controller keeps running to power them down."""
         return bool(self.fleet.orders) or any(one.keep_up or one.cluster for one in self.fleet.warm_nodes.values())
 

@@ -322,7 +322,7 @@ class SkyEngine(SkyRuns):
     def drop_followers(self, node: str) -> None:
         """Do nothing."""
 
-    def lingers(self) -> bool:
+    def holds_nodes(self) -> bool:
         """True while nodes of an ended job exist."""
         return bool(self._ended)
 

@@ -33,7 +33,7 @@ _FLAGS = (
     (NodeFlag.POWERING_UP, 1 << 14, "POWERING_UP"),
     (NodeFlag.POWERING_DOWN, 1 << 18, "POWERING_DOWN"),
 )
-# The suffix of a word: that of the first of these flags.
+# Suffixes of a state's name. The first flag that is set decides.
 _SIGNS = (
     (NodeFlag.MAINT, "$"),
     (NodeFlag.REBOOT_ISSUED, "^"),

@@ -35,7 +35,7 @@ class SacctRow(NamedTuple):
 KILLED = (JobState.CANCELLED, JobState.TIMEOUT)
 
 
-#: AssocID of the queue's only association, that of its user
+#: AssocID of the queue's only association, which belongs to the queue's user
 ASSOCIATION = "0"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from slurmsky.language.key_values import choose
+from slurmsky.language.key_values import matching_value
 
 from .print_fields import Column, PrintField
 
@@ -32,7 +32,7 @@ def columns(
         if not item:
             continue
         name, _, size = item.partition("%")
-        row = choose(name, table) if name else None
+        row = matching_value(name, table) if name else None
         if row is None:
             unknown.append(name)
             continue

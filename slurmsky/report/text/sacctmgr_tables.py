@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
-from slurmsky.language.key_values import Given, Key, KeyTable, choose
+from slurmsky.language.key_values import Given, Key, KeyTable, matching_value
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Node
 from slurmsky.model.policy import NORMAL, AccountConfig
@@ -113,7 +113,7 @@ class BadRequest(ValueError):
 def entity(word: str) -> Optional[Entity]:
     """The entity that a word matches."""
     named = ((one.name, one.least, one) for one in ENTITIES)
-    return choose(word, [*named, *(("Txn", 1, one) for one in ENTITIES if one.name == "Transactions")])
+    return matching_value(word, [*named, *(("Txn", 1, one) for one in ENTITIES if one.name == "Transactions")])
 
 
 def tres_count(cluster: ClusterConfig) -> str:
@@ -316,7 +316,7 @@ def show(records: Records, wanted: Entity, words: Sequence[str], style: TableSty
     )
     if wanted.name == "WCKeys":
         names = [item.partition("%")[0] for item in text.split(",") if item]
-        unknown = [name for name in names if choose(name, _WCKEY_FIELDS) is None]
+        unknown = [name for name in names if matching_value(name, _WCKEY_FIELDS) is None]
         if unknown:
             raise BadRequest(*(f"Unknown field '{name.lower()}'" for name in unknown))
     columns, unknown = named_columns.columns(text, table("sacctmgr_fields"))

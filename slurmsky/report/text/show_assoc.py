@@ -64,7 +64,7 @@ def choice(words: Sequence[str]) -> AssocChoice:
 
 
 @dataclass
-class _Use:
+class _TresUsage:
     """Current usage of a QOS's or account's jobs."""
 
     jobs: int = 0
@@ -78,8 +78,8 @@ class _Use:
         return {"cpu": self.cpus, "billing": self.cpus, "mem": self.memory_mib, "node": self.nodes}.get(name, 0)
 
 
-def _use(jobs: Iterable[Job]) -> _Use:
-    use = _Use()
+def _use(jobs: Iterable[Job]) -> _TresUsage:
+    use = _TresUsage()
     for job in jobs:
         use.submitted += 0 if job.state.finished else max(job.pending_count, 1)
         if job.state.active:
@@ -191,7 +191,9 @@ def _plain(tres: Tres) -> str:
     return ",".join(f"{name}={count}" for name, count in tres)
 
 
-def _qos_record(one: QosConfig, number: int, first: str, oneliner: bool, use: _Use, spent: Mapping[str, int]) -> str:
+def _qos_record(
+    one: QosConfig, number: int, first: str, oneliner: bool, use: _TresUsage, spent: Mapping[str, int]
+) -> str:
     none = ("=No Accounts", "=No Users") if oneliner else ("\n        No Accounts", "\n        No Users")
     limits = one.limits
     return first.join([

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Optional
 
-from slurmsky.language.key_values import choose
+from slurmsky.language.key_values import matching_value
 from slurmsky.model.cluster import ClusterConfig
 
 from ..fields.field_tables import table
@@ -56,7 +56,7 @@ MINUTES = TimeFormat("Minutes", 60, False)
 
 def time_format(word: str) -> Optional[TimeFormat]:
     """Parse the argument of -t."""
-    return choose(word, ((name, least, TimeFormat(heading, divisor, percent))
+    return matching_value(word, ((name, least, TimeFormat(heading, divisor, percent))
                                   for name, least, heading, divisor, percent in _FORMATS))  # fmt: skip
 
 

@@ -62,7 +62,7 @@ _STUBS = {
     outside_paths.PROGRAM: "setup installs the program and makes a link here",
     outside_paths.BOUND: "a file system that the container mounts: an empty folder if the node lacks it",
 }
-#: lines that may add programs; those that only add a folder to PATH, with the folder
+#: lines that may add programs; a line that only adds a folder to PATH is stored with the folder
 _ADDS = re.compile(r"(?m)^\s*(?:export\s+)?PATH=.*$|\bsource\s+(?!.*activate)\S|\bspack load\b|^\s*\.\s+\S|\beval\b")
 _OLD_PATH = re.compile(r"(?m)^\s*(?:export\s+)?PATH=[\"']?(/[\w./-]+):\$\{?PATH\b\S*$")
 _NOT_READ = (outside_paths.WRITTEN, outside_paths.CACHE, outside_paths.ENTRY, outside_paths.MODULES)

@@ -33,7 +33,7 @@ __all__ = ["DirectiveValues", "Dropped", "Reading", "one_line", "quoted", "read"
 
 def read(script: Script, directives: DirectiveValues, site: Site) -> Reading:
     """Apply all idioms to a script."""
-    return _Reader(script, directives, site).read()
+    return _ScriptConverter(script, directives, site).read()
 
 
 _DIRNAME = re.compile(
@@ -57,7 +57,7 @@ _OF_SLURM = re.compile(
 _CHECKS = frozenset(("[", "[[", "test", ":", "true", ""))
 
 
-class _Reader(Steps):
+class _ScriptConverter(Steps):
     """Rules for whole statements, and idioms of several commands."""
 
     def read(self) -> Reading:

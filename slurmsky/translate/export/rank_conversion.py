@@ -156,7 +156,7 @@ class Ranks(Lines):
         names = [name for name in dict.fromkeys((*self.found.envs, *exported)) if not name.startswith("OMPI_ALLOW")]
         known = [name for name in names if name not in ("PATH", *self.found.secrets) and not NETWORK.fullmatch(name)]
         entered = self.found.activate or any("conda activate" in line for line in self.found.setup)
-        known += ["PATH"] if entered else []  # the environment, which a login over ssh does not enter
+        known += ["PATH"] if entered else []  # a login over ssh does not activate the conda environment
         return "".join(f" -x {name}" for name in known if name not in given)
 
     def _without_network(self, command: Command) -> None:

@@ -46,7 +46,7 @@ class StartedFiles:
     site: Site
 
     def read(self) -> set[str]:
-        """Provide what the files use of Slurm. Returns the names of shell scripts that need no change."""
+        """Provide the modules and variables of Slurm that the files use. Returns shell scripts that need no change."""
         scope = Scope.of(self.script)
         plain: set[str] = set()
         above = os.path.normpath(os.path.join(self.folder, "..", ".."))  # for scripts that change into these

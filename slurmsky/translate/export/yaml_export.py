@@ -97,8 +97,8 @@ def export_yaml(
     """Export the YAML for a script with options ``specs``.
 
     ``file``: the script's name in texts. ``folder``: the submit folder, if known; ``path``: the script's path below
-    it. ``serve``: for ``sky serve``, if the script starts a server. ``dropped``: directives that sbatch does not know.
-    Raises Refused with Slurm's text if SkyPilot cannot provide such nodes.
+    it. ``serve``: write a service for ``sky serve`` if the script starts a server. ``dropped``: directives that
+    sbatch does not know. Raises Refused with Slurm's text if SkyPilot cannot provide such nodes.
     """
     source = re.sub(r"(?m)^\s*#[^!\n].*$", lambda line: _UNPRINTABLE.sub("", line[0]), source)
     spec, source = specs[0], inlined(until_exit(parse(source)))

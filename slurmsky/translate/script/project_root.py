@@ -32,9 +32,10 @@ _STARTERS = words("python python3 bash sh source . Rscript julia torchrun accele
 class Origin(NamedTuple):
     """A submit folder.
 
-    ``levels``: above the given folder; ``missing``: programs of the script that it lacks; ``former``: its path on the
-    old cluster, where the script names it; ``unbuilt``: its programs, started as ./NAME, that do not exist there;
-    ``below``: the script's own folder below the given one, if the submit folder is that.
+    ``levels``: number of folders above the given one; ``missing``: programs of the script that it lacks; ``former``:
+    its path on the old cluster, where the script names it; ``unbuilt``: its programs, started as
+    ./NAME, that do not exist there; ``below``: path of the script's folder below the given one, if the script's folder
+    is the submit folder.
     """
 
     levels: int
@@ -47,8 +48,8 @@ class Origin(NamedTuple):
 def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = (), path: str = "") -> Origin:
     """Submit folder of a script.
 
-    It is the nearest folder, from ``folder`` upwards, with most of the files that the script names. ``paths``: those
-    that the script names outside of it. ``path``: of the script, below ``folder``. Reads names of files only.
+    It is the nearest folder, from ``folder`` upwards, with most of the files that the script names. ``paths``: files
+    that the script names outside of ``folder``. ``path``: the script's path in ``folder``. Reads only names of files.
     """
     if not (folder and os.path.isdir(folder)):
         return Origin(0)

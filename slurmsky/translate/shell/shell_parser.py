@@ -36,7 +36,7 @@ _JOINS = frozenset(("|", "|&", "&&", "||"))
 
 
 @dataclass
-class _Draft:
+class _PartialCommand:
     """A command that is being parsed."""
 
     start: int = -1
@@ -56,7 +56,7 @@ class Parser:
         self.first_line = first_line
         self.newlines = [found.start() for found in re.finditer("\n", source)]
         self.at = 0
-        self.draft = _Draft()
+        self.draft = _PartialCommand()
         self.before = ""
         self.stack: list[Block] = []
         self.function = ""  # a function's name, whose body follows
@@ -259,7 +259,7 @@ class Parser:
         if operator == ")":
             if top is not None and top.kind == "case" and top.pattern:
                 # The end of a pattern: the command parsed so far is the pattern.
-                self.draft, top.pattern, self.before = _Draft(), False, ""
+                self.draft, top.pattern, self.before = _PartialCommand(), False, ""
                 return
             self._end_command("")
             if top is not None and (top.kind == "subshell" or self.source[top.start - self.base] == "("):
@@ -267,7 +267,7 @@ class Parser:
                 self._close(start + 1)
             return
         if top is not None and top.kind == "case" and top.pattern and operator == "|":
-            self.draft = _Draft()
+            self.draft = _PartialCommand()
             return
         if self.loop is not None:
             if operator in ("\n", ";") and self.loop.kind != "case":
@@ -295,7 +295,7 @@ class Parser:
             return
         closing = _CLOSING.match(source, start + 1)
         if len(draft.words) == 1 and closing and not draft.assignments:
-            self.function, self.draft = draft.words[0].raw, _Draft()
+            self.function, self.draft = draft.words[0].raw, _PartialCommand()
             self._mark(closing.end())
             return
         top = self.stack[-1] if self.stack else None
@@ -327,7 +327,7 @@ class Parser:
                 self.statements[-1] = replace(self.statements[-1], end=self.base + self.ended)
 
     def _end_command(self, operator: str) -> None:
-        draft, self.draft = self.draft, _Draft()
+        draft, self.draft = self.draft, _PartialCommand()
         self.redirect, self.test = "", False
         if draft.words or draft.assignments or draft.redirects:
             self.commands.append(

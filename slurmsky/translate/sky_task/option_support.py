@@ -70,7 +70,7 @@ WITHOUT_EFFECT = {
     "x11": "X11 is not forwarded from cloud nodes",
 }
 
-#: of these fields, those that a Slurm infra applies, because its sbatch receives the option
+#: subset of these fields that a Slurm infra applies, because its sbatch receives the option
 ON_SLURM = _words(
     """
     exclusive contiguous spread_job switches core_spec exclude reservation cluster_constraint gres_flags

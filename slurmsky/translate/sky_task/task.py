@@ -47,7 +47,7 @@ class SkyTask:
 
 
 @dataclass
-class _Draft:
+class _TaskDraft:
     spec: JobSpec
     site: Site
     partition: str
@@ -94,7 +94,7 @@ def plan(
     with Slurm's text if SkyPilot cannot provide such nodes.
     """
     config = site.cluster.partition(partition)
-    draft = _Draft(
+    draft = _TaskDraft(
         spec, site, partition, site.sky_partition(partition), size or geometry(spec, config),
         wants or Needs(), site.paths, qos or spec.qos or "", account or spec.account or "",
     )  # fmt: skip
@@ -121,7 +121,7 @@ def plan(
     return SkyTask(name, draft.geometry, fields, tuple(draft.notes), pool=draft.sky.pool, arrays=draft.sky.arrays)
 
 
-def _labels(draft: _Draft, name: str, job_id: int) -> dict[str, str]:
+def _labels(draft: _TaskDraft, name: str, job_id: int) -> dict[str, str]:
     """Labels of the job's resources: owner and site labels."""
     labels = {
         "slurmsky-job": str(job_id) if job_id else "",
@@ -137,7 +137,7 @@ def _labels(draft: _Draft, name: str, job_id: int) -> dict[str, str]:
     return {key: label(value) for key, value in labels.items() if value}
 
 
-def _storage(draft: _Draft) -> dict[str, Any]:
+def _storage(draft: _TaskDraft) -> dict[str, Any]:
     """Buckets and volumes at the paths that the site names."""
     named = tuple(path for path in draft.paths if path.path not in ("/*", "~/*"))
     mounts = {path.path: {"source": path.target, "mode": "MOUNT"} for path in named if "://" in path.target}
@@ -163,7 +163,7 @@ def _storage(draft: _Draft) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def _nfs(draft: _Draft, path: str, server: str, folder: str) -> None:
+def _nfs(draft: _TaskDraft, path: str, server: str, folder: str) -> None:
     """Mount a folder of an NFS server in every pod.
 
     Source: SkyPilot's docs, Kubernetes pod_config.
@@ -179,7 +179,7 @@ def _minutes(limit: int | None) -> str:
     return "" if limit is None else "unlimited" if limit == INFINITE else str(limit)
 
 
-def _size(draft: _Draft) -> None:
+def _size(draft: _TaskDraft) -> None:
     size, spec = draft.geometry, draft.spec
     if size.cpus is not None and draft.wants.cpus > size.cpus:
         # Slurm gives a step the whole node's CPUs if the job holds the node
@@ -212,7 +212,7 @@ def _size(draft: _Draft) -> None:
 USUAL_GPU = "H100"
 
 
-def _accelerators(draft: _Draft) -> None:
+def _accelerators(draft: _TaskDraft) -> None:
     size, spec, site = draft.geometry, draft.spec, draft.site
     mapped = dict(draft.sky.features)
     kind, unknown = size.gpu_type, []
@@ -258,7 +258,7 @@ _DISKS = words(
 )
 
 
-def _other_gres(draft: _Draft) -> None:
+def _other_gres(draft: _TaskDraft) -> None:
     """Convert a second gres. A local disk becomes disk_size; any other is ignored with a note."""
     names = []
     for name, kind, count in gres_items(draft.spec.gres):
@@ -292,7 +292,7 @@ def _needs_machine(names: tuple[str, ...]) -> bool:
     return any(source is not None and source.kind == "machine" for source in found)
 
 
-def _place(draft: _Draft) -> None:
+def _place(draft: _TaskDraft) -> None:
     infras = draft.sky.infra
     if len(infras) == 1:
         draft.resources["infra"] = infras[0]
@@ -311,7 +311,7 @@ def _place(draft: _Draft) -> None:
         draft.resources["priority"] = priority
 
 
-def _image(draft: _Draft) -> None:
+def _image(draft: _TaskDraft) -> None:
     options = dict(draft.spec.site_options)
     image = options.get("container-image") or options.get("container_image") or ""
     if image:
@@ -360,7 +360,7 @@ _SBATCH_OPTIONS = (
 SLURM_INFRA_FIELDS = frozenset(name for name, _ in _SBATCH_OPTIONS)
 
 
-def _slurm_infra(draft: _Draft) -> None:
+def _slurm_infra(draft: _TaskDraft) -> None:
     if draft.clouds != {"slurm"}:
         return
     spec = draft.spec
@@ -377,7 +377,7 @@ def _slurm_infra(draft: _Draft) -> None:
         draft.config["slurm"] = {"sbatch_options": options}
 
 
-def _kubernetes(draft: _Draft) -> None:
+def _kubernetes(draft: _TaskDraft) -> None:
     if draft.clouds - {"kubernetes", "k8s", "ssh"}:
         return
     queue = next(filter(None, (*(route.kueue_queue for route in draft.routes), draft.sky.kueue_queue)), "")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slurmsky.language.key_values import NOTHING, Given, Key, KeyTable, choose, fits, parse
+from slurmsky.language.key_values import NOTHING, Given, Key, KeyTable, fits, matching_value, parse
 
 
 class Refused(Exception):
@@ -78,8 +78,8 @@ def test_a_prefix_fits_with_enough_letters_in_any_case() -> None:
     assert fits("NODEn", "NodeName", 3)
     assert not fits("no", "NodeName", 3)
     assert not fits("nodes", "NodeName", 3)
-    assert choose("part", (("Partition", 5, 1), ("Parts", 4, 2))) == 2
-    assert choose("x", ()) is None
+    assert matching_value("part", (("Partition", 5, 1), ("Parts", 4, 2))) == 2
+    assert matching_value("x", ()) is None
 
 
 def test_a_word_splits_at_its_first_equals_sign() -> None:

@@ -38,8 +38,8 @@ def infeasibility(
 ) -> str:
     """Return why no offered node can run a task, in one sentence; or "".
 
-    ``resources``: of the task. ``unlisted``: enabled infras without any offer. ``can_grow``: returns True for a
-    Kubernetes context that may get more nodes.
+    ``resources``: the task's resources. ``unlisted``: enabled infras without any offer. ``can_grow`` returns True for
+    a Kubernetes context that may get more nodes.
     """
     if not offers or "instance_type" in resources:
         return ""

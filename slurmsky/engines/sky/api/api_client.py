@@ -149,7 +149,7 @@ class Client:
     async def _unfinished_request(self, kind: str, field: str, name: str) -> str:
         """Return the id of an unfinished request with this name, or "".
 
-        ``kind``: of the request; ``field``: the field with the name.
+        ``kind``: the type of the request; ``field``: the key of the request's body that holds ``name``.
         """
         try:
             answer = await self._send("GET", "/api/status")

@@ -27,7 +27,7 @@ RESTART_S = 600.0  # seconds between two attempts to start a server
 def connect(environment: Mapping[str, str], site: Site, user: str) -> Client:
     """Return a client of the user's API server.
 
-    The server that the user's SkyPilot commands would use. Sends nothing.
+    It is the server that the user's SkyPilot commands use. Sends no request.
     """
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
     config = UserConfig(environment, home)
@@ -47,7 +47,7 @@ async def enabled_infra(client: Client) -> list[str]:
     return [str(cloud).lower() for cloud in value or ()]
 
 
-async def choose(client: Client, patience_s: float) -> Choice:
+async def choose_engine(client: Client, patience_s: float) -> Choice:
     """Select SkyPilot if it has an enabled infra, else this machine.
 
     The query takes at most ``patience_s``.

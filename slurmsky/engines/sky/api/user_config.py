@@ -94,7 +94,7 @@ def _parse(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def overlay(base: dict[str, Any], over: Mapping[str, Any], objects: bool = False) -> None:
-    """Merge one configuration into another. ``objects``: they are parts of Kubernetes objects."""
+    """Merge ``over`` into ``base``. ``objects``: both are parts of Kubernetes objects."""
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), dict):
             overlay(base[key], value, objects or key in _OBJECTS)

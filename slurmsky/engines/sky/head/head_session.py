@@ -20,8 +20,8 @@ log = logging.getLogger("slurmsky.sky")
 class HeadNodeSession:
     """Session with the first node of one job, across all its runs.
 
-    ``folder``: the folder of the job's run, with its certificates. ``controller``: our controller's socket. ``how``,
-    ``on_attempt``: as in NodeAccess. ``allowed``: credential variables that may be sent to nodes.
+    ``folder``: the folder of the job's run, with its certificates. ``controller``: our controller's socket. ``how`` and
+    ``on_attempt`` are parameters of NodeAccess. ``allowed``: credential variables that may be sent to nodes.
     """
 
     def __init__(

@@ -52,8 +52,8 @@ os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])
 def tied_to_caller(command: list[str]) -> list[str]:
     """Return a command line that ends with the calling process.
 
-    ``command``: with its whole path. Call from the main thread: the kernel counts the end of the thread that starts the
-    process.
+    ``command`` begins with the program's whole path. Call from the main thread: the kernel counts the end of the thread
+    that starts the process.
     """
     return [sys.executable, "-I", "-S", "-c", _TIE_TO_CALLER, str(os.getpid()), *command]
 

@@ -45,8 +45,8 @@ def reserve_ids(folder: Path, runs: int = 1) -> tuple[int, int]:
 class Inbox:
     """Requests of one run.
 
-    ``secret``: of the run's shipment; ``done``: keys of the delivered requests, stored in the job's record. A request's
-    key is its position in the log: session, rank and stream.
+    ``secret``: the secret of the run's shipment; ``done``: keys of the delivered requests, stored in the job's record.
+    A request's key is its position in the log: session, rank and stream.
     """
 
     def __init__(self, secret: bytes, done: list[str]) -> None:

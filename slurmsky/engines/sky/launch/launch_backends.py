@@ -52,7 +52,7 @@ class LaunchBackend(Protocol):
     async def release(self, record: Record) -> None:
         """Release the remaining resources of an ended job. Raises SkyError."""
 
-    def lingers(self, record: Record) -> bool:
+    def releases_nodes_later(self, record: Record) -> bool:
         """True if SkyPilot takes the nodes down after ``release``."""
 
     def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
@@ -61,7 +61,7 @@ class LaunchBackend(Protocol):
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:
         """Return (status of managed jobs, SkyPilot's text); "": no change.
 
-        ``closely``: the log is not followed, which otherwise reports more and sooner.
+        ``closely``: request the detailed status, because no log follower reports changes of this job.
         """
 
 
@@ -95,7 +95,7 @@ class ManagedJobBackend:
     async def release(self, record: Record) -> None:
         """Do nothing: SkyPilot takes the nodes down."""
 
-    def lingers(self, record: Record) -> bool:
+    def releases_nodes_later(self, record: Record) -> bool:
         return bool(record.managed_job_id)
 
     def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
@@ -173,14 +173,14 @@ class Clusters:
 
     async def release(self, record: Record) -> None:
         if record.phase == "new":
-            return  # it was never requested
+            return  # the job was never requested
         try:
             await self.client.call("/down", {"cluster_name": record.name})
         except Rejected as error:
             if "DoesNotExist" not in error.kind and not any(word in str(error) for word in _NO_SUCH):
                 raise
 
-    def lingers(self, record: Record) -> bool:
+    def releases_nodes_later(self, record: Record) -> bool:
         return False
 
     def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:

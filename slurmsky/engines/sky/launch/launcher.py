@@ -77,7 +77,7 @@ class Launcher:
         """Release the nodes of an ended run; retries until the server answers. Raises SkyError."""
         backend = self._backend(watch.record)
         await self._retry(watch, backend.release)
-        watch.record.phase = "ending" if backend.lingers(watch.record) else "over"
+        watch.record.phase = "ending" if backend.releases_nodes_later(watch.record) else "over"
         watch.record.ended_at = time.time()
         watch.save()
 
