@@ -5,49 +5,17 @@ Expected fields: `scontrol show job` of the real Slurm 22.05 for the same input,
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from parsed_requests import HERE, around, fields, refusal, sbatch
 
-from slurmsky.model.spec import INFINITE, JobSpec
-from slurmsky.options import query, submit, table
-from slurmsky.options.submit import ScriptText, StepRequest, Submission
+from slurmsky.model.spec import INFINITE
+from slurmsky.options import submit, table
+from slurmsky.options.submit import ScriptText
 from slurmsky.options.table import DeclaredOption
 from slurmsky.options.usage_errors import CommandError, Printed
 from slurmsky.options.values import ReadContext
-
-HERE = ReadContext(now=1_800_000_000, cwd="/home/user")
-
-
-def around(env: dict[str, str], **more: Any) -> ReadContext:
-    return dataclasses.replace(HERE, env=env, **more)
-
-
-def sbatch(*argv: str, script: str = "", **env: str) -> Submission:
-    text = ScriptText("/home/user/s.sh", f"#!/bin/sh\n{script}:\n".encode())
-    return submit.parse_sbatch((*argv, "s.sh"), text, around(env))
-
-
-def srun(*argv: str, **env: str) -> StepRequest:
-    return submit.parse_srun((*argv, "prog"), around(env))
-
-
-def refusal(*argv: str, script: str = "", **env: str) -> tuple[str, ...]:
-    with pytest.raises(CommandError) as caught:
-        sbatch(*argv, script=script, **env)
-    return caught.value.lines
-
-
-def fields(spec: JobSpec) -> dict[str, Any]:
-    known = spec.to_dict()
-    for name, default in (("job_name", "s.sh"), ("chdir", "/home/user")):
-        if known.get(name) == default:
-            del known[name]
-    return known
-
 
 NODES_2 = {"nodes": "2", "nodes_min": 2, "nodes_max": 2}
 
@@ -380,185 +348,6 @@ def test_site_options() -> None:
     text = ScriptText("s", b"#!/bin/sh\n#SBATCH --my-tool=5\n")
     request = submit.parse_sbatch(["--my-flag", "s"], text, HERE, mine)
     assert request.components[0].site_options == (("my-tool", "5"), ("my-flag", ""))
-
-
-# ---------------------------------------------------------------- srun, salloc
-
-
-def test_step_records_the_source_of_each_value() -> None:
-    step = srun("-n2", "-l", SLURM_JOB_ID="7", SLURM_NTASKS="9", SLURM_CPUS_PER_TASK="3").step
-    assert (step.job.ntasks, step.job.cpus_per_task, step.jobid, step.label) == (2, 3, "7", True)
-    assert set(step.typed) == {"ntasks", "label"}
-    assert set(step.from_env) == {"cpus_per_task", "jobid"}
-    assert step.argv == ("prog",)
-
-
-def test_step_name() -> None:
-    assert srun(SLURM_JOB_NAME="job").step.job.job_name == "job"
-    assert srun(SLURM_JOB_NAME="job", SLURM_JOB_ID="7").step.job.job_name == "prog"
-    assert srun("-Jx", SLURM_JOB_NAME="job", SLURM_JOB_ID="7").step.job.job_name == "x"
-
-
-def test_a_typed_memory_puts_the_inherited_one_aside() -> None:
-    job = srun("--mem-per-cpu=5", SLURM_MEM_PER_NODE="100").step.job
-    assert (job.mem_mib, job.mem_per_cpu_mib) == (None, 5)
-
-
-def test_step_smaller_than_its_job() -> None:
-    request = srun("-n1", SLURM_JOB_ID="7", SLURM_JOB_NUM_NODES="2", SLURM_NTASKS="2")
-    assert request.warnings == ("srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",)
-    assert request.step.job.nodes_max == 1
-
-
-@pytest.mark.parametrize(
-    ("argv", "tasks"),
-    [
-        (("--cores-per-socket=4",), None),
-        (("--sockets-per-node=2", "--cores-per-socket=2"), None),
-        (("--sockets-per-node=2", "--cores-per-socket=2", "--threads-per-core=1"), 8),
-    ],
-)
-def test_srun_counts_tasks_where_sockets_cores_and_threads_are_given(argv: tuple[str, ...], tasks: int | None) -> None:
-    assert srun("-N2", *argv).step.job.ntasks == tasks
-    assert sbatch("-N2", *argv).components[0].ntasks == 8
-
-
-@pytest.mark.parametrize(
-    ("nodes", "tasks", "per_node", "kept"),
-    [
-        ("2", 4, 1, False),
-        ("2", 3, 2, True),
-        ("2", 2, 2, True),
-        ("2", 5, 2, False),
-        ("1-2", 4, 2, True),
-        ("1-2", 5, 2, False),
-        ("", 5, 2, True),
-        ("2-3", 9, 2, False),
-        ("1", 3, 2, False),
-        ("1", 2, 3, True),
-    ],
-)
-def test_tasks_per_node_that_do_not_fit(nodes: str, tasks: int, per_node: int, kept: bool) -> None:
-    words = [*([f"-N{nodes}"] if nodes else []), f"-n{tasks}", f"--ntasks-per-node={per_node}"]
-    request = srun(*words, SLURM_JOB_ID="7")
-    assert (request.step.job.ntasks_per_node == per_node) == kept
-    assert request.warnings == (
-        ()
-        if kept
-        else (
-            f"srun: warning: can't honor --ntasks-per-node set to {per_node} which doesn't match the "
-            f"requested tasks {tasks} with the maximum number of requested nodes {nodes[-1:]}. "
-            "Ignoring --ntasks-per-node.",
-        )
-    )
-    # A job that cannot be so is the controller's to refuse.
-    assert srun(*words).step.job.ntasks_per_node == per_node
-
-
-@pytest.mark.parametrize(
-    ("argv", "line"),
-    [
-        (("--exact", "--whole"), "error: --exact and --whole are mutually exclusive."),
-        (("--exclusive", "--overlap"), "error: --exclusive and --overlap are mutually exclusive"),
-        (("--pty", "-o", "x"), "error: --error/--input/--output are incompatible with --pty"),
-        (("-r1", "-w", "n1"), "error: -r,--relative not allowed with -w,--nodelist or -x,--exclude."),
-        (("-r1",), "fatal: --relative option invalid for job allocation request"),
-        (("--jobid=abc",), 'error: Invalid numeric value "abc" for --jobid.'),
-        (("-Ix",), 'error: Invalid numeric value "x" for immediate.'),
-        (("--resv-ports=x",), 'error: Invalid numeric value "x" for --resv-port.'),
-        (("-B", "2:x"), 'error: Invalid numeric value "x" for second arg of -B.'),
-        (("--bbf=/no",), "error: Invalid --bbf specification"),
-        (("--accel-bind=z",), "error: Invalid --accel-bind specification"),
-        (("--het-group=x",), "error: _parse_single_range: Invalid range: `x'"),
-        (("--send-libs=x",), "error: Invalid --send-libs specification"),
-        (("-d", "afterok:abc"), "error: Unable to allocate resources: Job dependency problem"),
-        (("-w", "n[2-1]"), "error: _parse_single_range: Invalid range: `2-1'"),
-    ],
-)
-def test_step_refusals(argv: tuple[str, ...], line: str) -> None:
-    with pytest.raises(CommandError) as caught:
-        srun(*argv)
-    assert caught.value.lines[0] == f"srun: {line}"
-
-
-def test_no_command() -> None:
-    for argv in ([], ["-n1"], ["--multi-prog"]):
-        with pytest.raises(CommandError) as caught:
-            submit.parse_srun(argv, HERE)
-        assert caught.value.lines == ("srun: fatal: No command given to execute.",)
-
-
-def test_steps_over_components() -> None:
-    request = submit.parse_srun(["-n1", "a", "x", ":", "-n2", "b"], HERE)
-    assert [(step.argv, step.job.ntasks) for step in request.components] == [(("a", "x"), 1), (("b",), 2)]
-
-
-def test_salloc() -> None:
-    request = submit.parse_salloc(["-K", "--no-bell", "-t5", "sh", "-c", "true"], HERE)
-    assert request.argv == ("sh", "-c", "true")
-    assert (request.flags.kill_command, request.flags.bell) == (15, "never")
-    assert request.components[0].job_name == "interactive"
-    assert submit.parse_salloc(["--no-shell"], HERE).components[0].job_name == "no-shell"
-
-
-# ---------------------------------------------------------------- any input
-
-WORDS = st.one_of(
-    st.sampled_from([f"--{option.long}" for command in table.COMMANDS for option in table.load(command).options]),
-    st.builds(
-        lambda option, text: f"--{option.long}={text}",
-        st.sampled_from([o for command in table.COMMANDS for o in table.load(command).options if o.long]),
-        st.text(max_size=6) | st.sampled_from(["1", "0", "-1", "1-2", "n[1-3]", "1:2", "gpu:1", "now", "x,y", ""]),
-    ),
-    st.text(max_size=5),
-    st.sampled_from([":", "--", "-", "1", "s.sh"]),
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(table.COMMANDS), st.lists(WORDS, max_size=5))
-def test_any_command_line_is_a_request_or_a_refusal(command: str, argv: list[str]) -> None:
-    parsers: dict[str, Any] = {
-        "sbatch": lambda words, ctx: submit.parse_sbatch(words, ScriptText("s", b"#!/bin/sh\n"), ctx),
-        "srun": submit.parse_srun,
-        "salloc": submit.parse_salloc,
-        **{name: getattr(query, f"parse_{name}") for name in table.COMMANDS if name not in table.SUBMIT},
-    }
-    try:
-        parsers[command](argv, HERE)
-    except CommandError as fault:
-        assert fault.lines or isinstance(fault, Printed)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.dictionaries(
-        st.sampled_from(sorted({name for c in table.COMMANDS for o in table.load(c).options for name in o.env})),
-        st.text(max_size=6),
-        max_size=4,
-    ),
-    st.sampled_from(table.COMMANDS),
-)
-def test_any_environment_is_a_request_or_a_refusal(env: dict[str, str], command: str) -> None:
-    try:
-        if command == "sbatch":
-            submit.parse_sbatch(["s"], ScriptText("s", b"#!/bin/sh\n"), around(env))
-        elif command in table.SUBMIT:
-            getattr(submit, f"parse_{command}")(["x"], around(env))
-        else:
-            getattr(query, f"parse_{command}")(["1.0"], around(env))
-    except CommandError as fault:
-        assert fault.lines or isinstance(fault, Printed)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=60))
-def test_any_script_is_a_request_or_a_refusal(data: bytes) -> None:
-    for script in (data, b"#!/bin/sh\n#SBATCH " + data):
-        try:
-            submit.parse_sbatch(["s"], ScriptText("s", script), HERE)
-        except CommandError as fault:
-            assert fault.lines or isinstance(fault, Printed)
 
 
 @pytest.mark.parametrize(

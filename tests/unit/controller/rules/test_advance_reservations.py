@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from reserved_cluster import CLUSTER, LATER, NODES, NOW, ONE, busy_job, job_of_ada
 
 from slurmsky.controller.rules import recurrence
 from slurmsky.controller.rules.advance_reservations import Reservations
@@ -18,28 +19,10 @@ from slurmsky.controller.rules.reservation_flags import check_flags
 from slurmsky.controller.slurm_errors import Errno, SlurmError
 from slurmsky.controller.store.database import Store
 from slurmsky.model.allocation import NodeShare
-from slurmsky.model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from slurmsky.model.job import Job
 from slurmsky.model.reservation import DAY_S, FLAGS, Reservation
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState, NodeFlag
-
-NOW = 1_800_000_000.0
-NODES = tuple(NodeConfig(f"n{number}", cpus=8, threads=2) for number in range(1, 5))
-CLUSTER = ClusterConfig(
-    nodes=NODES, partitions=(PartitionConfig("all", tuple(node.name for node in NODES), default=True),)
-)
-ONE = Reservation("one", int(NOW), int(NOW) + 3600, ("n1", "n2"), users=("ada",))
-LATER = Reservation("later", int(NOW) + 7200, int(NOW) + 10800, ("n3",), users=("ada",))
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Reservations:
-    return Reservations(Store(tmp_path / "queue.db"), CLUSTER, lambda: NOW)
-
-
-def _job(minutes: int = 60, reservation: str | None = None) -> Job:
-    return Job(7, JobSpec(reservation=reservation), "j", "ada", 1, 1, "g", "acct", "all", time_limit_min=minutes)
 
 
 def _open(kept: Reservations, job: Job, now: float = NOW) -> list[str]:
@@ -67,22 +50,22 @@ def test_who_is_let_in(lists: dict[str, tuple[str, ...]], admitted: bool) -> Non
 def test_nodes_open_to_a_job(kept: Reservations) -> None:
     kept.create(ONE, 0, [])
     kept.create(LATER, 0, [])
-    assert _open(kept, _job()) == ["n3", "n4"]
-    assert _open(kept, _job(180)) == ["n4"], "it would still run when n3 is reserved"
-    assert _open(kept, _job(reservation="one")) == ["n1", "n2"]
-    assert _open(kept, _job(), NOW + 4000) == ["n1", "n2", "n4"]
-    assert kept.waits(_job(reservation="later"), NOW) == ("Reservation", LATER.start)
-    assert kept.waits(_job(reservation="one,later"), NOW) is None
-    assert kept.waits(_job(reservation="gone"), NOW) == ("ReservationDeleted", None)
+    assert _open(kept, job_of_ada()) == ["n3", "n4"]
+    assert _open(kept, job_of_ada(180)) == ["n4"], "it would still run when n3 is reserved"
+    assert _open(kept, job_of_ada(reservation="one")) == ["n1", "n2"]
+    assert _open(kept, job_of_ada(), NOW + 4000) == ["n1", "n2", "n4"]
+    assert kept.waits(job_of_ada(reservation="later"), NOW) == ("Reservation", LATER.start)
+    assert kept.waits(job_of_ada(reservation="one,later"), NOW) is None
+    assert kept.waits(job_of_ada(reservation="gone"), NOW) == ("ReservationDeleted", None)
     assert kept.next_change(NOW) == ONE.end
 
 
 @pytest.mark.parametrize(
     ("flag", "job", "nodes"),
     [
-        ("FLEX", _job(reservation="one"), ["n1", "n2", "n3", "n4"]),
-        ("MAGNETIC", _job(), ["n1", "n2", "n3", "n4"]),
-        ("MAINT", _job(), ["n3", "n4"]),
+        ("FLEX", job_of_ada(reservation="one"), ["n1", "n2", "n3", "n4"]),
+        ("MAGNETIC", job_of_ada(), ["n1", "n2", "n3", "n4"]),
+        ("MAINT", job_of_ada(), ["n3", "n4"]),
     ],
 )
 def test_flags(kept: Reservations, flag: str, job: Job, nodes: list[str]) -> None:
@@ -100,7 +83,7 @@ def test_conflicts(kept: Reservations) -> None:
     assert overlap.value.errno is Errno.RESERVATION_OVERLAP
     kept.create(replace(ONE, name="two", flags=("OVERLAP",)), 0, [])
     with pytest.raises(SlurmError) as busy:
-        kept.delete("one", [_job(reservation="one")])
+        kept.delete("one", [job_of_ada(reservation="one")])
     assert busy.value.errno is Errno.RESERVATION_BUSY
     kept.delete("one", [])
     chosen = kept.create(replace(LATER, name="", nodes=()), 2, [])
@@ -143,20 +126,20 @@ def test_cores_are_kept(kept: Reservations, tmp_path: Path) -> None:
     made = kept.create(PARTS, 0, [], cores=2)
     assert (made.parts, made.cores, made.nodes, made.partition) == ((("n1", (0, 1, 2, 3)),), 2, ("n1",), "all")
     every = set(range(8))
-    assert _cores(kept, _job()) == {"n1": {4, 5, 6, 7}, "n2": every, "n3": every, "n4": every}
-    assert _cores(kept, _job(reservation="parts")) == {"n1": {0, 1, 2, 3}}
-    assert _cores(kept, _job(), NOW + 4000)["n1"] == every
+    assert _cores(kept, job_of_ada()) == {"n1": {4, 5, 6, 7}, "n2": every, "n3": every, "n4": every}
+    assert _cores(kept, job_of_ada(reservation="parts")) == {"n1": {0, 1, 2, 3}}
+    assert _cores(kept, job_of_ada(), NOW + 4000)["n1"] == every
     assert kept.marks(NOW) == {}, "the node is not reserved as a whole"
     more = kept.create(replace(PARTS, name="more"), 2, [], cores=3)
     assert more.parts == (("n1", (4, 5, 6, 7)), ("n2", (0, 1))) and more.cores == 3
-    assert _cores(kept, _job()) == {"n2": every - {0, 1}, "n3": every, "n4": every}
+    assert _cores(kept, job_of_ada()) == {"n2": every - {0, 1}, "n3": every, "n4": every}
     again = Reservations(Store(tmp_path / "queue.db"), CLUSTER, lambda: NOW)
     assert again.all == kept.all
 
 
 def test_whole_nodes_are_no_longer_open_where_cores_are_kept(kept: Reservations) -> None:
     kept.create(replace(PARTS, nodes=("n2",)), 0, [], cores=1)
-    uses = {use.config.name: use for use in kept.open_to(_job(), [NodeUse(node) for node in NODES], NOW)}
+    uses = {use.config.name: use for use in kept.open_to(job_of_ada(), [NodeUse(node) for node in NODES], NOW)}
     demand = demand_of(JobSpec(exclusive="", nodelist="n2"))
     assert demand.exclusive and place(demand, [uses["n2"]]) is None and place(demand_of(JobSpec()), [uses["n2"]])
 
@@ -170,7 +153,7 @@ def test_cores_that_there_are(
     kept: Reservations, nodes: tuple[str, ...], count: int, cores: int, errno: Errno | None
 ) -> None:
     kept.create(replace(ONE, nodes=("n1",)), 0, [])
-    running = _job()
+    running = job_of_ada()
     running.state, running.start_time = JobState.RUNNING, NOW
     running.shares = [NodeShare("n2", cpu_ids=(0, 1))]
     # four cores each of n3 and n4 are free, and three of n2
@@ -232,72 +215,6 @@ def test_a_reservation_recurs_in_one_way_alone(kept: Reservations) -> None:
     assert refused.value.errno is Errno.NOT_SUPPORTED
 
 
-COUNTED = replace(ONE, nodes=(), partition="all")
-
-
-@pytest.mark.parametrize(
-    ("flags", "down", "count", "nodes", "after"),
-    [
-        ((), "n1 n3", 2, "n2 n4", "n2 n4"),
-        (("MAINT",), "n1 n3", 3, "n1 n2 n4", "n1 n2 n4"),
-        ((), "", 2, "n1 n2", "n3 n4"),
-        (("STATIC",), "", 2, "n1 n2", "n1 n2"),
-        ((), "", 3, "n1 n2 n3", "n1 n2 n3"),
-        (("REPLACE_DOWN",), "", 3, "n1 n2 n3", "n2 n3 n4"),
-    ],
-)
-def test_chosen_nodes_are_available_and_replaced_when_they_are_lost(
-    tmp_path: Path, flags: tuple[str, ...], down: str, count: int, nodes: str, after: str
-) -> None:
-    """n1 and n2 are lost after the choice, unless other nodes are down already."""
-    lost = set(down.split())
-    store = Store(tmp_path / "queue.db")
-    kept = Reservations(store, CLUSTER, lambda: NOW, lambda name: name not in lost)
-    assert " ".join(kept.create(replace(COUNTED, flags=flags), count, []).nodes) == nodes
-    lost |= set() if down else {"n1", "n2"}
-    kept.replace_nodes([])
-    assert (" ".join(kept.all["one"].nodes), kept.all["one"].cores) == (after, 4 * count)
-    assert Reservations(store, CLUSTER, lambda: NOW).all == kept.all
-
-
-def test_nodes_that_are_down_or_of_another_reservation_are_not_chosen(tmp_path: Path) -> None:
-    kept = Reservations(Store(tmp_path / "queue.db"), CLUSTER, lambda: NOW, lambda name: name != "n1")
-    assert kept.create(replace(COUNTED, name="up"), 4, []).nodes == ("n2", "n3", "n4")
-    kept.delete("up", [])
-    kept.create(replace(ONE, name="named", flags=("SPEC_NODES",)), 0, [])
-    kept.replace_nodes([])
-    assert kept.all["named"].nodes == ("n1", "n2"), "the nodes were requested by name"
-    assert kept.create(COUNTED, 2, []).nodes == ("n3", "n4")
-
-
-@pytest.mark.parametrize(
-    ("flags", "errno"),
-    [(("REPLACE_DOWN", "SPEC_NODES"), Errno.INVALID_NODE_NAME), (("REPLACE_DOWN", "MAINT"), Errno.NOT_SUPPORTED)],
-)
-def test_replace_down_is_for_chosen_nodes(kept: Reservations, flags: tuple[str, ...], errno: Errno) -> None:
-    with pytest.raises(SlurmError) as refused:
-        kept.create(replace(ONE, flags=flags), 0, [])
-    assert refused.value.errno is errno
-
-
-def _busy(job_id: int, node: str) -> Job:
-    job = replace(_job(), job_id=job_id, state=JobState.RUNNING, start_time=NOW, spec=JobSpec(reservation="one"))
-    job.shares = (NodeShare(node, 1, cpu_ids=(0,)),)
-    return job
-
-
-def test_replace_exchanges_nodes_that_jobs_use_for_idle_ones(kept: Reservations) -> None:
-    kept.create(replace(COUNTED, flags=("REPLACE",)), 2, [])
-    assert not kept.replace_nodes([])
-    jobs = [_busy(8, "n1")]
-    assert kept.replace_nodes(jobs)
-    assert kept.all["one"].nodes == ("n2", "n3"), "the next job of the reservation finds two idle nodes"
-    jobs += [_busy(9, "n2"), _busy(10, "n3")]
-    assert kept.replace_nodes(jobs)
-    assert len(kept.all["one"].nodes) == 2 and "n4" in kept.all["one"].nodes, "as many as are idle"
-    assert not kept.replace_nodes([*jobs, _busy(11, "n4")])
-
-
 @pytest.mark.parametrize(
     ("before", "flags", "errno"),
     [
@@ -327,8 +244,8 @@ def test_a_floating_reservation_stays_ahead_of_the_clock(tmp_path: Path) -> None
     for again in (kept, Reservations(store, CLUSTER, lambda: now[0])):
         assert (again.all["one"].start, again.all["one"].end) == (start + 3600, start + 4200)
         assert (again.all["later"].start, again.all["later"].end) == (start + 600, start + 600), "its end is fixed"
-        assert _open(again, _job(60), now[0]) == ["n1", "n2", "n3", "n4"]
-        assert _open(again, _job(180), now[0]) == ["n4"] or _open(again, _job(180), now[0]) == ["n3", "n4"]
+        assert _open(again, job_of_ada(60), now[0]) == ["n1", "n2", "n3", "n4"]
+        assert _open(again, job_of_ada(180), now[0]) == ["n4"] or _open(again, job_of_ada(180), now[0]) == ["n3", "n4"]
     with pytest.raises(SlurmError) as refused:
         reserved_spec(kept.all, CLUSTER, JobSpec(reservation="one"), "ada", "acct", lambda: "normal")
     assert refused.value.errno is Errno.RESERVATION_ACCESS
@@ -337,7 +254,7 @@ def test_a_floating_reservation_stays_ahead_of_the_clock(tmp_path: Path) -> None
 def test_purge_comp_ends_an_idle_reservation(kept: Reservations) -> None:
     kept.create(replace(ONE, flags=("PURGE_COMP",), purge_comp_s=60), 0, [])
     kept.create(replace(LATER, start=ONE.start, end=ONE.end, flags=("DAILY", "PURGE_COMP"), purge_comp_s=60), 0, [])
-    job = _busy(8, "n1")
+    job = busy_job(8, "n1")
     assert kept.advance(NOW, [job]) == []
     assert kept.advance(NOW + 10, []) == []
     assert kept.next_change(NOW + 10) == NOW + 60
@@ -415,86 +332,6 @@ def test_partitions_and_qos_of_a_reservation(
 )
 def test_words_and_signs_of_flags(word: str, sign: str, names: str) -> None:
     assert [flag.name for flag in FLAGS if flag.matches_word(word, sign)] == names.split()
-
-
-@pytest.mark.parametrize(
-    ("flags", "made", "after"),
-    [((), "n1 n2", "n1 n2"), (("OVERLAP",), "n1 n2", "n2 n3"), (("MAINT",), "n1 n2", "n1 n2")],
-)
-def test_nodes_of_a_shared_reservation_are_chosen_last(
-    tmp_path: Path, flags: tuple[str, ...], made: str, after: str
-) -> None:
-    """n1 is lost; the other reservation has n3 and n4."""
-    lost: set[str] = set()
-    kept = Reservations(Store(tmp_path / "queue.db"), CLUSTER, lambda: NOW, lambda name: name not in lost)
-    kept.create(replace(ONE, name="other", nodes=("n3", "n4"), flags=("SPEC_NODES", *flags)), 0, [])
-    assert " ".join(kept.create(COUNTED, 2, []).nodes) == made
-    lost.add("n1")
-    kept.replace_nodes([])
-    assert " ".join(kept.all["one"].nodes) == after
-    if flags:
-        assert kept.create(replace(ONE, name="named", nodes=("n4",)), 0, []).nodes == ("n4",)
-
-
-@pytest.mark.parametrize(
-    ("other", "flags", "count", "nodes"),
-    [
-        ("MAINT", (), 1, "n3"),
-        ("MAINT", (), 3, "n3 n4"),
-        ("MAINT", ("OVERLAP",), 3, "n1 n3 n4"),
-        ("MAINT", ("MAINT",), 2, "n3 n4"),
-        ("DAILY", ("MAINT",), 3, "n1 n3 n4"),
-        ("OVERLAP", (), 3, "n1 n3 n4"),
-    ],
-)
-def test_nodes_are_chosen_beside_those_of_other_reservations(
-    kept: Reservations, other: str, flags: tuple[str, ...], count: int, nodes: str
-) -> None:
-    """The other one has n1 and n2; without MAINT or OVERLAP a reservation never gets nodes under maintenance."""
-    kept.create(replace(ONE, name="other", flags=("SPEC_NODES", other)), 0, [])
-    made = kept.create(replace(COUNTED, name="late", flags=flags), count, [])
-    assert " ".join(made.nodes) == nodes
-
-
-def test_a_count_larger_than_the_partition_means_all_its_nodes(kept: Reservations) -> None:
-    kept.create(ONE, 0, [])
-    assert kept.create(replace(LATER, name="all", nodes=()), 9, []).nodes == ("n1", "n2", "n3", "n4")
-    assert kept.create(replace(ONE, name="rest", nodes=()), 9, []).nodes == ("n3", "n4"), "n1 and n2 are reserved"
-    with pytest.raises(SlurmError) as caught:
-        kept.create(replace(ONE, name="none", nodes=()), 1, [])
-    assert caught.value.errno is Errno.NODES_BUSY
-    running = replace(_job(600), state=JobState.RUNNING, start_time=NOW, shares=[NodeShare("n4", "", tasks=1)])
-    with pytest.raises(SlurmError):
-        kept.create(replace(LATER, name="busy", nodes=(), start=LATER.end, end=LATER.end + 60), 9, [running])
-
-
-def test_a_changed_count_removes_idle_nodes_first_and_keeps_the_others(kept: Reservations) -> None:
-    kept.create(replace(ONE, nodes=("n1", "n2", "n3")), 0, [])
-    running = replace(_job(reservation="one"), state=JobState.RUNNING, start_time=NOW)
-    running.shares = [NodeShare("n1", "", tasks=1)]
-    kept.update(kept.all["one"], 2, [running])
-    assert kept.all["one"].nodes == ("n1", "n3")
-    kept.update(kept.all["one"], 3, [running])
-    assert kept.all["one"].nodes == ("n1", "n2", "n3")
-    kept.update(kept.all["one"], 9, [running])
-    assert kept.all["one"].nodes == ("n1", "n2", "n3", "n4")
-
-
-def test_counted_features_of_a_reservation_are_kept_when_a_node_is_replaced(tmp_path: Path) -> None:
-    features = ("f1", "f2", "f3", "f1")
-    nodes = tuple(replace(node, features=(feature,)) for node, feature in zip(NODES, features, strict=True))
-    down: set[str] = set()
-    cluster = replace(CLUSTER, nodes=nodes)
-    kept = Reservations(Store(tmp_path / "q.db"), cluster, lambda: NOW, lambda name: name not in down)
-    wanted = replace(ONE, nodes=(), features="[f1*1&f2*1&f3*1]", flags=("REPLACE_DOWN",))
-    assert kept.create(wanted, 3, []).nodes == ("n1", "n2", "n3")
-    down.add("n1")
-    assert kept.replace_nodes([])
-    assert kept.all["one"].nodes == ("n2", "n3", "n4")
-    for text, errno in (("unknown", Errno.INVALID_FEATURE), ("f2", Errno.NODE_CONFIG_UNAVAILABLE)):
-        with pytest.raises(SlurmError) as caught:
-            kept.create(replace(LATER, nodes=(), features=text), 2, [])
-        assert caught.value.errno is errno
 
 
 def test_a_maintenance_in_more_than_a_week_does_not_close_its_nodes_to_a_daily_reservation() -> None:

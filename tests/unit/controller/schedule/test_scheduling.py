@@ -2,111 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from scheduled_world import NOT_AVAILABLE, SITE, World
 
-from slurmsky.controller.jobs.job_spool import Payload
-from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.launch_builder import LaunchBuilder
 from slurmsky.controller.jobs.lifecycle import LifeCycle
-from slurmsky.controller.jobs.plan import Applied, apply
-from slurmsky.controller.jobs.submitter import Submitter, admit
 from slurmsky.controller.rules.demand import Demand
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.services.budget_policy import BudgetPolicy
 from slurmsky.controller.services.mailer import Mailer
 from slurmsky.controller.slurm_errors import SlurmError
-from slurmsky.controller.store.database import Store
 from slurmsky.engines.router import Router
-from slurmsky.model.job import Job
-from slurmsky.model.spec import INFINITE, JobSpec
+from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState, NodeFlag
 from slurmsky.site import load
-
-SITE = """cluster = "small"
-[[node]]
-names = "n[1-4]"
-cpus = 8
-cores = 8
-memory_mib = 4000
-gres = "gpu:h100:4,shard:8"
-features = "fast"
-[[partition]]
-name = "debug"
-nodes = "ALL"
-default = true
-[[partition]]
-name = "short"
-nodes = "n[3-4]"
-max_time = "1:00:00"
-[[partition]]
-name = "part"
-nodes = "n[3-4]"
-max_cpus_per_node = 4
-[licenses]
-matlab = 2
-"""
-NOT_AVAILABLE = "Requested node configuration is not available"
-TIME_MIN = "Invalid time-min specification (exceeds job's time or other limits)"
-TIME_LIMIT = "Requested time limit is invalid (missing or exceeds some limit)"
-WHO = Submitter("ada", 1000, "ada", 1000, "ada", "/home/ada", "host", 1, "sbatch x")
-
-
-class World:
-    """A job table with a clock of its own; ``submit`` admits, ``pass_`` schedules and begins what may start."""
-
-    def __init__(self, folder: Path) -> None:
-        self.now = 1_000_000.0
-        self.folder = folder
-        self.store = Store(folder / "queue.db")
-        self.job_table = JobTable(load(SITE, "site.toml").cluster, self.store, lambda: self.now)
-        self.scheduler = Scheduler(self.job_table)
-
-    def submit(self, *specs: JobSpec, **fields: Any) -> Job:
-        wanted = specs or (JobSpec(**fields),)
-        payload = Payload(b"#!/bin/sh\n", "x", (), {}, 0o022, {})
-        return admit(
-            self.job_table,
-            [replace(spec, job_name=spec.job_name or "x") for spec in wanted],
-            payload,
-            WHO,
-            self.folder / "jobs",
-        )
-
-    def pass_(self) -> Applied:
-        self.job_table.mark_reserved()
-        return apply(self.scheduler.plan(), self.job_table)
-
-    def end(self, job: Job, state: JobState = JobState.COMPLETED) -> None:
-        self.job_table.free_shares(job)
-        job.state, job.end_time = state, self.now
-        self.job_table.touch(job)
-        self.job_table.finished(job)
-
-    def later(self, seconds: float) -> None:
-        """Advance the clock; the job table drops jobs older than MinJobAge."""
-        self.job_table.flush()
-        self.now += seconds
-        self.job_table.forget_old()
-
-    def restart(self) -> None:
-        """Replace the controller, over the same store."""
-        self.job_table.flush()
-        self.store.close()
-        self.store = Store(self.folder / "queue.db")
-        self.job_table = JobTable(self.job_table.cluster, self.store, lambda: self.now)
-        self.scheduler = Scheduler(self.job_table)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.store.close()
 
 
 @pytest.mark.parametrize(
@@ -265,136 +177,6 @@ def test_why_a_job_waits(world: World, fields: dict[str, Any], reason: str) -> N
     assert (job.state, job.reason) == (JobState.PENDING, reason)
 
 
-@pytest.mark.parametrize(
-    ("kind", "ended", "outcome"),
-    [
-        ("afterok", JobState.COMPLETED, "RUNNING"),
-        ("afterok", JobState.FAILED, "DependencyNeverSatisfied"),
-        ("afternotok", JobState.FAILED, "RUNNING"),
-        ("afternotok", JobState.COMPLETED, "DependencyNeverSatisfied"),
-        ("afterany", JobState.CANCELLED, "RUNNING"),
-        ("after", None, "RUNNING"),
-        ("afterany", None, "Dependency"),
-    ],
-)
-def test_dependencies(world: World, kind: str, ended: JobState | None, outcome: str) -> None:
-    first = world.submit()
-    world.pass_()
-    job = world.submit(dependency=f"{kind}:{first.job_id}")
-    if ended is not None:
-        world.end(first, ended)
-    world.pass_()
-    assert (job.reason if job.state is JobState.PENDING else job.state.name) == outcome
-
-
-def test_any_of_several_dependencies(world: World) -> None:
-    first, second = world.submit(), world.submit()
-    world.pass_()
-    job = world.submit(dependency=f"afterok:{first.job_id}?afterok:{second.job_id}")
-    world.end(first, JobState.FAILED)
-    world.end(second)
-    world.pass_()
-    assert job.state is JobState.RUNNING
-
-
-@pytest.mark.parametrize("evaluated", [True, False], ids=["evaluated", "not evaluated"])
-@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
-def test_a_failed_dependency_outlives_min_job_age(world: World, evaluated: bool, restarted: bool) -> None:
-    first = world.submit()
-    world.pass_()
-    job = world.submit(dependency=f"afterok:{first.job_id}")
-    world.end(first, JobState.FAILED)
-    if evaluated:
-        world.pass_()
-    if restarted:
-        world.job_table.flush()
-        world.now += 360
-        world.restart()
-    world.later(360)
-    job = world.job_table.jobs[job.job_id]
-    world.pass_()
-    assert (job.reason, job.dependency_shown) == ("DependencyNeverSatisfied", f"afterok:{first.job_id}(failed)")
-    world.later(360)
-    world.pass_()
-    assert first.job_id not in world.job_table.jobs  # its end is recorded with the job that depends on it
-    assert job.reason == "DependencyNeverSatisfied"
-
-
-@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
-def test_a_het_job_is_dropped_as_a_whole(world: World, restarted: bool) -> None:
-    """Source: job_mgr.c _purge_complete_het_job."""
-    leader = world.submit(JobSpec(), JobSpec())
-    world.pass_()
-    component = world.job_table.jobs[leader.het_ids[1]]
-    world.end(component, JobState.CANCELLED)
-    if restarted:
-        world.job_table.flush()
-        world.now += 360
-        world.restart()
-    world.later(360)
-    leader = world.job_table.jobs[leader.job_id]
-    assert [part.het_offset for part in world.job_table.components(leader)] == [0, 1]
-    world.end(leader)
-    world.later(360)
-    world.later(360)
-    assert not world.job_table.jobs.keys() & set(leader.het_ids)
-
-
-def test_an_array_is_kept_whole_while_a_job_depends_on_it(world: World) -> None:
-    """The first element fails and ends long before the last one."""
-    base = world.submit(array="1-2")
-    world.pass_()
-    failed, last = sorted(world.job_table.array(base.job_id), key=lambda job: job.array_task_id or 0)
-    job = world.submit(dependency=f"afterok:{base.job_id}")
-    any_end = world.submit(dependency=f"afterany:{base.job_id}")
-    world.end(failed, JobState.FAILED)
-    world.pass_()
-    world.later(3600)
-    world.end(last)
-    world.pass_()
-    assert (job.reason, any_end.state) == ("DependencyNeverSatisfied", JobState.RUNNING)
-    world.later(3600)
-    assert set(world.job_table.jobs) == {job.job_id, any_end.job_id}
-
-
-def test_a_corresponding_element_is_kept(world: World) -> None:
-    base = world.submit(array="1-2")
-    world.pass_()
-    elements = {job.array_task_id: job for job in world.job_table.array(base.job_id)}
-    job = world.submit(array="1-2", dependency=f"aftercorr:{base.job_id}")
-    world.end(elements[1], JobState.FAILED)
-    world.end(elements[2])
-    world.later(3600)
-    world.pass_()
-    states = {one.array_task_id: one.state for one in world.job_table.array(job.job_id)}
-    assert states == {1: JobState.PENDING, 2: JobState.RUNNING}
-    world.later(3600)
-    world.pass_()
-    kept = world.job_table.element(job.array_job_id, 1)
-    assert kept is not None and (kept.state, kept.reason) == (JobState.PENDING, "DependencyNeverSatisfied")
-
-
-def test_a_job_that_was_forgotten_before_the_submit_satisfies_a_dependency(world: World) -> None:
-    first = world.submit()
-    world.pass_()
-    world.end(first, JobState.FAILED)
-    world.later(3600)
-    job = world.submit(dependency=f"afterok:{first.job_id}")
-    world.pass_()
-    assert job.state is JobState.RUNNING
-
-
-def test_a_recorded_failure_stands_though_the_job_runs_again(world: World) -> None:
-    first = world.submit()
-    world.pass_()
-    job = world.submit(dependency=f"afterok:{first.job_id}")
-    world.end(first, JobState.FAILED)
-    world.pass_()
-    world.end(first, JobState.COMPLETED)
-    world.pass_()
-    assert (job.reason, job.dependency) == ("DependencyNeverSatisfied", f"afterok:{first.job_id}(failed)")
-
-
 def test_array_limit_and_ids(world: World) -> None:
     base = world.submit(array="1-4%2")
     world.pass_()
@@ -458,91 +240,6 @@ def test_one_of_two_licences_suffices(world: World) -> None:
     assert jobs[2].reason == "Licenses"
     with pytest.raises(SlurmError):
         world.submit(licenses="matlab|nosuch")
-
-
-def test_deadline_expires(world: World) -> None:
-    job = world.submit(deadline=int(world.now) + 600, begin=int(world.now) + 300)
-    assert world.scheduler.plan().wake == world.now + 300
-    world.now += 541  # a job without a limit needs a minute at least
-    assert world.scheduler.plan().expired == [job]
-
-
-@pytest.mark.parametrize(
-    ("fields", "limit"),
-    [
-        ({"time_limit_min": 120, "time_min_min": 20}, 60),
-        ({"time_limit_min": 30}, 30),
-        ({}, 60),
-    ],
-)
-def test_a_start_cuts_the_limit_to_the_deadline(world: World, fields: dict[str, int], limit: int) -> None:
-    job = world.submit(deadline=int(world.now) + 3600, **fields)
-    assert world.pass_().started == [job]
-    assert job.time_limit_min == limit
-
-
-@pytest.mark.parametrize(
-    ("fields", "text"),
-    [
-        ({"time_min_min": 120, "after": 3600}, TIME_MIN),
-        ({"time_min_min": 5, "time_limit_min": 3}, TIME_MIN),
-        ({"time_limit_min": 120, "after": 3600}, TIME_LIMIT),
-        ({"time_limit_min": INFINITE, "after": 3600}, TIME_LIMIT),
-        ({"after": -1}, TIME_LIMIT),
-    ],
-)
-def test_limits_that_cannot_hold_together_are_refused(world: World, fields: dict[str, int], text: str) -> None:
-    after = fields.pop("after", None)
-    if after is not None:
-        fields["deadline"] = int(world.now) + after
-    with pytest.raises(SlurmError) as refused:
-        world.submit(**fields)
-    assert refused.value.text == text
-
-
-@pytest.mark.parametrize(
-    ("fields", "text"),
-    [
-        ({"partition": "nosuch"}, "Invalid partition name specified"),
-        ({"nodelist": "n9"}, "Invalid node name specified"),
-        ({"constraint": "slow"}, "Invalid feature specification"),
-        ({"licenses": "matlab:3"}, "Invalid license specification"),
-        ({"cpus_per_task": 9}, NOT_AVAILABLE),
-        ({"cpus_per_task": 5, "ntasks_per_core": 2}, NOT_AVAILABLE),  # a node must hold this many tasks
-        ({"mem_mib": 5000}, NOT_AVAILABLE),
-        ({"gres": "gpu:a100:1"}, NOT_AVAILABLE),
-        (
-            {"gres": "shard:1,gpu:1"},
-            "Invalid generic resource (gres) specification",
-        ),  # a part of a GPU, and a whole one
-        ({"gres": "shard:1", "gpu_freq": "high"}, "Invalid generic resource (gres) specification"),
-        ({"ntasks": 4, "ntasks_per_socket": 1, "nodes_min": 1, "nodes_max": 1}, NOT_AVAILABLE),
-        ({"ntasks": 8, "ntasks_per_socket": 1}, NOT_AVAILABLE),
-        ({"ntasks": 8, "gpus_per_task": "1", "nodes_min": 1, "nodes_max": 1}, NOT_AVAILABLE),
-        ({"ntasks": 8, "gpus_per_task": "1", "nodes_min": 1, "nodes_max": 1, "overcommit": True}, NOT_AVAILABLE),
-        ({"ntasks": 30, "exclude": "n1"}, NOT_AVAILABLE),
-        ({"dependency": "expand:1"}, "Requested operation not supported on this system"),
-    ],
-)
-def test_refused_at_submit(world: World, fields: dict[str, Any], text: str) -> None:
-    with pytest.raises(SlurmError) as caught:
-        world.submit(**fields)
-    assert caught.value.text == text
-    assert world.job_table.jobs == {}
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"ntasks": 40, "ntasks_per_socket": 1},
-        {"ntasks": 40, "gpus_per_task": "1", "nodes_min": 4, "nodes_max": 4},
-        {"ntasks": 5, "nodes_min": 5, "ntasks_per_socket": 1},
-        {"ntasks": 6, "nodes_min": 1, "nodes_max": 1, "ntasks_per_socket": 1, "overcommit": True},
-    ],
-)
-def test_waits_though_it_asks_for_more_than_there_is(world: World, fields: dict[str, Any]) -> None:
-    """The expected answers were recorded from the real Slurm on equal nodes."""
-    assert world.submit(**fields).state == JobState.PENDING
 
 
 def test_partitions_made_later_are_scheduled_like_the_others(world: World) -> None:
