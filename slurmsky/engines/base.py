@@ -169,7 +169,7 @@ class Engine(Protocol):
         """Path of the unix socket to the job's head agent, or None."""
 
     async def node_socket(self, node: str) -> str | None:
-        """Unix socket path of a warm node; waits until it is connected. None: it is lost, or no warm node."""
+        """Unix socket path of a warm node; waits until it is connected. None for a lost node, or none of ours."""
 
     def out_of_reach(self, job_id: int) -> str:
         """Return the known reason why a job's nodes are unreachable, or ""."""
@@ -187,7 +187,7 @@ class Engine(Protocol):
         """True if ended jobs need this engine. An otherwise idle controller then keeps running."""
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """Seconds until these nodes are expected up; 0.0: they are up."""
+        """Seconds until these nodes are expected up; 0.0 if all are up."""
 
     async def close(self) -> None:
         """Close the engine; jobs keep running."""

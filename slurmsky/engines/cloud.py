@@ -102,7 +102,7 @@ class CloudEngine(Engine, Protocol):
     account: CloudAccount
 
     def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:
-        """Return a query for a job's price; None: it can never run. ``components``: (spec, partition)."""
+        """Return a query for a job's price; None if no node can run the job. ``components``: (spec, partition)."""
 
     def names(self) -> set[str]:
         """Names in the cloud of all jobs of this engine."""

@@ -68,7 +68,7 @@ _COMMON: dict[str, dict[str, Any]] = {
 def read(text: str, option: str, bind: _Bind, lists: Sequence[str], words: Mapping[str, dict[str, Any]]) -> _Bind:
     """Parse an option; later words override earlier ones.
 
-    `words` are those of this option only. Raises BindError with the line that Slurm prints.
+    `words` are the words of this option only. Raises BindError with the line that Slurm prints.
     """
     unknown = f'unrecognized --{option} argument "%s"'
     for kind, values in _LISTED.findall(text):

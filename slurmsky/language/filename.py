@@ -16,7 +16,7 @@ NO_VAL = 0xFFFFFFFE  # value of %a for a job that is not an array
 
 @dataclass(frozen=True)
 class FilenameValues:
-    """Values of a pattern's letters. The defaults are those of a batch script: node 0, task 0."""
+    """Values of a pattern's letters. The defaults are values of a batch script: node 0, task 0."""
 
     job_id: int
     user: str = ""

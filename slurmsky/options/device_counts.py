@@ -65,7 +65,7 @@ class CountConflict(Exception):
 
 @dataclass
 class DeviceRequest:
-    """Device requests by name and type, with the job's counts. The order is that in which Slurm reads the options."""
+    """Device requests by name and type, with the job's counts. In the order in which Slurm reads the options."""
 
     requested: dict[tuple[str, str], Requested]
     numbers: Numbers

@@ -1,6 +1,6 @@
 """Texts of --help, --usage, --version, --autocomplete and the coverage page.
 
-The layout is Slurm's (a column of options, a column of descriptions); the descriptions are those of the option table.
+The layout is Slurm's (a column of options, a column of descriptions); the option table has the descriptions.
 """
 
 from __future__ import annotations

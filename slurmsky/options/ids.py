@@ -1,4 +1,4 @@
-"""Lists of job and step ids in each command's syntax. The errors are those of the command."""
+"""Lists of job and step ids in each command's syntax, with each command's errors."""
 
 from __future__ import annotations
 

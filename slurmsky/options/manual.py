@@ -22,7 +22,7 @@ _ABOUT = {
     "sbatch": ("submit a batch script", "Reads a script from a file or from standard input, reads options from its "
                "#SBATCH lines, and queues it as a job. The unchanged script runs on the first node of its allocation."),
     "srun": ("run tasks in parallel", "Inside an allocation, starts a step. Outside, creates an allocation for one "
-             "step. Output, signals and exit code of the tasks are those of srun."),
+             "step. Output, signals and exit code of the tasks are srun's."),
     "salloc": ("get an allocation", "Waits for nodes, and holds them while a command, or a shell, runs."),
     "squeue": ("show the queue", "Lists the jobs, or the steps, of the queue."),
     "scancel": ("cancel or signal jobs", "Cancels jobs, array elements and steps, or sends them a signal."),

@@ -424,7 +424,7 @@ PMIX_VERSIONS = ("pmix_v4", "pmix_v5")
 
 @reader
 def mpi(item: Item) -> str:
-    """One of MPI_TYPES. The error lines are those of slurm_mpi.c and of the plugin loader."""
+    """One of MPI_TYPES. slurm_mpi.c and the plugin loader have the error lines."""
     name = item.value
     if name == "list":
         known = "".join(f"\t{known}\n" for known in MPI_TYPES)

@@ -20,7 +20,7 @@ class BrokenSeal(ValueError):
 
 
 def of_rank(secret: bytes, rank: int) -> bytes:
-    """Derive one job's secret from that of jobs launched together."""
+    """Derive one job's secret from the secret of jobs launched together."""
     return hmac.digest(secret, b"rank %d" % rank, "sha256")
 
 

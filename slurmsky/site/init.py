@@ -155,7 +155,7 @@ _NONE = ("(null)", "N/A", "n/a", "")
 
 
 def read_sinfo(text: str, old: OldCluster) -> None:
-    """Read sinfo's output by its headings. Without headings the columns are those of a plain ``sinfo``."""
+    """Read sinfo's output by its headings. Without headings it has the columns of a plain ``sinfo``."""
     columns = ["name", "", "time", "", "", "nodes"]
     for line in text.splitlines():
         words = line.split()

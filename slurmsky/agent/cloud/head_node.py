@@ -151,7 +151,7 @@ class HeadNode:
 
     # --- jobs of this run
     def add(self, element: dict[str, Any]) -> None:
-        """Queue a job until a slot is free. ``element``: the launch fields that differ from those of the settings."""
+        """Queue a job until a slot is free. ``element``: the launch fields that differ from the settings."""
         launch = Launch.from_dict({**self.node.launch.to_dict(), **self.node.relocated(element)})
         if launch.job_id in self.members or launch.job_id in self.over:
             return

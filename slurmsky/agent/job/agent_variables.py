@@ -47,7 +47,7 @@ class AgentVariables:
             startup_files.add_bash_env(env, self._bash_env)
 
     def _rank_in(self, env: dict[str, str]) -> str:
-        """This node's rank among the job's nodes. A warm node's own rank is that of its bring-up."""
+        """This node's rank among the job's nodes. A warm node's own rank counts the nodes of its bring-up."""
         addresses = env.get(NODE_IPS, "").split()
         if addresses.count(self.host) == 1:
             return str(addresses.index(self.host))

@@ -1,7 +1,7 @@
 """``SLURM_*`` variables of batch scripts, salloc's command and tasks.
 
-Pure functions. Names are those of 25.11, and values are computed as Slurm does; the oracle's captures are in the tests.
-Slurm's values override variables of the same names in the user's environment (env_array_overwrite).
+Pure functions. Names are from Slurm 25.11, and values are computed as Slurm does; the oracle's captures are in the
+tests. Slurm's values override variables of the same names in the user's environment (env_array_overwrite).
 """
 
 from __future__ import annotations

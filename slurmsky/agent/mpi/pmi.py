@@ -1,9 +1,9 @@
 """PMI-1 and PMI-2 servers for one step's tasks, and their exchange.
 
 Each task has a socket to its node's agent (``PMI_FD``). Each node stores the values that its tasks put until the fence;
-then the node sends one message to the step's head agent, and gets one back with the values of all nodes. Replies are
-those of Slurm's mpi/pmi2 plugin, which also serves both versions. Requests to spawn tasks and to publish names are
-refused by the protocol's error replies, because there is no process manager for them.
+then the node sends one message to the step's head agent, and gets one back with the values of all nodes. Slurm's
+mpi/pmi2 plugin, which also serves both versions, sends the same replies. Requests to spawn tasks and to publish names
+are refused by the protocol's error replies, because there is no process manager for them.
 """
 
 from __future__ import annotations

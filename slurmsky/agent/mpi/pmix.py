@@ -53,7 +53,7 @@ class PmixNode:
 
     def _serve(self, sock: socket.socket, path: str) -> None:
         """Run the server in its process, with the library at ``path``."""
-        # The server uses the MCA parameters of srun's caller instead of those of the agent.
+        # The server uses the MCA parameters of srun's caller instead of the agent's.
         for name in [name for name in os.environ if name.startswith(("PMIX_", "OMPI_", "PRTE_"))]:
             del os.environ[name]
         os.environ.update({name: value for name, value in self._env.items() if name.startswith("PMIX_MCA_")})

@@ -1,6 +1,6 @@
 """Bindings of a PMIx library: search, C structures and calls.
 
-For releases 4 to 6 of libpmix.so.2. The structures are those of the PMIx standard's C header; they have not changed
+For releases 4 to 6 of libpmix.so.2. The PMIx standard's C header defines the structures; they have not changed
 since release 3.
 """
 

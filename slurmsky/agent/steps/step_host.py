@@ -208,7 +208,7 @@ class StepHost:
         self._complain(self._by_rank[rank], text)
 
     def write_first_error(self, text: str) -> None:
-        """Write a line of slurmstepd itself. Its stderr is that of the node's first task."""
+        """Write a line of slurmstepd itself. slurmstepd shares the stderr of the node's first task."""
         self._complain(self.tasks[0], text)
 
     def write_text(self, rank: int, text: str) -> None:

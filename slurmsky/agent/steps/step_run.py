@@ -214,7 +214,7 @@ class StepRun:
         return any(not part.ended and part.index not in self._unread for part in self.parts)
 
     def parts_of(self, owner: int) -> list[Any]:
-        """Return the running parts of a het job's component. ``owner``: its job id; 0: of all components."""
+        """Return the running parts of a het job's component. ``owner``: its job id; 0: all components."""
         running = [(part, ranks) for part, ranks in zip(self.parts, self.shape.ranks) if not part.ended]
         if not owner or len(self._records) == 1:
             return [part for part, _ in running if owner in (0, self.record.job_id)]

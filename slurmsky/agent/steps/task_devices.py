@@ -1,7 +1,7 @@
 """Selects the GPUs that each task of a step sees.
 
-Pure functions for --gpu-bind, --tres-bind, --gpus-per-task and --ntasks-per-gpu. Device numbers are those of the node,
-as in Slurm without ConstrainDevices. Source: gres.c _get_usable_gres, srun's manual.
+Pure functions for --gpu-bind, --tres-bind, --gpus-per-task and --ntasks-per-gpu. Device numbers count the
+node's devices, as in Slurm without ConstrainDevices. Source: gres.c _get_usable_gres, srun's manual.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ async def command(
 
     The effect is one of: kept, changed, no effect, not here, to decide, refused. For a folder, print one table with the
     share of scripts that run unchanged and, on SkyPilot, their prices. The command runs and submits no script. For a
-    script that sbatch refuses, the exit code is that of sbatch.
+    script that sbatch refuses, the exit code is sbatch's.
     """
     if engine not in ("", "local", "sky"):
         raise failed(f"slurmsky: explain: --engine is local or sky, not {engine}")
@@ -303,7 +303,7 @@ async def with_price(ctx: CommandContext, page: pages.Page) -> pages.Page:
 async def with_folder_prices(ctx: CommandContext, found: Sequence[pages.Page]) -> list[pages.Page]:
     """Add prices to a folder's scripts that would run on SkyPilot.
 
-    The prices are those of on-demand and of spot nodes.
+    Prices are given for on-demand and for spot nodes.
     """
     answers = await _answers(ctx, by_question(found), FOLDER_PATIENCE_S)
     return [pages.with_prices(page, *answers.get(page.price_question, (page.prices, page.prices_note)))

@@ -28,7 +28,7 @@ class Start(NamedTuple):
     time_limit_min: int | None
     task: int | None = None  # the element that leaves the array's record
     launched: bool = False  # the engine has not created the nodes yet
-    main: bool | None = None  # not by backfill; None: as before
+    main: bool | None = None  # not by backfill; None: unchanged
 
     @property
     def qos(self) -> str:

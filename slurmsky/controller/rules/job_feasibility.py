@@ -42,8 +42,8 @@ def usable_cpus(partition: PartitionConfig, nodes: Sequence[NodeConfig]) -> int:
 def impossible(demand: Demand, nodes: Sequence[NodeConfig], consume_memory: bool = True) -> Impossible | None:
     """Return why even idle nodes could not run the job, or None.
 
-    For jobs that are not ``too_big``. Source: node_scheduler.c _build_node_list and _set_err_msg: the detail is that of
-    the last node.
+    For jobs that are not ``too_big``. Source: node_scheduler.c _build_node_list and _set_err_msg: the last node's
+    detail is reported.
     """
     usable = [node for node in nodes if node.name not in demand.excluded]
     checked = {node.name: _missing_property(node, demand) for node in usable}

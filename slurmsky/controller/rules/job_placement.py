@@ -61,7 +61,7 @@ def _is_too_small(use: NodeUse, demand: Demand, cpus: int) -> bool:
 
 
 def offer_of(use: NodeUse, demand: Demand, consume_memory: bool = True) -> _Offer | None:
-    """Return a node's offer; None: it is too small for one task."""
+    """Return a node's offer; None for a node too small for one task."""
     config = use.config
     runs = use.cpu_ids or 0 in use.jobs  # a suspended job holds no CPU
     if use.exclusive or (demand.exclusive and runs) or config.tmp_mib < demand.tmp_mib:

@@ -27,7 +27,7 @@ _NOTE = "crontab"
 
 @dataclass(frozen=True)
 class CrontabEntry:
-    """An entry's job, and its lines in the table. Lines count from 1; the first line is that of the entry's options."""
+    """An entry's job, and its lines in the table. Lines count from 1; the first line has the entry's options."""
 
     job_id: int
     first_line: int

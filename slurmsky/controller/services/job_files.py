@@ -87,7 +87,7 @@ class JobFiles:
                 self._size += len(data)
 
     def restore(self, job: Job) -> bool:
-        """Restore a finished job's environment; False: it was removed."""
+        """Restore a finished job's environment; return False if the files were removed."""
         spool = spool_id(job)
         data = self._environments.pop(spool, None)
         if data is not None:

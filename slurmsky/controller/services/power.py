@@ -299,7 +299,8 @@ class PowerSaving:
     def power_down(self, name: str, asap: str = "", user: str = _SLURM_USER) -> bool:
         """Power down a node once it is idle (POWER_DOWN).
 
-        ``asap``: drain it until then, for this reason. False: it is off, or never powered down.
+        ``asap``: the reason for which the node drains until then. Returns False for a node that is off or is never
+        powered down.
         """
         order = self.engine.fleet.order_of(name)
         if order is None or order.phase == "leaving" or order.existing:

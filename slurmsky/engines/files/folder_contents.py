@@ -111,7 +111,7 @@ def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -
 
 
 def _stat_of(entry: os.DirEntry[str], inside: os.stat_result, guard: private.Private) -> os.stat_result | None:
-    """Metadata of an entry of ``inside``; None: it is not sent. Private files, sockets and pipes are not sent."""
+    """Metadata of an entry of ``inside``; None for what is not sent: private files, sockets and pipes."""
     try:
         metadata = entry.stat(follow_symlinks=False)
     except OSError:

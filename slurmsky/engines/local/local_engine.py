@@ -250,7 +250,7 @@ class LocalEngine(PlacedJobs):
     # --- Engine
 
     async def start(self, launch: Launch) -> None:
-        # The leader of a het job starts it: the job's nodes are those of all components, the leader's first.
+        # The leader of a het job starts it: the job's nodes include the nodes of all components, the leader's first.
         shares = launch.shares + (launch.every_share if launch.het else [])
         nodes = tuple(dict.fromkeys(share.name for share in shares))
         for share in shares:

@@ -76,7 +76,7 @@ class Fleet:
         return order.address(node)
 
     def ready_in(self, nodes: Iterable[str]) -> float:
-        """Seconds until all these nodes are expected up; 0.0: they are up."""
+        """Seconds until all these nodes are expected up; 0.0 if all are up."""
         longest = 0.0
         for node in nodes:
             order = self._of.get(node)

@@ -73,7 +73,7 @@ class FolderListing:
         self._shared = SharedCalls(self._list)
 
     async def current(self, folder: str, submit_dir: str, folders: Sequence[str]) -> tuple[Listing, list[str]]:
-        """Return a folder's listing, and those of ``folders`` that exist.
+        """Return a folder's listing, and each folder of ``folders`` that exists.
 
         Shared by simultaneous callers. ``submit_dir``: see ``entries``. Raises EngineError.
         """

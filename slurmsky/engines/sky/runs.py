@@ -186,7 +186,7 @@ class SkyRuns:
                     break
                 await asyncio.sleep(intervals.POLL_S)
             if record.status == "RECOVERING" or (event.state == "NODE_FAIL" and record.status not in TERMINAL):
-                return  # _status_reported processes it: after a notice SkyPilot reads an exit code first
+                return  # _status_reported processes the end: SkyPilot may still report an exit code
         if event.by_signal:
             event = event.evolve(state=requested or "CANCELLED")
         self._end(watch, event)

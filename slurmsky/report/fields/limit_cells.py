@@ -42,7 +42,7 @@ def _qos(one: QosConfig, number: int) -> Cells:
 def nearest(cluster: ClusterConfig, name: str, user: str) -> Union[AccountConfig, UserAssociation]:
     """Association of an account or user, with inherited limits.
 
-    A limit of jobs is that of the nearest association with one; limits of groups are not inherited.
+    A limit of jobs is inherited from the nearest association with a limit; limits of groups are not inherited.
     """
     lineage = cluster.lineage(name)
     found = next((one for one in lineage if one.name == name), AccountConfig(name))

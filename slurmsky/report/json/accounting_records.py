@@ -1,4 +1,4 @@
-"""JSON records of sacct. The layout is that of the parsers JOB and STEP in 25.11's data parser v0.0.44."""
+"""JSON records of sacct. The parsers JOB and STEP of 25.11's data parser v0.0.44 define the layout."""
 
 from __future__ import annotations
 

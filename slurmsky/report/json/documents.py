@@ -1,6 +1,6 @@
 """Complete documents of --json and --yaml.
 
-The layout is that of Slurm 25.11's data parser v0.0.44. about = meta("squeue", ["--json"], "oracle") text =
+The data parser v0.0.44 of Slurm 25.11 defines the layout. about = meta("squeue", ["--json"], "oracle") text =
 dump(jobs_document(jobs, about, now, cluster))
 """
 
@@ -284,7 +284,7 @@ _QUICK: dict[type, Callable[[Any], str]] = {
     str: _quote,
     int: str,
     bool: lambda value: "true" if value else "false",
-    # a Number that is no Constant is set and finite
+    # a Constant represents a Number that is unset or infinite
     Number: lambda value: '{"set": true, "infinite": false, "number": %s}' % value["number"],
     Constant: lambda value: value.text,
     list: lambda value: _encode(value) if value else "[]",

@@ -1,8 +1,8 @@
 """Job records of --json and --yaml.
 
-The layout is that of Slurm 25.11's data parser v0.0.44. Keys and nesting follow plugins/data_parser/v0.0.44/parsers.c,
-where ``/`` in a path means a nested object. A number that may be unset or infinite is ``{"set": ..., "infinite": ...,
-"number": ...}``.
+The data parser v0.0.44 of Slurm 25.11 defines the layout. Keys and nesting follow
+plugins/data_parser/v0.0.44/parsers.c, where ``/`` in a path means a nested object. A number that may be
+unset or infinite is ``{"set": ..., "infinite": ..., "number": ...}``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSON records of sdiag, sshare and sacctmgr. The layout is that of the data parser v0.0.44."""
+"""JSON records of sdiag, sshare and sacctmgr. The data parser v0.0.44 defines the layout."""
 
 from __future__ import annotations
 

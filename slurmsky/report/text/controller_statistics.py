@@ -1,7 +1,7 @@
 """sdiag: statistics of the controller since start or reset.
 
 The lines are sdiag's. Statistics of parts that this controller lacks (agent queue, separate backfill scheduler) are 0.
-The message counts are those of the commands that ran. Source: src/sdiag/sdiag.c.
+Each command that ran counts as messages. Source: src/sdiag/sdiag.c.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """seff: share of the allocated CPUs and memory that was used.
 
-The lines are those of Slurm's seff (contribs/seff); the values come from our records: CPU time of all steps, and the
+Slurm's seff (contribs/seff) has the same lines; the values come from our records: CPU time of all steps, and the
 largest total memory of the tasks of one step.
 """
 

@@ -1,7 +1,7 @@
 """scontrol show job and show step.
 
-A record is a list of lines, each of ``Key=value`` pairs; --oneliner joins them by a blank. Keys, order and
-presence are those of Slurm 25.11: scontrol/info_job.c _sprint_job_info and _sprint_step_info.
+A record is a list of lines, each of ``Key=value`` pairs; --oneliner joins them by a blank. Keys, their
+order and their presence follow Slurm 25.11: scontrol/info_job.c _sprint_job_info and _sprint_step_info.
 """
 
 from __future__ import annotations

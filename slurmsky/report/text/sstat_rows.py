@@ -17,7 +17,7 @@ PIDS = default_format("sstat_fields", "pid")
 
 
 class RunningStep(NamedTuple):
-    """Row of sstat. ``pids`` are those of one node, because --pidformat prints a row per node."""
+    """Row of sstat. ``pids`` are processes of one node, because --pidformat prints a row per node."""
 
     job: Job
     step: Step

@@ -58,7 +58,7 @@ class Variables:
             yield Finding(line, "variable", name, *self._of_slurm(name))
 
     def _own_place(self) -> Iterator[Finding]:
-        """Findings for the script's own path, used to find files. The path is that of the job's copy."""
+        """Findings for the script's own path, used to find files. Slurm sets the path of the job's copy."""
         for line, text in self._matches(_OWN_PLACE):
             name = "BASH_SOURCE" if "BASH" in text else "$0"
             yield Finding(line, "variable", name, KEPT, self.view.sentence("variable", "BASH_SOURCE"))

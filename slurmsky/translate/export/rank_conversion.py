@@ -39,7 +39,7 @@ class Ranks(Lines):
     """Rules for commands that start several processes of one program."""
 
     def _known(self, word: Word) -> str:
-        """Word with its known variables replaced. The values are those of the directives and of the script."""
+        """Word with its known variables replaced. The directives and the script give the values."""
         found = variable_conversion.value(word, self.directives, self.values)
         expanded = self.scope.expand(word) if found is None else found
         return word.text_or_source if "$" in expanded.replace("$PWD", "") else expanded

@@ -21,7 +21,7 @@ _SUBMIT_FOLDER = ("$SLURM_SUBMIT_DIR/", "$PWD/", "./")
 
 @dataclass(frozen=True)
 class InnerScript:
-    """A started script. ``line`` is that of the starting command; ``scope`` has the starting script's values."""
+    """A started script. ``line`` is the starting command's line number; ``scope`` has the starting script's values."""
 
     line: int
     name: str

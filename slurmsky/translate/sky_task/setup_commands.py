@@ -131,7 +131,7 @@ def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
 
 
 def folders_setup(site: Site, wants: Needs) -> Iterator[str]:
-    """Commands that create output folders and start files' stubs. The start files are those of the old cluster."""
+    """Commands that create output folders and start files' stubs. The start files exist on the old cluster."""
     mounted = [path.path for path in site.paths]
     made = (*wants.folders, *(folder for _, folder in wants.stores))
     folders = [folder for folder in dict.fromkeys(made) if not is_mounted(folder, mounted)]

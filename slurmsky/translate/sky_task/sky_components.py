@@ -1,7 +1,7 @@
 """Translates a heterogeneous job to one SkyPilot task.
 
 SkyPilot's job groups start their members one by one, and a member does not know the others' nodes. So a het job is one
-task: its nodes are those of the first component, then those of the second, and so on. All nodes of a task have the
+task: it has the nodes of the first component, then the nodes of the second, and so on. All nodes of a task have the
 same size: the most CPUs, memory and GPUs that any component needs per node.
 """
 

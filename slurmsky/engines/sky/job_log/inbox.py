@@ -68,7 +68,7 @@ class Inbox:
         return True
 
     def end(self, key: str) -> bytes | None:
-        """Complete and decrypt a request. None: it is not authentic for this job, or was delivered before."""
+        """Complete and decrypt a request. None for a request that is not authentic or was delivered before."""
         message = self._incomplete.pop(key, None)
         if message is None or key in self.done:
             return None
