@@ -17,7 +17,7 @@ from .base import Engine
 
 @dataclass
 class LaunchNotes:
-    """Requests of the provider for an order."""
+    """State of an order's launch, as stored for a later controller."""
 
     sent: bool = False  # the launch request was sent, or is about to be
     request: str = ""  # id of the launch request

@@ -84,7 +84,7 @@ class OutputTail:
     def begin(self, start: int) -> None:
         """Prepare the local file for an opened file on the node.
 
-        ``start``: its bytes at the opening. Raises OSError.
+        ``start``: the node's file has this size when it is opened. Raises OSError.
         """
         os.close(self.open(0 if start else os.O_TRUNC))
         self.base = os.stat(self.path).st_size if start else 0

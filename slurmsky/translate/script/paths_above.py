@@ -43,9 +43,8 @@ def outside(script: Script, scope: Scope) -> tuple[int, str] | None:
             if depth < 0:
                 return command.line, target
             continue
-        entered = (
-            found.name in ("source", ".") and "/bin/activate" in command.word_texts[-1]
-        )  # setup makes environments
+        # The task's setup creates environments.
+        entered = found.name in ("source", ".") and "/bin/activate" in command.word_texts[-1]
         if found.name in _UNREAD or found.name in scope.functions or entered:
             continue
         before = ""
