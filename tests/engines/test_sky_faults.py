@@ -334,3 +334,23 @@ def test_nodes_that_are_not_yet_down_are_watched(world: World, monkeypatch: pyte
         await world.until(lambda: not world.engine.holds_nodes())
 
     world.play(what)
+
+
+def test_a_task_that_ends_with_the_engine_leaves_no_socket(world: World) -> None:
+    """The last lines of a log may name a node while the engine closes."""
+
+    async def read_of_a_node(world: World) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            world.engine._open_session(world.engine._watches[7])
+
+    async def what(world: World) -> None:
+        await begun(world, "#!/bin/bash\necho run; sleep 300\n")
+        world.engine._spawn(read_of_a_node(world))
+        await asyncio.sleep(0)
+        sockets = world.engine._sessions
+        await world.engine.close()
+        assert not sockets._sessions
+
+    world.play(what)

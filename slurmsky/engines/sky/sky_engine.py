@@ -337,9 +337,8 @@ class SkyEngine(SkyRuns):
     async def close(self) -> None:
         """Close the engine; jobs keep running."""
         await self._states.close()
+        await cancel_all(self._tasks)  # first: a task that ends opens the session of a node that it has just read of
         for watch in self._watches.values():
             self._sessions.leave(watch)
-        await cancel_all(self._tasks)
-        for watch in self._watches.values():
             watch.close()
         await self.client.close()
