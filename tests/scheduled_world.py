@@ -85,6 +85,12 @@ class World:
         self.now += seconds
         self.job_table.forget_old()
 
+    def restart_later(self, seconds: float) -> None:
+        """Stop the controller for this time."""
+        self.job_table.flush()
+        self.now += seconds
+        self.restart()
+
     def restart(self) -> None:
         """Replace the controller, over the same store."""
         self.job_table.flush()

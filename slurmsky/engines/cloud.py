@@ -145,8 +145,13 @@ class CloudService(Protocol):
 
 @dataclass(frozen=True)
 class Packed:
-    """A job's shipment. ``withheld``: a sentence about the credentials that stay on this machine."""
+    """A job's shipment.
+
+    ``withheld``: a sentence about the credentials that stay on this machine; ``workdir``: the folder that the task must
+    have as its workdir; None: the shipment has the folder's files.
+    """
 
     folder: Path
     program: Path
     withheld: str = ""
+    workdir: Path | None = None

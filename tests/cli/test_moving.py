@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,30 @@ def test_a_script_for_the_agent_gets_its_folder(engine: LocalEngine, tmp_path: P
     assert (folder / "job" / "script").read_text() == (tmp_path / "t.sh").read_text()
     assert (folder.stat().st_mode & 0o077, (folder / "job" / "settings.json").stat().st_mode & 0o077) == (0, 0)
     assert engine.run("slurmsky translate -o ranks.yaml t.sh", cwd=tmp_path).returncode == 0  # again
+
+
+@pytest.mark.parametrize("other", ["", ".netrc", "ignored.csv"])
+def test_the_agents_yaml_has_a_workdir_that_sends_the_same_files(
+    other: str, engine: LocalEngine, tmp_path: Path
+) -> None:
+    """SkyPilot's workdir would send keys, and would not send what git ignores."""
+    (tmp_path / "t.sh").write_text("#!/bin/bash\n#SBATCH -J ranks -n2\nsrun python each.py\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".gitignore").write_text("ignored.csv\n")
+    if other:
+        (tmp_path / other).write_text("x")
+    for _ in range(2):  # the packed folder itself is not among the files
+        done = engine.run(
+            "slurmsky translate -o ranks.yaml t.sh", cwd=tmp_path, env={**engine.env, "HOME": str(tmp_path)}
+        )
+        assert done.returncode == 0, done
+        yaml, job = (tmp_path / "ranks.yaml").read_text(), tmp_path / "ranks.slurmsky" / "job"
+        archive = job / json.loads((job / "settings.json").read_text())["files"]["archive"]
+        assert ("\nworkdir: .  #" in yaml, "# no workdir: ranks.slurmsky has" in yaml) == (not other, bool(other))
+        if other:
+            with tarfile.open(archive) as tar:
+                names = tar.getnames()
+            assert "t.sh" in names and (other in names) == (other == "ignored.csv")
 
 
 def test_a_folder_gives_a_yaml_for_each_script(engine: LocalEngine, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import shutil
@@ -26,7 +25,6 @@ from ...model.allocation import HetComponent, Launch
 from ...model.spec import INFINITE, JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
-from ...protocol.node_settings import FILE
 from ...site.record import Site
 from ...translate.export.conversion import Dropped, one_line
 from ...translate.export.yaml_draft import REMOTE
@@ -224,15 +222,6 @@ async def _check(ctx: CommandContext, yaml: str) -> int:
     return 0
 
 
-def _sent_as_workdir(job: Path) -> str:
-    """Replace the archive of a packed job's files by the YAML's workdir. Returns the folder that it must be."""
-    settings = json.loads((job / FILE).read_text())
-    (job / settings["files"]["archive"]).unlink()
-    settings["files"]["archive"] = "~/sky_workdir"
-    (job / FILE).write_text(json.dumps(settings))
-    return str(settings["files"]["folder"])
-
-
 def _pack(
     ctx: CommandContext,
     exported: ExportedYaml,
@@ -264,10 +253,14 @@ def _pack(
         shutil.copyfile(shipped.program, beside / shipped.program.name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    sent = os.path.relpath(_sent_as_workdir(beside / "job"), beside.parent)
     name = shipped.program.name
+    # Keys stay here, and files that git ignores travel, as with sbatch.
+    workdir = f"# no workdir: {folder} has the submit folder's files, without keys, with those that git ignores"
+    if shipped.workdir is not None:
+        sent = os.path.relpath(shipped.workdir, beside.parent)
+        workdir = f"workdir: {sent}  # the folder that sbatch was called in, where the script runs"
     yaml = (
-        exported.yaml.replace("\nworkdir: . ", f"\nworkdir: {sent} ", 1)
+        re.sub(r"(?m)^workdir: \. .*$", lambda _: workdir, exported.yaml, count=1)
         .replace(f"{REMOTE}/agent.pyz", f"{REMOTE}/{name}")
         .replace("/agent.pyz\n", f"/{name}\n")
     )

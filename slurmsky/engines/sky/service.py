@@ -16,7 +16,7 @@ from .account import existing_cluster
 from .api import api_server
 from .api.api_errors import Rejected
 from .engine_setting import is_set_up
-from .launch import shipment
+from .launch import shipment, workdir
 from .pilot_provider import task_fields
 
 
@@ -77,7 +77,7 @@ class SkyService:
             links=links_of(launch),
             shipped_folder=shipped_folder,
         )
-        return Packed(packed.folder, packed.program, withheld)
+        return Packed(packed.folder, packed.program, withheld, workdir.replace_archive(packed.folder))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -108,8 +108,8 @@ class StorageDraft(NodeDraft):
                 comments.append(f"TODO: folders in {place} of the old cluster: mount a bucket, and write its path")
         if mounts or own:
             document.add_field("file_mounts", {**(own or {}), **mounts}, comments, inline=notes)
-        else:
-            document.blank() if comments else None
+        elif comments:
+            document.blank()
             for text in comments:
                 document.comment(text)
         if volumes:

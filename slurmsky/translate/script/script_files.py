@@ -69,10 +69,9 @@ def outside_made(commands: Iterable[Command]) -> Iterator[tuple[Command, set[str
     for command in commands:
         texts = [word.text or "" for word in command.arguments]
         if command.name in ("cd", "pushd"):
-            first = (texts or [""])[0].removeprefix("./")
-            inside = (inside and not first.startswith(("..", "/", "~")) and bool(first)) or first.partition("/")[
-                0
-            ] in made
+            target = texts[0].removeprefix("./") if texts else "~"
+            leaves = target.startswith(("..", "/", "~"))
+            inside = (inside and not leaves) or target.partition("/")[0] in made
         if not inside:
             yield command, made
             made.update(made_by(command.name, texts))

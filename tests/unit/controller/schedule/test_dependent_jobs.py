@@ -51,9 +51,7 @@ def test_a_failed_dependency_outlives_min_job_age(world: World, evaluated: bool,
     if evaluated:
         world.pass_()
     if restarted:
-        world.job_table.flush()
-        world.now += 360
-        world.restart()
+        world.restart_later(360)
     world.later(360)
     job = world.job_table.jobs[job.job_id]
     world.pass_()
@@ -72,9 +70,7 @@ def test_a_het_job_is_dropped_as_a_whole(world: World, restarted: bool) -> None:
     component = world.job_table.jobs[leader.het_ids[1]]
     world.end(component, JobState.CANCELLED)
     if restarted:
-        world.job_table.flush()
-        world.now += 360
-        world.restart()
+        world.restart_later(360)
     world.later(360)
     leader = world.job_table.jobs[leader.job_id]
     assert [part.het_offset for part in world.job_table.components(leader)] == [0, 1]
