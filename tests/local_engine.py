@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from polling import PATIENCE_S
 
@@ -37,6 +39,20 @@ class LocalEngine:
                               capture_output=True, timeout=limit_s)  # fmt: skip
         out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
         return subprocess.CompletedProcess(argv, done.returncode, out, err)
+
+    def submit(self, *words: str) -> str:
+        """Submit a job that sbatch accepts; return its id."""
+        done = self.run(["sbatch", "--parsable", *words])
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def record(self, job: str) -> dict[str, Any]:
+        """The job's record in squeue --json."""
+        jobs: list[dict[str, Any]] = json.loads(self.run(["squeue", "--json", "-t", "all", "-j", job]).stdout)["jobs"]
+        return jobs[-1]
+
+    def state(self, job: str) -> str:
+        return " ".join(self.record(job)["job_state"])
 
 
 @contextmanager

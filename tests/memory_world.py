@@ -66,6 +66,13 @@ class World(ControllerInProcess):
     async def sbatch(self, name: str, *options: str) -> int:
         return int(await self.out("sbatch", "--parsable", "-J", name, *options, "--wrap=true"))
 
+    async def submit(self, *options: str) -> None:
+        """Submit a job that runs for 600 seconds, as the user types it."""
+        await self.out("sbatch", "-J600", *options, "--wrap=true")
+
+    async def manage(self, line: str) -> str:
+        return await self.out("sacctmgr", "-i", *line.split())
+
     async def until(self, seconds: float) -> None:
         """Run until this second after the start."""
         await asyncio.sleep(seconds - self.loop.time())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from .allocations import Allocation, allocation
 from .apart import ApartCluster, possible
 from .driver import Cluster
 
@@ -42,3 +43,15 @@ def fresh(kind: type[Cluster]) -> Iterator[Cluster]:
     """A cluster of two nodes that the test may break."""
     with kind(2) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def four(one: Cluster) -> Iterator[Allocation]:
+    """salloc -N1 -n4."""
+    yield from allocation(one, (4,))
+
+
+@pytest.fixture(scope="module")
+def spread(two: Cluster) -> Iterator[Allocation]:
+    """salloc -N2 -n4: 3 CPUs on n1, 1 on n2."""
+    yield from allocation(two, (3, 1))

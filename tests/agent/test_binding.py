@@ -16,8 +16,8 @@ from slurmsky.agent.steps import task_binding, task_devices
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
 
+from .allocations import allocation
 from .driver import Cluster
-from .test_srun import _allocation
 
 #: two sockets of two cores of two threads
 MACHINE = tuple(Cpu(number, number // 2, number // 4, number // 4) for number in range(8))
@@ -187,7 +187,7 @@ def test_a_node_larger_than_the_machine() -> None:
 
 @pytest.fixture(scope="module")
 def two_tasks(one: Cluster) -> Iterator[tuple[Cluster, Launch]]:
-    yield from _allocation(one, (2,))
+    yield from allocation(one, (2,))
 
 
 SHOW = "import os; print(os.environ['SLURM_PROCID'], sorted(os.sched_getaffinity(0)), os.getpid())"

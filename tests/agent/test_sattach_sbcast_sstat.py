@@ -16,8 +16,8 @@ from polling import PATIENCE_S
 
 from slurmsky.model.allocation import Launch
 
+from .allocations import allocation
 from .driver import BIN, Cluster
-from .test_srun import _allocation
 
 Job = tuple[Cluster, Launch]
 
@@ -25,7 +25,7 @@ Job = tuple[Cluster, Launch]
 @pytest.fixture(scope="module")
 def job(one: Cluster) -> Iterator[Job]:
     """salloc -N1 -n2 with a step 0 that prints rising numbers in two tasks."""
-    for cluster, launch in _allocation(one, (2,)):
+    for cluster, launch in allocation(one, (2,)):
         count = "n=0; while :; do echo line $SLURM_PROCID $((n++)); sleep 0.1; done"
         step = subprocess.Popen(
             [str(BIN / "srun"), "-n2", "bash", "-c", count],

@@ -14,9 +14,9 @@ from polling import PATIENCE_S
 
 from slurmsky.model.allocation import Launch
 
+from .allocations import allocation
 from .conftest import KINDS
 from .driver import Cluster
-from .test_srun import _allocation
 
 SCRIPTS = {
     "pro": 'echo "pro $* [$SLURM_STEP_ID|$SLURM_NTASKS|$SLURM_SCRIPT_CONTEXT]"; exit ${CODE:-0}',
@@ -39,7 +39,7 @@ def job(two: Cluster) -> Iterator[tuple[Cluster, Launch]]:
             path = two.outside(node, two.work / name)
             path.write_text("#!/bin/bash\n%s\n" % text)
             path.chmod(0o755)
-    yield from _allocation(two, (2, 1))
+    yield from allocation(two, (2, 1))
 
 
 def run(job: tuple[Cluster, Launch], *argv: str, **env: str) -> tuple[str, str, int]:

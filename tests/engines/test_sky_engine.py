@@ -22,10 +22,8 @@ from slurmsky.engines.sky import intervals
 from slurmsky.model.job import Job
 from slurmsky.model.spec import JobSpec
 from slurmsky.protocol import wire
-from slurmsky.site import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")]
-SITE = load('[[partition]]\nname="debug"\ndefault=true\ninfra="kubernetes/x"', "site.toml")
 
 
 OUTPUT = b"hi\npart done\n10%\r20%\r\n\xff\x00err\n" + b"x" * 30000 + b"\nend"
@@ -72,61 +70,6 @@ def test_standard_error_apart(world):
 
     world.play(what)
     assert world.out == b"one\nthree\n" and (world.project / "100%x.err").read_bytes() == b"two\nx\ry"
-
-
-def test_a_script_reaches_the_submit_folder_by_the_path_of_another_machine(world):
-    async def what(world):
-        (world.project / "sub").mkdir()
-        (world.project / "sub" / "data.txt").write_text("hi\n")
-        script = "#!/bin/bash\ncd ~/repos/project/sub && cat data.txt && echo new > made.txt\n"
-        await world.engine.start(world.launch(script))
-        await world.until(world.ended)
-
-    world.play(what)
-    assert world.out == b"hi\n" and (world.project / "sub" / "made.txt").read_text() == "new\n"
-
-
-def test_a_script_reads_and_writes_above_the_submit_folder(world):
-    """The folder that contains all files is copied, without the files that either folder ignores."""
-
-    async def what(world):
-        whole = world.project
-        world.project = whole / "jobs"
-        world.project.mkdir()
-        (whole / "data.txt").write_text("hi\n")
-        (whole / ".skyignore").write_text("large\n")
-        (whole / "large").touch()
-        (world.project / ".skyignore").write_text("own.bin\n")
-        (world.project / "own.bin").touch()
-        script = "#!/bin/bash\npwd; cat ../data.txt; ls .. .\nmkdir ../made; echo new > ../made/x; echo here > y\n"
-        await world.engine.start(world.launch(script))
-        await world.until(world.ended)
-        world.project = whole
-
-    world.play(what)
-    lines = world.out.decode().splitlines() if (world.project / "slurm-7.out").exists() else []
-    lines = lines or (world.project / "jobs" / "slurm-7.out").read_text().splitlines()
-    assert lines[0] == str(world.project / "jobs") and "hi" in lines and not {"large", "own.bin"} & set(lines)
-    assert (world.project / "made" / "x").read_text() == "new\n" and (world.project / "jobs" / "y").exists()
-
-
-def test_nodes_that_see_the_submit_folder_use_it_in_place(world):
-    """No file is copied on nodes with a shared file system."""
-    world.cloud.hidden = world.cloud.folder / "hidden"
-    world.cloud.hidden.mkdir(parents=True)
-    (world.project / "data.txt").write_text("hi\n")
-
-    async def what(world):
-        await world.engine.start(
-            world.launch("#!/bin/bash\ncat data.txt; echo new > data.txt; until [ -e go ]; do sleep 0.1; done\n")
-        )
-        await world.until(lambda: (world.project / "data.txt").read_text() == "new\n")
-        (world.project / "go").touch()
-        await world.until(world.ended)
-
-    world.play(what)
-    assert world.ended()["state"] == "COMPLETED" and world.out == b"hi\n"
-    assert not any(b'"file"' in line for line in world.server.jobs[0].log.splitlines())
 
 
 def test_a_log_that_breaks_off_repeatedly(world, monkeypatch):
@@ -184,49 +127,6 @@ def test_the_environment_is_the_users_and_not_skypilots(world):
     assert env["SKYPILOT_NODE_RANK"] == "0" and "OMP_NUM_THREADS" not in env
     assert env["SLURM_SUBMIT_DIR"] == str(world.project) and env["SLURM_JOB_NODELIST"] != "foreign"
     assert lines[-2].endswith("/slurm_script") and lines[-1] == str(world.project)
-
-
-def test_a_file_changed_on_both_sides_is_not_overwritten(world):
-    (world.project / "both.txt").write_text("before\n")
-
-    async def what(world):
-        await world.engine.start(world.launch("#!/bin/sh\nsleep 1; echo theirs > both.txt"))
-        await world.until(lambda: any(event["ev"] == "started" for event in world.reported))
-        (world.project / "both.txt").write_text("mine\n")
-        await world.until(world.ended)
-
-    world.play(what)
-    assert (world.project / "both.txt").read_text() == "mine\n"
-    assert (world.project / "both.txt.slurm-7").read_text() == "theirs\n"
-    assert b"both.txt was changed here while the job ran" in world.out
-
-
-def test_a_file_beyond_the_limit_is_named(world):
-    async def what(world):
-        await world.engine.start(world.launch("#!/bin/sh\nhead -c 40000000 /dev/zero > big; echo small > small"))
-        await world.until(world.ended)
-
-    world.play(what)
-    assert not (world.project / "big").exists() and (world.project / "small").read_text() == "small\n"
-    assert b"big (40000000 bytes) was not brought back" in world.out
-
-
-def test_a_file_beyond_the_limit_goes_to_the_sites_bucket(world):
-    async def what(world):
-        world.engine.site = load(
-            '[sky]\nbucket="s3://team/slurmsky"\n[[partition]]\nname="debug"\ndefault=true', "site.toml"
-        )
-        script = "#!/bin/sh\nmkdir out; head -c 40000000 /dev/zero > out/big; echo x > small"
-        await world.engine.start(world.launch(script))
-        await world.until(world.ended)
-
-    world.play(what)
-    job = world.server.jobs[0]
-    assert {"source": "s3://team/slurmsky", "mode": "MOUNT"} in job.task["file_mounts"].values()
-    message = "out/big (40000000 bytes) was not brought back: more than [sky] return_mib; it is at s3://team/slurmsky"
-    assert f"{message}/{job.name}/out/big\n".encode() in world.out
-    assert (world.cloud.bucket("s3://team/slurmsky") / job.name / "out" / "big").stat().st_size == 40_000_000
-    assert not (world.project / "out" / "big").exists() and (world.project / "small").exists()
 
 
 @pytest.mark.parametrize("reachable", [True, False])
@@ -421,119 +321,6 @@ def test_two_nodes_and_srun_and_commands_that_only_the_controller_can_answer(wor
     assert [(world.project / f"out.{rank}").read_text() for rank in (0, 1)] == ["0\n", "1\n"]
 
 
-ELEMENT = """#!/bin/bash
-echo $SLURM_ARRAY_JOB_ID $SLURM_ARRAY_TASK_ID $SLURM_ARRAY_TASK_COUNT
-echo $SLURM_ARRAY_TASK_ID > made.$SLURM_ARRAY_TASK_ID
-sleep ${NAP-0.2}
-exit $((SLURM_ARRAY_TASK_ID % 3))
-"""
-
-
-def together(peak):
-    """Scripts that wait for a number of started elements.
-
-    All elements thus run at the same time.
-    """
-    return ELEMENT.replace("sleep ${NAP-0.2}", f"until [ $(ls made.* | wc -l) -ge {peak} ]; do sleep 0.05; done")
-
-
-def elements(world, count, script=ELEMENT, throttle=""):
-    for index in range(count):
-        yield world.launch(
-            script,
-            job_id=100 + index,
-            array_job_id=100,
-            array_task_id=index,
-            array_count=count,
-            array_max=count - 1,
-            stdout=f"{world.project}/slurm-100_{index}.out",
-            spec=JobSpec(job_name="job", array=f"0-{count - 1}{throttle}"),
-        )
-
-
-async def start_all(world, launches):
-    await asyncio.gather(*(world.engine.start(launch) for launch in launches))
-
-
-def ends(world):
-    return {event["job_id"]: event for event in world.reported if event["ev"] == "ended"}
-
-
-def most_at_once(world):
-    """The number of elements that ran at the same time, by their own clocks."""
-    moments = [(event["time"], 1) for event in world.reported if event["ev"] == "started"]
-    moments += [(event["time"], -1) for event in world.reported if event["ev"] == "ended"]
-    running = peak = 0
-    for _, change in sorted(moments):
-        running += change
-        peak = max(peak, running)
-    return peak
-
-
-@pytest.mark.parametrize("throttle, peak", [("", 8), ("%3", 3)])
-def test_an_array_is_one_managed_job(world, throttle, peak):
-    async def what(world):
-        world.engine.site = load('[[partition]]\nname="debug"\ndefault=true\narray_nodes=1', "site.toml")
-        await start_all(world, elements(world, 20, together(peak), throttle=throttle))
-        await world.until(lambda: len(ends(world)) == 20)
-
-    world.play(what)
-    assert len(world.server.jobs) == 1
-    assert world.server.jobs[0].task["resources"]["cpus"] == f"{peak}+"
-    assert most_at_once(world) == peak
-    for index in range(20):
-        assert (world.project / f"slurm-100_{index}.out").read_text() == f"100 {index} 20\n"
-        assert (world.project / f"made.{index}").read_text() == f"{index}\n"
-        assert ends(world)[100 + index]["exit_code"] == index % 3
-
-
-def test_a_large_array_shares_several_nodes(world):
-    async def what(world):
-        await start_all(world, elements(world, 40))
-        await world.until(lambda: len(ends(world)) == 40)
-
-    world.play(what)
-    assert len(world.server.jobs) == 4
-    assert {event["exit_code"] for event in ends(world).values()} == {0, 1, 2}
-
-
-def test_elements_are_cancelled_one_by_one(world):
-    async def what(world):
-        await start_all(world, elements(world, 3, "#!/bin/bash\nexec sleep 300\n", "%2"))
-        await world.until(lambda: sum(event["ev"] == "started" for event in world.reported) == 2)
-        await asyncio.sleep(0.3)
-        await world.engine.terminate(102, "CANCELLED", 15, 5)  # waits for a slot
-        await world.until(lambda: 102 in ends(world))
-        await world.engine.terminate(100, "CANCELLED", 15, 5)  # runs
-        await world.until(lambda: 100 in ends(world))
-        assert 101 not in ends(world)
-        await world.engine.terminate(101, "CANCELLED", 15, 5)
-        await world.until(lambda: 101 in ends(world))
-
-    world.play(what)
-    assert {event["state"] for event in ends(world).values()} == {"CANCELLED"}
-    assert not any(event["job_id"] == 102 for event in world.reported if event["ev"] == "started")
-
-
-def test_only_unfinished_elements_run_again(world):
-    script = """#!/bin/bash
-echo run ${SLURM_RESTART_COUNT-0}
-[ $SLURM_ARRAY_TASK_ID = 1 ] && [ ${SLURM_RESTART_COUNT-0} = 0 ] && sleep 300
-exit 0
-"""
-
-    async def what(world):
-        await start_all(world, elements(world, 3, script))
-        await world.until(lambda: len(ends(world)) == 2)
-        await world.preempt()
-        await world.until(lambda: len(ends(world)) == 3)
-
-    world.play(what)
-    runs = [(world.project / f"slurm-100_{index}.out").read_text() for index in range(3)]
-    assert runs == ["run 0\n", "run 1\n", "run 0\n"]
-    assert {event["state"] for event in ends(world).values()} == {"COMPLETED"}
-
-
 def test_a_server_that_stops_while_a_job_runs(world):
     async def what(world):
         await world.engine.start(world.launch("#!/bin/bash\necho one; sleep 3; echo two\n"))
@@ -545,15 +332,3 @@ def test_a_server_that_stops_while_a_job_runs(world):
 
     world.play(what)
     assert world.ended()["state"] == "COMPLETED" and world.out == b"one\ntwo\n"
-
-
-@pytest.mark.parametrize("mode, out", [(None, b"new\n"), ("append", b"of an earlier job\nnew\n")])
-def test_an_output_file_that_was_there_before(world, mode, out):
-    (world.project / "slurm-7.out").write_text("of an earlier job\n")
-
-    async def what(world):
-        await world.engine.start(world.launch("#!/bin/sh\necho new\n", spec=JobSpec(open_mode=mode)))
-        await world.until(world.ended)
-
-    world.play(what)
-    assert world.out == out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import subprocess
@@ -10,24 +9,15 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sky_server import SkyServer
 
 from slurmsky.agent.cloud import cloud_environment, program_main, submit_folder
-from slurmsky.agent.net import endpoints
 from slurmsky.engines.base import EngineError
 from slurmsky.engines.files import folder_contents
 from slurmsky.engines.files.output_sync import OutputSync
-from slurmsky.engines.registry import Cloud
-from slurmsky.engines.relay.head_connection import HeadUnreachable, Line, open_line
-from slurmsky.engines.relay.proxy_socket import ProxySocket
-from slurmsky.engines.relay.relay_client import keep_parked
-from slurmsky.engines.sky.api import api_server
-from slurmsky.engines.sky.head import certificates
 from slurmsky.engines.sky.launch import array_packs, node_program, shipment
 from slurmsky.model.allocation import Launch, NodeShare
 from slurmsky.model.spec import JobSpec
@@ -168,98 +158,6 @@ def test_nothing_secret_is_in_the_task(project, tmp_path):
         assert (ship.folder / name).stat().st_mode & 0o077 == 0
 
 
-def test_only_a_jobs_own_certificates_open_its_doors(tmp_path):
-    for name in ("mine", "other"):
-        certificates.make(tmp_path / name, name)
-
-    def contexts(name):
-        return endpoints.tls_contexts(*(str(tmp_path / name / part) for part in ("node.crt", "node.key", "ca.crt")))
-
-    async def connects(client):
-        server = await asyncio.start_server(hello, "127.0.0.1", 0, ssl=contexts("mine")[0])
-        port = server.sockets[0].getsockname()[1]
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname="x")
-        except OSError:
-            return False
-        finally:
-            server.close()
-        try:
-            return await reader.read(2) == b"hi"
-        except OSError:
-            return False
-        finally:
-            writer.close()
-
-    async def hello(reader, writer):
-        writer.write(b"hi")
-        writer.close()
-
-    assert asyncio.run(connects(contexts("mine")[1]))
-    assert not asyncio.run(connects(contexts("other")[1]))
-
-
-def test_lines_that_are_left_with_the_loop_are_closed(tmp_path):
-    """A controller that exits has an idle connection to each job's node; a TLS shutdown would wait for each peer."""
-    certificates.make(tmp_path / "tls", "job")
-
-    async def welcomed(reader, writer):
-        await reader.readline()
-        writer.write(b"{}\n")
-        await reader.read()
-        writer.close()
-
-    async def parked():
-        own = [str(tmp_path / "tls" / part) for part in ("node.crt", "node.key", "ca.crt")]
-        server = await asyncio.start_server(welcomed, "127.0.0.1", 0, ssl=endpoints.tls_contexts(*own)[0])
-        port = server.sockets[0].getsockname()[1]
-        opened = asyncio.Event()
-        sockets = []
-
-        async def open_one(hello):
-            line = await open_line(f"127.0.0.1:{port}", tmp_path / "tls", hello)
-            sockets.append(line[1].get_extra_info("socket"))
-            opened.set()
-            return line
-
-        task = asyncio.ensure_future(keep_parked(open_one, tmp_path / "none"))
-        await opened.wait()
-        task.cancel()
-        await asyncio.wait([task])
-        await asyncio.sleep(0)  # as much as asyncio.run() leaves to what was begun
-        server.close()
-        return [left.fileno() for left in sockets]
-
-    assert asyncio.run(parked()) == [-1]
-
-
-def test_a_session_that_is_cancelled_before_it_reaches_the_controller_closes_its_connection(tmp_path, monkeypatch):
-    aborted = []
-
-    async def never(*_):
-        await asyncio.Event().wait()
-
-    async def cancelled():
-        request = asyncio.StreamReader()
-        request.feed_data(b"request")
-        writer = SimpleNamespace(transport=SimpleNamespace(abort=lambda: aborted.append("request")))
-        lines = [(request, writer)]
-
-        async def open_one(hello):
-            return lines.pop() if lines else await never()
-
-        task = asyncio.ensure_future(keep_parked(open_one, tmp_path / "none"))
-        while lines:
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-        await asyncio.sleep(0.01)
-
-    monkeypatch.setattr(asyncio, "open_unix_connection", never)
-    asyncio.run(cancelled())
-    assert aborted == ["request"]
-
-
 # --- returned files
 
 
@@ -329,7 +227,7 @@ def test_a_jobs_environment_on_a_node(user, same, expected):
     assert {name: env.get(name) for name in expected} == expected
 
 
-# --- packs and the choice of engine
+# --- packs
 
 
 @pytest.mark.parametrize(
@@ -349,93 +247,3 @@ def test_how_an_array_is_split(tmp_path, count, spec, nodes, slots):
     parts = list(array_packs.split(elements, plan(whole, SITE, "debug"), None, SITE))
     assert len(parts) == nodes and [part[1] for part in parts] == slots
     assert sorted(element.job_id for part, _ in parts for element in part) == list(range(count))
-
-
-CONFIG = """
-# api_server: no
-jobs:
-  controller:
-    endpoint: wrong
-api_server:
-  endpoint: "https://sky.example.org"   # ours
-  service_account_token: sky_abc
-admin_policy: x
-"""
-
-
-def test_the_servers_address_in_skypilots_config(tmp_path):
-    (tmp_path / ".sky").mkdir()
-    (tmp_path / ".sky" / "config.yaml").write_text(CONFIG)
-    access = api_server.connect({"HOME": str(tmp_path)}, SITE, "me").access
-    assert (access.endpoint, access.token) == ("https://sky.example.org", "sky_abc")
-
-
-@pytest.mark.parametrize(
-    "wanted, engine, used_before, enabled, answer",
-    [
-        ("", "auto", False, ["slurm"], "local"),
-        ("", "auto", True, ["slurm"], "sky"),
-        ("", "auto", True, [], "local"),
-        ("", "local", True, ["slurm"], "local"),
-        ("", "sky", False, [], "sky"),
-        ("local", "sky", True, ["slurm"], "local"),
-        ("sky", "local", False, [], "sky"),
-        ("", "auto", True, None, "local"),
-    ],
-)
-def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
-    site = load(f'engine = "{engine}"', "site.toml")
-    server = SkyServer()
-    server.enabled = enabled or []
-    if enabled is None:
-        server.fault = lambda path: (503, "text/plain", b"restarting")
-
-    async def ask():
-        async with server:
-            if used_before:
-                (tmp_path / ".sky").mkdir()
-                (tmp_path / ".sky" / "config.yaml").write_text(f"api_server:\n  endpoint: {server.endpoint}\n")
-            cloud = Cloud({"HOME": str(tmp_path)}, site, "ada", tmp_path / "state", lambda _event: None)
-            return await cloud.choose_engine(wanted, 10.0)
-
-    assert asyncio.run(ask()).engine == answer
-
-
-@pytest.mark.parametrize("setting", ["SLURMSKY_ENGINE", "nothing"])
-def test_a_controller_of_this_machine_imports_nothing_of_skypilot(tmp_path: Path, setting: str) -> None:
-    """SkyPilot's modules, HTTP and YAML would take a third of the time in which a controller starts."""
-    code = """
-import asyncio, sys
-from pathlib import Path
-import slurmsky.commands, slurmsky.controller.daemon
-from slurmsky.engines.registry import Cloud
-from slurmsky.site import load
-cloud = Cloud({"HOME": sys.argv[1]}, load("", "site.toml"), "ada", Path(sys.argv[1]), print)
-assert asyncio.run(cloud.choose_engine(sys.argv[2], 1.0)).engine == "local"
-cloud.close()
-heavy = ("httpx", "yaml", "http", "slurmsky.translate.explain", "slurmsky.engines.sky.api", "slurmsky.engines.nodes")
-print(*sorted(set(heavy) & set(sys.modules)))
-"""
-    wanted = "local" if setting == "SLURMSKY_ENGINE" else ""
-    result = subprocess.run([sys.executable, "-c", code, tmp_path, wanted], capture_output=True, text=True)
-    assert (result.stdout, result.stderr) == ("\n", "")
-
-
-def test_a_proxy_socket_that_is_closed_while_it_opens_leaves_nothing_behind(tmp_path: Path) -> None:
-    """A socket closed without the loop's knowledge would close the next connection with its descriptor number, too."""
-
-    async def open_one(_hello: dict[str, object]) -> Line:
-        raise HeadUnreachable("nobody is there")
-
-    async def play() -> None:
-        loop = asyncio.get_running_loop()
-        watched = loop._selector.get_map()  # type: ignore[attr-defined]
-        before = set(watched)
-        opening = asyncio.ensure_future(ProxySocket(tmp_path / "door.sock", open_one, tmp_path / "none").open())
-        while set(watched) == before:
-            await asyncio.sleep(0)
-        opening.cancel()
-        await asyncio.gather(opening, return_exceptions=True)
-        assert set(watched) == before
-
-    asyncio.run(play())

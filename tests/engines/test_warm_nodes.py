@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import zipfile
 from datetime import datetime
@@ -16,23 +15,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from metadata_service import MetadataService
-from sky_server import ManagedJob
-from warm_world import SITE, WarmWorld, namespaces_work
+from warm_world import PRICES, SITE, WarmWorld, namespaces_work
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not namespaces_work(), reason="needs namespaces"),
 ]
-
-
-PRICES = """Considered resources (1 node):
-----------------------------------------------------------------------
- INFRA             INSTANCE    vCPUs   Mem(GB)   GPUS   COST ($)   CHOSEN
-----------------------------------------------------------------------
- AWS (us-east-1)   m6i.large   8       16        -      3600.00       \x1b[32m✔\x1b[0m
-----------------------------------------------------------------------
-"""
 
 
 def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
@@ -55,7 +43,7 @@ def test_a_job_brings_its_node_up_and_the_next_one_finds_it(tmp_path):
         shown = await world.out("scontrol", "show", "node", "k1")
         assert " Arch=" in shown and "OS=Linux " in shown and "Version=" in shown
         busy = await world.batch("sleep 60\n", "-n8", "-t5")
-        await world.until(lambda: _running(world, busy))
+        await world.until(lambda: world.are_running(busy))
         message = (await world.run("sbatch", "--test-only", "-wk1", "--wrap", "true")).stderr
         assert "they are up, and other jobs use them until then" in message
 
@@ -77,7 +65,7 @@ def test_jobs_share_a_node_and_reach_each_other_across_nodes_of_one_order(tmp_pa
         assert sorted(out.split()) == ["k1", "k2", "kept", "kept"]
         job = await world.batch("sleep 60\n", "-n3")
         other = await world.batch("sleep 60\n", "-n3")
-        await world.until(lambda: _running(world, job, other))
+        await world.until(lambda: world.are_running(job, other))
         assert (await world.out("squeue", "-h", "-o", "%i %t %N", "--sort=i")).split() == [
             job,
             "R",
@@ -94,11 +82,6 @@ def test_jobs_share_a_node_and_reach_each_other_across_nodes_of_one_order(tmp_pa
     WarmWorld(tmp_path).play(what)
 
 
-async def _running(world, *jobs):
-    shown = await world.out("squeue", "-h", "-o", "%i %t")
-    return all(f"{job} R" in shown.splitlines() for job in jobs)
-
-
 def test_an_array_runs_on_nodes_that_are_up(tmp_path):
     async def what(world):
         await world.batch("true\n", "--wait")
@@ -112,7 +95,7 @@ def test_a_job_waits_configuring_and_can_be_cancelled_meanwhile(tmp_path):
     async def what(world):
         world.hold = True
         job = await world.batch("echo never\n", "-t", "10")
-        await world.until(lambda: _state(world, job, "CF"))
+        await world.until(lambda: world.job_is(job, "CF"))
         assert (await world.states())["k1"] == "mix#"
         shown = await world.out("scontrol", "show", "job", job)
         assert "JobState=CONFIGURING" in shown
@@ -121,24 +104,12 @@ def test_a_job_waits_configuring_and_can_be_cancelled_meanwhile(tmp_path):
         )
         assert 115 <= (start - submitted).total_seconds() <= 300  # no bring-up has been measured yet
         await world.out("scancel", job)
-        await world.until(lambda: _over(world, job, "CANCELLED"))
+        await world.until(lambda: world.ended_as(job, "CANCELLED"))
         assert (await world.states())["k1"] == "idle#"
         world.hold = False
-        await world.until(lambda: _state_of(world, "k1", "idle"))
+        await world.until(lambda: world.node_is("k1", "idle"))
 
     WarmWorld(tmp_path).play(what)
-
-
-async def _state(world, job, word):
-    return (await world.out("squeue", "-h", "-j", job, "-o", "%t")).strip() == word
-
-
-async def _state_of(world, node, word):
-    return (await world.states())[node] == word
-
-
-async def _over(world, job, word):
-    return (await world.out("sacct", "-nXj", job, "-o", "State%20")).split()[0] == word
 
 
 def test_a_controller_that_was_killed_finds_its_nodes_and_their_jobs(tmp_path):
@@ -149,7 +120,7 @@ def test_a_controller_that_was_killed_finds_its_nodes_and_their_jobs(tmp_path):
         await world.kill_controller()
         (world.project / "go").touch()
         await world.until(lambda: out.read_text() == "begun\ndone\n")
-        await world.until(lambda: _over(world, job, "COMPLETED"))
+        await world.until(lambda: world.ended_as(job, "COMPLETED"))
         assert (await world.states())["k1"] == "idle"
         assert len(world.server.jobs) == 1
         busy = _busy_since(await world.out("scontrol", "show", "node", "k1"))
@@ -170,10 +141,10 @@ def test_jobs_of_a_lost_node_are_requeued_and_it_comes_up_again(tmp_path):
         )
         await world.until(lambda: (world.project / "runs").exists())
         alone = await world.batch("sleep 600\n", "--no-requeue")
-        await world.until(lambda: _running(world, alone))
+        await world.until(lambda: world.are_running(alone))
         world.lose(1)
-        await world.until(lambda: _over(world, alone, "NODE_FAIL"))
-        await world.until(lambda: _over(world, job, "COMPLETED"))
+        await world.until(lambda: world.ended_as(alone, "NODE_FAIL"))
+        await world.until(lambda: world.ended_as(job, "COMPLETED"))
         assert (world.project / "runs").read_text() == "\n1\n"
         assert len(world.server.jobs) == 2
 
@@ -187,7 +158,7 @@ def test_a_node_that_receives_sigterm_starts_no_further_job(tmp_path):
         )
         await world.until(lambda: (world.project / "runs").exists())
         world.machines.stop(1, signal.SIGTERM)  # as scancel of the allocation under it
-        await world.until(lambda: _over(world, job, "COMPLETED"))
+        await world.until(lambda: world.ended_as(job, "COMPLETED"))
         assert (world.project / "runs").read_text() == "0\n1\n" and len(world.server.jobs) == 2
         first, second = (await world.out("sacct", "-nXDP", "-j", job, "-o", "State,ElapsedRaw")).splitlines()
         state, seconds = first.split("|")
@@ -204,7 +175,7 @@ def test_requests_to_a_node_wait_until_it_is_connected_again(tmp_path):
         await world.until(lambda: (world.project / "begun").exists())
         ssh.rename(ssh.with_suffix(".away"))
         world.kill_tunnels()
-        await world.until(lambda: _state_of(world, "k1", "mix*"))
+        await world.until(lambda: world.node_is("k1", "mix*"))
         await world.out("scancel", "-b", "-s", "USR1", job)
         requested = asyncio.ensure_future(world.run("srun", "--jobid", job, "--overlap", "echo", "back"))
         await asyncio.sleep(0.2)
@@ -221,128 +192,10 @@ def test_an_agent_that_was_killed_is_replaced_and_its_jobs_fail(tmp_path):
         job = await world.batch("echo $$ >pid\nsleep 600\n", "--no-requeue")
         await world.until(lambda: (world.project / "pid").exists())
         world.kill_agents()
-        await world.until(lambda: _over(world, job, "NODE_FAIL"))
+        await world.until(lambda: world.ended_as(job, "NODE_FAIL"))
         await world.batch("echo again\n", "-o", "again.out", "--wait")
         assert (world.project / "again.out").read_text() == "again\n"
         assert len(world.server.jobs) == 1
-
-    WarmWorld(tmp_path).play(what)
-
-
-SHORT = SITE.replace('"10:00"', "1")
-
-
-def test_idle_nodes_power_down_but_for_keep_up(tmp_path):
-    async def what(world):
-        assert await world.out("sinfo", "-h", "-o", "%t")
-        await world.until(lambda: len(world.server.jobs) == 1)
-        await world.out("srun", "-N2", "true")
-        await world.until(lambda: len(world.clusters) == 1)
-        states = await world.states()
-        assert sorted(states.values())[0] == "idle" and len(world.server.jobs) == 2, states
-
-    WarmWorld(tmp_path, SHORT + "keep_up = 1\n").play(what)
-
-
-def test_scontrol_powers_nodes_up_and_down_and_reboots_them(tmp_path):
-    async def what(world):
-        async def update(node, state):
-            return await world.out("scontrol", "update", f"NodeName={node}", f"State={state}")
-
-        await update("k2", "POWER_UP")
-        await world.until(lambda: _state_of(world, "k2", "idle"))
-        shown = await world.out("scontrol", "show", "node", "k2")
-        assert "State=IDLE+CLOUD " in shown and f"InstanceId={world.server.jobs[0].name} " in shown
-        job = await world.batch("sleep 600\n", "-w", "k2")
-        await world.until(lambda: _running(world, job))
-        await update("k2", "POWER_DOWN_ASAP")
-        assert (await world.states())["k2"] == "drng!"
-        await update("k2", "POWER_UP")  # it is up: the request stays
-        assert (await world.states())["k2"] == "drng!"
-        await world.out("scancel", job)
-        await world.until(lambda: _state_of(world, "k2", "idle~"))
-        assert world.clusters == []
-        await world.batch("true\n", "-w", "k2", "--wait")
-        job = await world.batch("sleep 600\n", "-w", "k2", "--no-requeue")
-        await world.until(lambda: _running(world, job))
-        await update("k2", "POWER_DOWN_FORCE")
-        await world.until(lambda: _over(world, job, "NODE_FAIL"))
-        await world.until(lambda: _state_of(world, "k2", "idle~"))
-        await world.out("scontrol", "power", "up", "k[1,3]")
-        await world.until(lambda: _state_of(world, "k3", "idle"))
-        world.hold = True
-        await world.out("scontrol", "reboot", "ASAP", "k3")
-        await world.until(lambda: len(world.server.jobs) == 5)
-        assert (await world.states())["k3"] == "boot^"
-        assert "+REBOOT_ISSUED" in await world.out("scontrol", "show", "node", "k3")
-        refused = await world.run("scontrol", "update", "NodeName=k3", "State=RESUME")  # it reboots already
-        assert (await world.states())["k3"] == "boot^", refused
-        world.hold = False
-        await world.until(lambda: _state_of(world, "k3", "idle"))
-        await world.until(lambda: len(world.clusters) == 2)
-        job = await world.batch("sleep 600\n", "-w", "k3")
-        await world.until(lambda: _running(world, job))
-        await world.out("scontrol", "reboot", "k3")
-        assert (await world.states())["k3"] == "mix@"
-        await world.out("scontrol", "cancel_reboot", "k3")
-        assert (await world.states())["k3"] == "mix"
-        await world.out("scontrol", "reboot", "ASAP", "k3")
-        assert (await world.states())["k3"] == "drng@"
-        await update("k3", "RESUME")  # cancels the reboot
-        assert (await world.states())["k3"] == "mix"
-        assert "Reason=" not in await world.out("scontrol", "show", "node", "k3")
-        await world.out("scontrol", "reboot", "ASAP", "nextstate=DOWN", "k3")
-        assert (await world.states())["k3"] == "drng@"
-        await world.out("scancel", job)
-        await world.until(lambda: _state_of(world, "k3", "down~"))
-        await update("k3", "RESUME")
-        assert (await world.states())["k3"] == "idle~"
-        await world.out("scontrol", "update", "NodeName=k1", "State=DRAIN", "Reason=test")
-        assert (await world.states())["k1"] == "drain"
-        await update("k1", "RESUME")
-        assert (await world.states())["k1"] == "idle"
-
-    WarmWorld(tmp_path).play(what)
-
-
-def test_nodes_with_power_requests_take_jobs_and_show_reasons_as_slurms(tmp_path):
-    """Source: slurmctld/node_mgr.c update_node, make_node_avail; power_save.c _do_power_work."""
-
-    async def what(world):
-        async def update(node, state):
-            return await world.out("scontrol", "update", f"NodeName={node}", f"State={state}")
-
-        async def reason(node):
-            return (await world.out("sinfo", "-hRN", "-n", node, "-o", "%E/%u")).strip()
-
-        world.hold = True
-        early = await world.batch("true\n", "-w", "k1", "--no-requeue")
-        await world.until(lambda: _state(world, early, "CF"))
-        await world.out("scontrol", "update", "NodeName=k1", "State=DRAIN", "Reason=fan")
-        await world.until(lambda: _over(world, early, "NODE_FAIL"))  # Slurm starts no job on it
-        assert (await world.states())["k1"] == "drain#" and await reason("k1") == "fan/root"
-        world.hold = False
-        await update("k1", "RESUME")
-        first = await world.batch("sleep 600\n", "-w", "k1")
-        await world.until(lambda: _running(world, first))
-        await update("k1", "POWER_DOWN")
-        assert (await world.states())["k1"] == "mix!"
-        await world.batch("true\n", "-w", "k1", "--wait")
-        await update("k1", "POWER_DOWN_ASAP")
-        assert (await world.states())["k1"] == "drng!" and await reason("k1") == "POWER_DOWN_ASAP/root"
-        world.server.fault = lambda path: (503, "text/plain", b"later") if path == "/down" else None
-        await world.out("scancel", first)
-        await world.until(lambda: _state_of(world, "k1", "idle%"))
-        assert len(world.clusters) == 1
-        await update("k1", "RESUME")
-        assert (await world.states())["k1"] == "idle~"
-        await world.batch("true\n", "-w", "k1", "--wait")
-        assert "Reason=" not in await world.out("scontrol", "show", "node", "k1")
-        world.server.fault = lambda path: None
-        await world.until(lambda: len(world.clusters) == 1)
-        assert (await world.states())["k1"] == "idle"
-        await world.out("scontrol", "power", "down", "ASAP", "k1", "reason=done")
-        assert "Reason=done [" in await world.out("scontrol", "show", "node", "k1")
 
     WarmWorld(tmp_path).play(what)
 
@@ -362,7 +215,7 @@ md5sum <link >sum; cp sub/data copy; printf 'tail without newline' """ % os.getp
         await world.until(lambda: step.exists() and step.read_text() == "step\n")
         go = Path("/tmp/go-%d" % os.getpid())
         go.touch()
-        await world.until(lambda: _over(world, job, "COMPLETED"))
+        await world.until(lambda: world.ended_as(job, "COMPLETED"))
         assert live.read_text() == "live\ntail without newline"
         assert step.read_text() == "over\nstep\n"
         assert (world.project / "copy").read_bytes() == (world.project / "sub" / "data").read_bytes()
@@ -411,32 +264,6 @@ async def _above(world):
     assert (world.project / "alone.out").read_text() == "one\n"
 
 
-def test_nodes_that_came_one_by_one_are_combined_once_they_reach_each_other(tmp_path):
-    async def what(world):
-        await world.out("scontrol", "update", "NodeName=k1", "State=POWER_UP")
-        await world.out("scontrol", "update", "NodeName=k2", "State=POWER_UP")
-        for node in ("k1", "k2"):
-            await world.until(lambda node=node: _state_of(world, node, "idle"))
-        out = await world.out("srun", "-N2", "-w", "k[1-2]", "bash", "-c", "echo $SLURMD_NODENAME")
-        assert sorted(out.split()) == ["k1", "k2"]
-        assert len(world.server.jobs) == 2
-
-    WarmWorld(tmp_path).play(what)
-
-
-def test_idle_nodes_power_down_for_a_job_that_needs_them_beside_nodes_that_are_off(tmp_path):
-    async def what(world):
-        world.server.prices = PRICES
-        message = (await world.run("sbatch", "--test-only", "-n4", "--wrap", "true")).stderr
-        assert "; $1800.00 an hour" in message  # half of a node, as SkyPilot's optimizer prices it
-        await world.until(lambda: _state_of(world, "k1", "idle"))
-        out = await world.out("srun", "-N4", "bash", "-c", "echo $SLURMD_NODENAME")
-        assert sorted(out.split()) == ["k1", "k2", "k3", "k4"]
-        assert [job.task.get("num_nodes", 1) for job in world.server.jobs] == [1, 4]
-
-    WarmWorld(tmp_path, SITE + "keep_up = 1\n").play(what)
-
-
 def test_jobs_start_on_nodes_that_are_up_while_the_api_server_is_away(tmp_path):
     async def what(world):
         await world.batch("true\n", "--wait")
@@ -446,7 +273,7 @@ def test_jobs_start_on_nodes_that_are_up_while_the_api_server_is_away(tmp_path):
         job = await world.batch("echo later\n", "-N2", "-o", "later.out", "-w", "k[2-3]")
         await world.until(lambda: _says(world, job, "waiting for SkyPilot"))
         world.server.fault = lambda path: None
-        await world.until(lambda: _over(world, job, "COMPLETED"))
+        await world.until(lambda: world.ended_as(job, "COMPLETED"))
         assert (world.project / "later.out").read_text() == "later\n"
 
     WarmWorld(tmp_path).play(what)
@@ -460,13 +287,13 @@ def test_a_node_that_cannot_be_had_is_down_with_the_reason(tmp_path):
     async def what(world):
         world.hold = True
         job = await world.batch("true\n", "-w", "k1")
-        await world.until(lambda: _state_of(world, "k1", "down~"))
+        await world.until(lambda: world.node_is("k1", "down~"))
         assert "Reason=ResumeTimeout reached" in await world.out("scontrol", "show", "node", "k1")
         assert (await world.out("squeue", "-h", "-j", job, "-o", "%t")).strip() == "PD"
         await world.until(lambda: world.clusters == [])
         world.hold = False
         await world.out("scontrol", "update", "NodeName=k1", "State=RESUME")
-        await world.until(lambda: _over(world, job, "COMPLETED"))
+        await world.until(lambda: world.ended_as(job, "COMPLETED"))
 
     WarmWorld(tmp_path, SITE + "resume_timeout = 15\n").play(what)
 
@@ -497,87 +324,6 @@ def test_jobs_cost_their_share_and_idle_time_is_the_partitions(tmp_path):
 
     budget = '[[budget]]\naccount = "poor"\nhourly = 100\n'  # a CPU costs 450
     WarmWorld(tmp_path, SITE + budget).play(what)
-
-
-#: another user's pilot
-HOLD = """import sys
-from slurmsky.agent.cloud.node_owner import reserve
-print(reserve(sys.argv[1], "ada@login") or "held", flush=True)
-input()
-"""
-EXISTING = """engine = "sky"
-[[partition]]
-name = "dev"
-default = true
-nodes = "d[1-2]"
-cluster = "mine"
-"""
-
-
-def test_an_existing_cluster_is_taken_as_it_is_and_never_powered_down(tmp_path):
-    async def what(world):
-        world.hold = True
-        mine = ManagedJob(1, "mine", {}, cluster=True)
-        mine.become("RUNNING")
-        world.server.jobs.append(mine)
-        world.server.place = {"nodes": 2, "cpus": "64", "memory": "0.5", "accelerators": "{'H100': 4}"}
-        world.server.report = [{"name": "mine", "status": "UP", "total_cost": 4.0, "duration": 3600.0}]
-        assert "d[1-2]" in await world.out("sinfo", "-h", "-o", "%N")
-        await world.until(lambda: len(world.server.jobs) == 2)
-        task = world.server.jobs[1].task
-        assert task["num_nodes"] == 2 and task["resources"] == {"accelerators": "H100:4"}
-        world.server.jobs[0].task["run"] = "sleep 600"
-        world.hold = False
-        await world.until(lambda: _state_of(world, "d2", "idle"))
-        size = await world.out("sinfo", "-hN", "-n", "d1", "-o", "%c %m %G")
-        assert size.split() == [str(len(os.sched_getaffinity(0))), "512", "gpu:h100:4"]
-        assert "InstanceType=$2.00/h " in await world.out("scontrol", "show", "node", "d1")
-        devices = await world.batch("echo $CUDA_VISIBLE_DEVICES\n", "--gpus=2", "-o", "devices", "--wait")
-        assert (world.project / "devices").read_text() == "0,1\n", devices
-        assert (await world.out("srun", "-N2", "bash", "-c", "echo $SLURM_JOB_PARTITION")).split() == ["dev", "dev"]
-        job = await world.batch("sleep 600\n", "-w", "d1")
-        await world.until(lambda: _running(world, job))
-        await world.out("scontrol", "update", "NodeName=d1", "State=POWER_DOWN_FORCE")
-        assert (await world.states())["d1"] == "mix" and await _running(world, job)
-
-    WarmWorld(tmp_path, EXISTING).play(what)
-
-
-def test_an_existing_cluster_that_another_user_holds_is_not_used(tmp_path):
-    async def what(world):
-        mine = ManagedJob(1, "mine", {}, cluster=True)
-        mine.become("RUNNING")
-        mine.task["run"] = "sleep 600"
-        world.server.jobs.append(mine)
-        folder = str(world.machines.tmp / "slurmsky-owners")  # where the machine of all these nodes has its locks
-        holder = subprocess.Popen([sys.executable, "-c", HOLD, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert holder.stdout.readline() == b"held\n"
-        assert " ExclusiveUser=YES " in await world.out("scontrol", "show", "partition", "dev")
-        await world.until(lambda: _state_of(world, "d2", "down~"))
-        assert "is in use by ada@login (ExclusiveUser)" in await world.out("sinfo", "-R", "-h", "-o", "%50E")
-        holder.communicate()
-        await world.out("scontrol", "update", "NodeName=d[1-2]", "State=RESUME")
-        await world.until(lambda: _state_of(world, "d2", "idle"))
-
-    WarmWorld(tmp_path, EXISTING).play(what)
-
-
-def test_a_power_down_request_outlives_the_controller_and_waits_for_all_nodes_of_the_launch(tmp_path):
-    async def what(world):
-        await world.out("srun", "-N2", "true")
-        job = await world.batch("sleep 600\n", "-w", "k1")
-        await world.until(lambda: _running(world, job))
-        await world.out("scontrol", "update", "NodeName=k2", "State=POWER_DOWN")
-        pid = await world.controller_pid()
-        os.kill(pid, signal.SIGKILL)
-        await world.until(lambda: not Path(f"/proc/{pid}").exists())
-        await world.until(lambda: _state_of(world, "k2", "idle!"))
-        assert len(world.clusters) == 1
-        await world.out("scancel", job)
-        await world.until(lambda: world.clusters == [])
-        await world.until(lambda: _state_of(world, "k2", "idle~"))
-
-    WarmWorld(tmp_path).play(what)
 
 
 def test_a_node_with_an_outdated_agent_is_replaced(tmp_path):
@@ -611,49 +357,3 @@ def _replace(archive, member, old, new):
         with zipfile.ZipFile(raw, "w") as file:
             for name, data in members.items():
                 file.writestr(name, data)
-
-
-def test_jobs_of_a_spot_node_get_the_notice_and_are_requeued_elsewhere(tmp_path):
-    async def what(world):
-        with MetadataService() as service:
-            world.machines.metadata = {0: service.address}
-            job = await world.batch(
-                "[ -n \"$SLURM_RESTART_COUNT\" ] && exec hostname\ntrap 'echo saved >>saved; exit 0' TERM\n"
-                "touch begun\nwhile :; do sleep 0.05; done\n",
-                "--requeue",
-            )
-            await world.until(lambda: (world.project / "begun").exists())
-            world.machines.metadata = {}
-            service.take_back()
-            await world.until(lambda: (world.project / "saved").exists())
-            await world.until(lambda: _over(world, job, "COMPLETED"))
-            assert "NODE_FAIL" in await world.out("sacct", "-nXD", "-j", job, "-o", "State%20")
-            assert "AWS ends the spot machine at" in (world.engine.home / "controller.log").read_text()
-            await world.until(lambda: len(world.clusters) == 1)
-            assert len(world.server.jobs) == 2  # the requeued job did not start on the node that ends
-
-    WarmWorld(tmp_path, SITE.replace("memory = 16 }", "memory = 16, spot = true }")).play(what)
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_job_of_two_spot_nodes_saves_its_state_when_either_is_taken(tmp_path, rank):
-    script = (
-        '[ -n "$SLURM_RESTART_COUNT" ] && exec cat saved\n'
-        "trap 'echo warned >>saved' USR1; trap 'echo ended >>saved; exit 0' TERM\n"
-        "touch begun; srun hostname >hosts; echo ready; while :; do sleep 0.05; done\n"
-    )
-
-    async def what(world):
-        with MetadataService() as service:
-            world.machines.metadata = {rank: service.address}
-            job = await world.batch(script, "-N2", "--requeue", "--signal=B:USR1@60", "-oout")
-            out = world.project / "out"
-            await world.until(lambda: out.exists() and "ready" in out.read_text())
-            world.machines.metadata = {}
-            service.take_back(seconds=12)
-            await world.until(lambda: _over(world, job, "COMPLETED"))
-            assert out.read_text() == "warned\nended\n"  # the files came from the node that was taken
-            assert "NODE_FAIL" in await world.out("sacct", "-nXD", "-j", job, "-o", "State%20")
-            assert len(world.server.jobs) == 2
-
-    WarmWorld(tmp_path, SITE.replace("memory = 16 }", "memory = 16, spot = true }"), hide=True).play(what)

@@ -37,6 +37,14 @@ nodes = "k[1-4]"
 shape = { cpus = 8, memory = 16 }
 suspend_time = "10:00"
 """
+#: SkyPilot's optimizer, for a node of eight CPUs
+PRICES = """Considered resources (1 node):
+----------------------------------------------------------------------
+ INFRA             INSTANCE    vCPUs   Mem(GB)   GPUS   COST ($)   CHOSEN
+----------------------------------------------------------------------
+ AWS (us-east-1)   m6i.large   8       16        -      3600.00       \x1b[32m✔\x1b[0m
+----------------------------------------------------------------------
+"""
 #: a node has an /etc/hosts of its own
 START = """cp /etc/hosts "$HOME/hosts" && mount --bind "$HOME/hosts" /etc/hosts || exit 98
 if [ -n "$HIDDEN" ]; then mount -t tmpfs tmpfs "$HIDDEN" || exit 99; fi; exec sh -c "$RUN"
@@ -129,6 +137,19 @@ class WarmWorld:
         """Details for a wait that timed out: the latest requests to SkyPilot, and the controller's log."""
         log = (self.engine.home / "controller.log").read_text()
         return f"{self.server.requests[-20:]}\n{[job.events for job in self.server.jobs]}\n{log[-4000:]}"
+
+    async def are_running(self, *jobs: str) -> bool:
+        shown = await self.out("squeue", "-h", "-o", "%i %t")
+        return all(f"{job} R" in shown.splitlines() for job in jobs)
+
+    async def job_is(self, job: str, word: str) -> bool:
+        return (await self.out("squeue", "-h", "-j", job, "-o", "%t")).strip() == word
+
+    async def node_is(self, node: str, word: str) -> bool:
+        return (await self.states())[node] == word
+
+    async def ended_as(self, job: str, word: str) -> bool:
+        return (await self.out("sacct", "-nXj", job, "-o", "State%20")).split()[0] == word
 
     async def states(self) -> dict[str, str]:
         """Each node's state as sinfo shows it."""

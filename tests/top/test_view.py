@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -18,29 +17,14 @@ from polling import wait_for
 Top = Callable[..., Any]
 
 
-def submit(queue: Any, *words: str) -> str:
-    done = queue.run(["sbatch", "--parsable", *words])
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def record(queue: Any, job: str) -> dict[str, Any]:
-    """The job's record in squeue --json."""
-    return json.loads(queue.run(["squeue", "--json", "-t", "all", "-j", job]).stdout)["jobs"][-1]
-
-
-def state(queue: Any, job: str) -> str:
-    return " ".join(record(queue, job)["job_state"])
-
-
 LOGS = "for i in $(seq 40); do echo line $i; done; echo 'last words: ä日本'; sleep 600"
 
 
 def test_at_80_by_24(queue: Any, top: Top) -> None:
-    running = submit(queue, "-J", "größe 日本", "--mem=100M", "--wrap", LOGS)
-    held = submit(queue, "-H", "-J", "held-job", "-p", "gpu", "--gres=gpu:1", "--wrap", "true")
-    array = submit(queue, "-a", "1-9%1", "-J", "sweep", "--wrap", "sleep 600")
-    wait_for(lambda: state(queue, f"{array}_1") == "RUNNING")
+    running = queue.submit("-J", "größe 日本", "--mem=100M", "--wrap", LOGS)
+    held = queue.submit("-H", "-J", "held-job", "-p", "gpu", "--gres=gpu:1", "--wrap", "true")
+    array = queue.submit("-a", "1-9%1", "-J", "sweep", "--wrap", "sleep 600")
+    wait_for(lambda: queue.state(f"{array}_1") == "RUNNING")
     view = top(80, 24)
     view.until("2 running")
     view.press("/", "größe", "enter")
@@ -80,7 +64,7 @@ def test_at_80_by_24(queue: Any, top: Top) -> None:
 
 
 def test_at_120_by_40_output_and_details_stand_side_by_side(queue: Any, top: Top) -> None:
-    job = submit(queue, "-J", "wide", "--wrap", LOGS)
+    job = queue.submit("-J", "wide", "--wrap", LOGS)
     view = top(120, 40)
     text = view.until(lambda text: "last words" in text and "Submitted" in text and "core time" in text, "all")
     lines = text.splitlines()
@@ -93,7 +77,7 @@ def test_at_120_by_40_output_and_details_stand_side_by_side(queue: Any, top: Top
 
 
 def test_ctrl_l_draws_a_disturbed_screen_again(queue: Any, top: Top) -> None:
-    submit(queue, "-H", "-J", "small", "--wrap", "true")
+    queue.submit("-H", "-J", "small", "--wrap", "true")
     view = top(80, 24)
     view.until("JobHeldUser")
     view.screen.reset()  # as another program's message on this terminal
@@ -102,8 +86,8 @@ def test_ctrl_l_draws_a_disturbed_screen_again(queue: Any, top: Top) -> None:
 
 
 def test_nodes(queue: Any, top: Top) -> None:
-    job = submit(queue, "-p", "gpu", "-J", "on-gpu", "--gres=gpu:h100:2", "--mem=1000", "-c3", "--wrap", "sleep 99")
-    wait_for(lambda: state(queue, job) == "RUNNING")
+    job = queue.submit("-p", "gpu", "-J", "on-gpu", "--gres=gpu:h100:2", "--mem=1000", "-c3", "--wrap", "sleep 99")
+    wait_for(lambda: queue.state(job) == "RUNNING")
     queue.run(["scontrol", "update", "nodename=n2", "state=drain", "reason=bad fan"])
     try:
         view = top()
@@ -122,128 +106,9 @@ def test_nodes(queue: Any, top: Top) -> None:
         queue.run(["scontrol", "update", "nodename=n2", "state=resume"])
 
 
-# --- keys that change something
-
-
-def test_cancel_asks_first(queue: Any, top: Top) -> None:
-    job = submit(queue, "-J", "victim", "--wrap", "sleep 600")
-    wait_for(lambda: state(queue, job) == "RUNNING")
-    view = top()
-    view.until("victim")
-    view.press("c")
-    text = view.until("Cancel job " + job)
-    assert "victim, running" in text
-    view.press("n")
-    view.until(lambda text: "Cancel job" not in text, "no question")
-    assert state(queue, job) == "RUNNING"
-    view.press("c")
-    view.until("Cancel job " + job)
-    view.press("y")
-    view.until(f"cancelled {job}")
-    wait_for(lambda: state(queue, job) == "CANCELLED")
-    view.until("the queue is empty")
-
-
-def test_cancel_of_an_arrays_rest_leaves_what_runs(queue: Any, top: Top) -> None:
-    array = submit(queue, "-a", "1-5%1", "-J", "rest", "--wrap", "sleep 600")
-    wait_for(lambda: state(queue, f"{array}_1") == "RUNNING")
-    view = top()
-    view.until(f"{array}_[2-5%1]")
-    view.press("home", "c")
-    view.until(f"the waiting elements of array {array}")
-    view.press("y")
-    view.until(lambda text: f"{array}_[" not in text and f"{array}_1 " in text, "the rest gone")
-    assert state(queue, f"{array}_1") == "RUNNING"
-
-
-def test_hold_and_release(queue: Any, top: Top) -> None:
-    job = submit(queue, "--begin=now+1hour", "-J", "later", "--wrap", "true")
-    view = top()
-    view.until("(BeginTime)")
-    view.press("h")
-    view.until(lambda text: "(JobHeld" in text and f"held {job}" in text, "held")
-    assert record(queue, job)["hold"] is True
-    view.press("u")
-    view.until(lambda text: "(BeginTime)" in text and f"released {job}" in text, "released")
-    assert record(queue, job)["hold"] is False
-
-
-def test_hold_of_an_arrays_rest(queue: Any, top: Top) -> None:
-    array = submit(queue, "-a", "1,3,5,7-9%1", "--wrap", "sleep 600")
-    wait_for(lambda: state(queue, f"{array}_1") == "RUNNING")
-    view = top()
-    view.until(f"{array}_[3,5,7-9%1]")
-    view.press("home", "h")
-    view.until(lambda text: "(JobHeld" in text and f"held {array}" in text, "held")
-    view.press("home", "u")
-    view.until(lambda text: "(JobArrayTaskLimit)" in text and f"released {array}" in text, "released")
-    assert f"{array}_[3,5,7-9%1]" in view.text  # still one row
-
-
-def test_requeue(queue: Any, top: Top) -> None:
-    job = submit(queue, "--requeue", "-J", "again", "--wrap", "sleep 600")
-    wait_for(lambda: state(queue, job) == "RUNNING")
-    view = top()
-    view.until("again")
-    view.press("r")
-    view.until("Stop and requeue job " + job)
-    view.press("y")
-    view.until(f"requeued {job}")
-    wait_for(lambda: record(queue, job)["restart_cnt"] == 1)
-
-
-def test_a_refusal_is_printed_in_slurms_words(queue: Any, top: Top) -> None:
-    submit(queue, "--no-requeue", "-H", "-J", "stay", "--wrap", "sleep 600")
-    view = top()
-    view.until("stay")
-    view.press("r")
-    view.until("Stop and requeue")
-    view.press("y")
-    text = view.until("Requested operation is presently disabled")
-    assert "Requested operation" in text.splitlines()[-1]
-    view.until("c Cancel")  # and the keys come back
-
-
-def test_filter_and_sort(queue: Any, top: Top) -> None:
-    names = {name: submit(queue, "-H", "-J", name, "--wrap", "true") for name in ("cherry", "apple", "Banana")}
-    view = top()
-    view.until("3 waiting")
-    view.press("s")
-    view.until("by JOBID")
-    order = [line.split()[0] for line in view.text.splitlines()[3:6]]
-    assert order == sorted(names.values(), key=int)
-    view.press("S")
-    view.until("by JOBID reversed")
-    assert [line.split()[0] for line in view.text.splitlines()[3:6]] == order[::-1]
-    view.press("s", "s")
-    view.until("by NAME reversed")
-    assert [line.split()[2] for line in view.text.splitlines()[3:6]] == ["cherry", "apple", "Banana"]
-    view.press("/", "banana pd")
-    text = view.until(lambda text: "filter: banana pd (1)" in text, "one left")
-    assert "Banana" in text
-    assert "apple" not in text
-    view.press("enter", "/", "x", "enter")
-    view.until("nothing matches 'banana pdx'")
-    view.press("escape")
-    view.until("cherry")
-
-
-def test_keys_typed_ahead_mean_what_they_meant(queue: Any, top: Top) -> None:
-    """Text typed for the filter must not cancel a job, even on a slow connection."""
-    job = submit(queue, "-J", "cyclone", "--wrap", "sleep 600")
-    wait_for(lambda: state(queue, job) == "RUNNING")
-    view = top()
-    view.until("cyclone")
-    os.write(view.master, b"/cy\r")
-    view.until("filter: cy (1)")
-    os.write(view.master, b"cnq")
-    assert view.end() == 0
-    assert state(queue, job) == "RUNNING"
-
-
 def test_jobs_that_have_ended(queue: Any, top: Top) -> None:
-    job = submit(queue, "-J", "shortlived", "--wrap", "echo over and out; exit 3")
-    wait_for(lambda: state(queue, job) == "FAILED")
+    job = queue.submit("-J", "shortlived", "--wrap", "echo over and out; exit 3")
+    wait_for(lambda: queue.state(job) == "FAILED")
     view = top()
     view.until("the queue is empty")
     view.press("a", "/", "shortlived", "enter")  # its id may stand in the list of an array, too
@@ -252,13 +117,10 @@ def test_jobs_that_have_ended(queue: Any, top: Top) -> None:
     view.until("State: FAILED (exit code 3)")
 
 
-# --- the output
-
-
 def test_output_is_live_and_never_obeyed(queue: Any, top: Top) -> None:
     evil = r"printf '\033]0;owned\007\033[2J\033[31mred\033[0m\tx\rtab %s\b\b\342\200\256\302\233\n' abcd; "
     script = evil + "while [ ! -e go ]; do sleep 0.1; done; echo went; sleep 600"
-    job = submit(queue, "-J", "a\tb\x1b[31mc\x07", "--wrap", script)
+    job = queue.submit("-J", "a\tb\x1b[31mc\x07", "--wrap", script)
     view = top()
     view.until(lambda text: "tab ab" in text, "the cleaned line")
     assert re.search(r"^tab ab\W?$", view.text, re.MULTILINE), view.text
@@ -275,7 +137,7 @@ def test_output_is_live_and_never_obeyed(queue: Any, top: Top) -> None:
 
 
 def test_errors_have_a_file_of_their_own(queue: Any, top: Top) -> None:
-    submit(queue, "-o", "one.out", "-e", "two.err", "--wrap", "echo to out; echo to err >&2; sleep 600")
+    queue.submit("-o", "one.out", "-e", "two.err", "--wrap", "echo to out; echo to err >&2; sleep 600")
     view = top()
     view.until("to out")
     view.press("E")
@@ -296,7 +158,7 @@ def test_errors_have_a_file_of_their_own(queue: Any, top: Top) -> None:
     ids=["missing", "unreadable", "fifo", "folder"],
 )
 def test_output_that_cannot_be_read(queue: Any, top: Top, make: Callable[[Path], None], reported: str) -> None:
-    job = submit(queue, "-o", "gone.%j", "--wrap", "echo seen; sleep 600")
+    job = queue.submit("-o", "gone.%j", "--wrap", "echo seen; sleep 600")
     output = queue.root / f"gone.{job}"
     wait_for(lambda: output.exists() and output.read_text() == "seen\n")
     output.unlink()
@@ -309,9 +171,6 @@ def test_output_that_cannot_be_read(queue: Any, top: Top, make: Callable[[Path],
         output.unlink()
     output.write_text("back\n")
     view.until(lambda text: re.search(r"^back$", text, re.MULTILINE), "the file")
-
-
-# --- the terminal
 
 
 def test_leaves_the_terminal_as_it_was(queue: Any, top: Top) -> None:
@@ -335,7 +194,7 @@ def _colours(raw: bytes) -> set[bytes]:
 
 
 def test_colours_are_those_of_any_terminal_or_none(queue: Any, top: Top) -> None:
-    submit(queue, "-H", "--wrap", "true")
+    queue.submit("-H", "--wrap", "true")
     raw = []
     for env in ({"TERM": "xterm"}, {"COLORTERM": "truecolor"}, {"NO_COLOR": "1"}):
         view = top(80, 24, **env)
@@ -354,7 +213,7 @@ def test_colours_are_those_of_any_terminal_or_none(queue: Any, top: Top) -> None
 
 @pytest.mark.parametrize(("columns", "rows"), [(40, 10), (20, 5), (200, 60)])
 def test_any_size(queue: Any, top: Top, columns: int, rows: int) -> None:
-    submit(queue, "-H", "-J", "small", "--wrap", "true")
+    queue.submit("-H", "-J", "small", "--wrap", "true")
     view = top(columns, rows)
     view.until("0 runnin")
     view.press("down", "d", "e", "o", "2", "1", "?", "x", "z", "z", "q")
@@ -372,11 +231,8 @@ def test_without_a_terminal_or_with_a_bad_option(queue: Any) -> None:
     assert "--iterate" in queue.run(["slurmsky", "top", "--help"]).stdout
 
 
-# --- the controller
-
-
 def test_a_controller_that_was_stopped(queue: Any, top: Top) -> None:
-    submit(queue, "-H", "-J", "stays", "--wrap", "true")
+    queue.submit("-H", "-J", "stays", "--wrap", "true")
     view = top()
     view.until("stays")
     assert queue.run(["slurmsky", "stop"]).returncode == 0
@@ -390,13 +246,13 @@ def test_a_controller_that_was_stopped(queue: Any, top: Top) -> None:
 
 
 def test_a_controller_that_was_killed_and_one_that_a_command_starts(queue: Any, top: Top) -> None:
-    job = submit(queue, "-J", "survivor", "--wrap", "sleep 600")
+    job = queue.submit("-J", "survivor", "--wrap", "sleep 600")
     view = top()
     view.until("survivor")
     pid = int((queue.home / "controller.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     view.until("Ctrl-L starts one")
-    wait_for(lambda: state(queue, job) == "RUNNING")
+    wait_for(lambda: queue.state(job) == "RUNNING")
     view.until("1 running")
     view.press("c")
     view.until("Cancel job")
@@ -413,7 +269,7 @@ def test_inside_a_job(queue: Any, top: Top) -> None:
 
 
 def test_idle_costs_little(queue: Any, top: Top) -> None:
-    submit(queue, "-J", "talks", "--wrap", "while sleep 0.2; do date; done")
+    queue.submit("-J", "talks", "--wrap", "while sleep 0.2; do date; done")
     view = top()
     view.until(lambda text: re.search(r"^\w+ \w+ +\d+ ", text, re.MULTILINE), "output")
     pid = view.process.pid

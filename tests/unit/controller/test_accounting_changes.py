@@ -5,18 +5,10 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from functools import partial
 
 import pytest
-from controller_in_process import ControllerInProcess
-from memory_engine import MemoryEngine, Work
-from memory_store import MemoryStore
-from virtual_time import VirtualTimeLoop, run
-
-from slurmsky.controller.app import Controller
-from slurmsky.paths import StatePaths
-from slurmsky.site import load
+from memory_world import Play, World
 
 SITE = """
 accounts = ["root"]
@@ -33,47 +25,14 @@ EnforcePartLimits = "ALL"
 """
 
 
-class Cluster(ControllerInProcess):
-    """A controller in virtual time; a job named 600 runs for 600 seconds."""
-
-    def __init__(self, folder: Path, loop: VirtualTimeLoop) -> None:
-        def now() -> float:
-            return 1e9 + loop.time()
-
-        self.work = folder
-        (folder / "jobs").mkdir()
-        environment = {"HOME": str(folder), "PATH": os.environ["PATH"]}
-        self.queue = Controller(
-            load(SITE, "site.toml"), StatePaths(folder), None, environment, now, store=MemoryStore(),
-            local=lambda on_event: MemoryEngine(on_event, now, lambda launch: Work(float(launch.name), 0)),
-        )  # fmt: skip
-
-    async def manage(self, line: str) -> str:
-        return await self.out("sacctmgr", "-i", *line.split())
-
-    async def submit(self, *options: str) -> None:
-        await self.out("sbatch", "-J600", *options, "--wrap=true")
-
-
-Story = Callable[[Cluster], Awaitable[None]]
-Play = Callable[[Story], None]
-
-
 @pytest.fixture
-def play(tmp_path: Path) -> Play:
-    def play(story: Story) -> None:
-        async def whole(loop: VirtualTimeLoop) -> None:
-            cluster = Cluster(tmp_path, loop)
-            await story(cluster)
-            await cluster.queue.close()
-
-        run(whole)
-
-    return play
+def play(play: Play) -> Play:
+    """Play with accounts that the controller enforces."""
+    return partial(play, site=SITE)
 
 
 def test_a_deleted_qos_leaves_accounts_and_other_qos(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.manage("add qos q1,q2,q3")
         await cluster.manage("modify qos q3 set preempt=q1,q2")
         await cluster.manage("add account lab")
@@ -86,7 +45,7 @@ def test_a_deleted_qos_leaves_accounts_and_other_qos(play: Play) -> None:
 
 
 def test_a_pending_job_of_a_deleted_qos_never_starts(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.manage("add qos q1")
         await cluster.submit("-qq1", "--begin=now+1")
         await cluster.manage("delete qos q1")
@@ -97,7 +56,7 @@ def test_a_pending_job_of_a_deleted_qos_never_starts(play: Play) -> None:
 
 
 def test_enforced_associations_refuse_unknown_accounts(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         answer = await cluster.run("sbatch", "-A", "nosuch", "--wrap=true")
         refused = (
             "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
@@ -116,7 +75,7 @@ def test_enforced_associations_refuse_unknown_accounts(play: Play) -> None:
     ],
 )
 def test_part_limits_refuse_too_many_cpus_before_too_many_nodes(play: Play, option: str, refusal: str) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         answer = await cluster.run("sbatch", option, "--wrap=true")
         assert answer == (1, "", f"sbatch: error: Batch job submission failed: {refusal}\n")
 
@@ -135,7 +94,7 @@ def test_part_limits_refuse_too_many_cpus_before_too_many_nodes(play: Play, opti
     ],
 )
 def test_jobs_wait_once_the_minutes_of_all_jobs_are_used(play: Play, entity: str, limit: str, reason: str) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.submit("-c2")  # ten minutes on one node: 20 CPU minutes
         await asyncio.sleep(700)
         await cluster.manage(f"modify {entity} set {limit}")
@@ -147,7 +106,7 @@ def test_jobs_wait_once_the_minutes_of_all_jobs_are_used(play: Play, entity: str
 
 
 def test_safe_limits_let_no_job_start_that_could_exceed_them(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.manage("modify account root set GrpTRESMins=cpu=30")
         await cluster.submit("-t10", "-c2")
         await cluster.submit("-t10", "-c2")
@@ -159,7 +118,7 @@ def test_safe_limits_let_no_job_start_that_could_exceed_them(play: Play) -> None
 
 
 def test_sacctmgr_shows_transactions_by_their_short_name_and_its_configuration(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         assert (await cluster.run("sacctmgr", "-n", "show", "txn"))[::2] == (0, "")
         _, out, err = await cluster.run("sacctmgr", "-v", "show", "config")
         assert err == "sacctmgr: accounting_storage/slurmdbd: init: Accounting storage SLURMDBD plugin loaded\n"
@@ -170,7 +129,7 @@ def test_sacctmgr_shows_transactions_by_their_short_name_and_its_configuration(p
 
 
 def test_a_reservation_is_checked_after_the_other_options(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         _, _, err = await cluster.run("sbatch", "--reservation=nosuch", "-wn9", "--wrap=true")
         assert err == "sbatch: error: Batch job submission failed: Invalid node name specified\n"
         _, _, err = await cluster.run("sbatch", "--reservation=nosuch", "--wrap=true")
@@ -189,7 +148,7 @@ def test_a_reservation_is_checked_after_the_other_options(play: Play) -> None:
     ],
 )
 def test_sbcast_warns_before_it_refuses(play: Play, option: str, warning: str) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         _, _, err = await cluster.run("sbcast", option, "file")
         refusal = 'Need two file names, have 1 names\nTry "sbcast --help" for more information\n'
         assert err == (f"{warning}\n" if warning else "") + refusal
@@ -198,7 +157,7 @@ def test_sbcast_warns_before_it_refuses(play: Play, option: str, warning: str) -
 
 
 def test_an_account_inherits_the_qos_of_its_parent(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.manage("add qos q1,q2")
         await cluster.manage("add account lab qos=q1 defaultqos=q1")
         await cluster.manage("add account team parent=lab")
@@ -225,7 +184,7 @@ def test_an_account_inherits_the_qos_of_its_parent(play: Play) -> None:
     ],
 )
 def test_sacctmgr_commits_a_change_after_a_yes(play: Play, typed: str | None, answer: str, kept: bool) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         code, out, err = await cluster.run("sacctmgr", "add", "account", "lab", typed=typed)
         question = "Would you like to commit changes? (You have 30 seconds to decide)\n"
         assert (code, out.partition(question)[2], err) == (0, answer, "")
@@ -236,7 +195,7 @@ def test_sacctmgr_commits_a_change_after_a_yes(play: Play, typed: str | None, an
 
 
 def test_sacctmgr_asks_before_it_changes_all_records(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         words = ("sacctmgr", "modify", "qos", "set", "priority=7")
         shown = "-nP show qos normal format=priority"
         code, out, _ = await cluster.run(*words, typed="n\n")
@@ -250,7 +209,7 @@ def test_sacctmgr_asks_before_it_changes_all_records(play: Play) -> None:
 
 
 def test_a_change_of_jobs_waits_for_the_yes(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.submit("--comment=a")
         await asyncio.sleep(700)
         for typed, comment in (("n\n", "a\n"), ("y\n", "b\n")):
@@ -261,7 +220,7 @@ def test_a_change_of_jobs_waits_for_the_yes(play: Play) -> None:
 
 
 def test_sacctmgr_keeps_the_default_account_of_a_user_with_others(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.manage("add account lab,team")
         await cluster.manage("add user ada account=lab,team defaultaccount=lab")
         refusal = (" Error with request: You can not remove the default account of a user\n"
@@ -285,7 +244,7 @@ def test_sacctmgr_keeps_the_default_account_of_a_user_with_others(play: Play) ->
 def test_deleting_an_account_of_a_cluster_deletes_its_associations_alone(play: Play) -> None:
     """Recorded with the real sacctmgr."""
 
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         name = cluster.queue.job_table.cluster.name
         await cluster.manage("add account lab description=d1")
         await cluster.manage("add user ada account=lab")
@@ -312,7 +271,7 @@ def test_deleting_an_account_of_a_cluster_deletes_its_associations_alone(play: P
 
 @pytest.mark.parametrize("words", ["q1 q2", "name=q1 q2", "where names=q1 name=q2", "q1,q2"])
 def test_sacctmgr_shows_all_names_that_it_is_given(play: Play, words: str) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.manage("add qos q1,q2,q3")
         assert await cluster.manage(f"-nP show qos {words} format=name") == "q1\nq2\n"
 
@@ -320,7 +279,7 @@ def test_sacctmgr_shows_all_names_that_it_is_given(play: Play, words: str) -> No
 
 
 def test_the_qos_of_a_user_override_those_of_the_account(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         user = getpass.getuser()
         await cluster.manage("add qos q1,q2")
         await cluster.manage("add account lab qos=q1 defaultqos=q1")
@@ -358,7 +317,7 @@ User - 'bob':DefaultAccount='phys':AdminLevel='Operator':DefaultQOS='long':Fairs
 
 
 def test_dump_writes_the_file_of_the_real_sacctmgr(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.manage("add qos long priority=10 maxwall=3-0 maxtresperuser=cpu=6 flags=denyonlimit")
         await cluster.out(
             "sacctmgr", "-i", "add", "account", "phys", "description='physics dept'", "organization=science"
@@ -392,14 +351,14 @@ def test_dump_writes_the_file_of_the_real_sacctmgr(play: Play) -> None:
     ],
 )
 def test_dump_refuses_in_the_words_of_the_real_sacctmgr(play: Play, words: str, refusal: str) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         assert await cluster.run("sacctmgr", "dump", *words.split()) == (1, "", refusal)
 
     play(story)
 
 
 def test_dump_to_a_pipe_without_a_reader_does_not_block_the_controller(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         pipe = cluster.work / "pipe"
         os.mkfifo(pipe)
         name = cluster.queue.job_table.cluster.name
@@ -410,7 +369,7 @@ def test_dump_to_a_pipe_without_a_reader_does_not_block_the_controller(play: Pla
 
 
 def test_a_job_cancelled_while_held_never_gets_the_limit_of_its_partition(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         await cluster.submit("-H")
         await cluster.submit("-H", "-t5")
         shown = ("sacct", "-nPX", "-j1,2", "-o", "timelimit,timelimitraw,state")
@@ -437,7 +396,7 @@ NO_ERROR = "allocation failure: No error\n"
     ],
 )  # fmt: skip
 def test_a_prediction_is_refused_by_the_command_or_by_the_controller(play: Play, words: str, answer: str) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         command, *rest = words.split()
         assert await cluster.run(command, "--test-only", *rest) == (1, "", answer)
 
@@ -445,7 +404,7 @@ def test_a_prediction_is_refused_by_the_command_or_by_the_controller(play: Play,
 
 
 def test_a_quiet_prediction_prints_nothing(play: Play) -> None:
-    async def story(cluster: Cluster) -> None:
+    async def story(cluster: World) -> None:
         assert await cluster.run("sbatch", "--test-only", "-Q", "--wrap=true") == (0, "", "")
         _, _, err = await cluster.run("sbatch", "--test-only", "--wrap=true")
         assert " to start at " in err

@@ -12,8 +12,6 @@ from slurmsky.controller.jobs.job_spool import Payload
 from slurmsky.controller.jobs.job_table import JobTable
 from slurmsky.controller.jobs.plan import apply
 from slurmsky.controller.jobs.submitter import Submitter, admit
-from slurmsky.controller.rules.limit_policy import Exceeded, LimitSource
-from slurmsky.controller.rules.limit_reasons import RUNNING, SENTENCES, SIZES, SUBMITTED, WALL
 from slurmsky.controller.schedule.scheduler import Scheduler
 from slurmsky.controller.slurm_errors import Errno, SlurmError
 from slurmsky.controller.store.database import Store
@@ -22,7 +20,6 @@ from slurmsky.model.policy import AccountConfig, Limits, UserAssociation
 from slurmsky.model.reservation import Reservation
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobState
-from slurmsky.report.fields.field_tables import table
 from slurmsky.site import load
 
 SITE = """cluster = "mov"
@@ -347,13 +344,6 @@ def test_without_qos_in_the_site_file_any_is_taken(tmp_path: Path) -> None:
     world.store.close()
 
 
-def test_every_reason_is_one_of_slurms() -> None:
-    reasons = {word for pair in SIZES.values() for words in pair for word in words if word}
-    reasons |= {word for _, *words in (*RUNNING.values(), *SUBMITTED.values()) for word in words if word}
-    reasons |= {*WALL, "AccountNotAllowed", "QOSNotAllowed", "MaxMemPerLimit"}
-    assert reasons - {row["printed_name"] for row in table("job_reasons")} == set()
-
-
 def test_a_waiting_job_of_a_qos_with_noreserve_delays_no_other_job(tmp_path: Path) -> None:
     world = World(tmp_path, SITE + '[[qos]]\nname = "idle"\nflags = ["NoReserve"]\n')
     for qos, starts in (("idle", True), ("normal", False)):
@@ -403,23 +393,3 @@ def test_limits_of_a_partition_that_a_qos_lifts_refuse_no_job_of_it(tmp_path: Pa
         job.state, job.shares = JobState.COMPLETED, []
         world.job_table.touch(job)
     world.store.close()
-
-
-def test_every_limit_has_a_sentence() -> None:
-    fields = {*RUNNING, *SIZES, "grp_tres_mins", "grp_wall_min", "max_wall_min"}
-    assert set(SENTENCES) == fields
-
-
-@pytest.mark.parametrize(
-    ("field", "resource", "text"),
-    [
-        ("grp_tres", "cpu", "QOS q limits CPUs of all its jobs to 2 (grp_tres); with this job they would hold 3"),
-        ("min_tres", "mem", "QOS q requires MiB of memory of a job to be at least 2 (min_tres); this job requests 3"),
-        ("max_wall_min", "", "QOS q limits the minutes of a job to 2 (max_wall); this job requests 3"),
-    ],
-)
-def test_a_limit_reads_as_a_sentence(field: str, resource: str, text: str) -> None:
-    source = LimitSource("qos", "q", Limits())
-    assert str(Exceeded("R", source, field, resource, 2, 3)) == text
-    without = Exceeded("R", source, "max_wall_min", "", 2, INFINITE)
-    assert str(without).endswith("; this job requests no limit")
