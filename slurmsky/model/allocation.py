@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
 from . import plain
-from .spec import JobSpec
+from .spec import DeclaredOption, JobSpec
 
 
 @dataclass
@@ -100,6 +100,7 @@ class Launch:
     #: records (model.codec) of the job or of the het job's components; nodes answer queries about it from them
     record: list[dict[str, Any]] = field(default_factory=list)
     constrain_ram_space: bool = False  # the agent limits the job to the memory of its shares
+    declared_options: tuple[DeclaredOption, ...] = ()  # the site's own options, which srun has in the job, too
     task_affinity: bool = False  # the agent binds the job to the CPUs of its shares (TaskPlugin=task/affinity)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Optional, Union
 
 from .policy import AccountConfig, QosConfig, UserAssociation
-from .spec import INFINITE
+from .spec import INFINITE, DeclaredOption
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class ClusterConfig:
     inactive_limit_s: int = 0
     max_script_size: int = 4 * 1024 * 1024
     parameters: tuple[tuple[str, str], ...] = ()  # other parameters of slurm.conf
+    declared_options: tuple[DeclaredOption, ...] = ()
     qos: tuple[QosConfig, ...] = ()  # () = any name is accepted and has no effect
     accounts: tuple[AccountConfig, ...] = ()  # () = accounts have no limits
     associations: tuple[UserAssociation, ...] = ()  # users' associations with own settings

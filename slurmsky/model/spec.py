@@ -22,6 +22,17 @@ OptStr = Optional[str]
 
 
 @dataclass(frozen=True)
+class DeclaredOption:
+    """A site's own option of sbatch, salloc and srun, as a SPANK plugin would add it."""
+
+    name: str
+    argument: str = "none"  # none | required | optional
+    policy: str = "recorded"  # recorded | environment | refused
+    help: str = ""
+    environment: str = ""  # of the policy "environment": the job's variable with the value
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """Options of sbatch, salloc and srun for a job or component."""
 

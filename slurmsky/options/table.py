@@ -10,7 +10,10 @@ import csv
 import pkgutil
 from dataclasses import dataclass
 from functools import cache
-from typing import Iterable, Optional
+from typing import TYPE_CHECKING, Iterable, Optional
+
+if TYPE_CHECKING:
+    from slurmsky.model.spec import DeclaredOption
 
 COMMANDS = (
     "sbatch",
@@ -69,21 +72,6 @@ class Option:
         return bool(self.added) and tuple(int(part) for part in self.added.split(".")) > RELEASE
 
 
-@dataclass(frozen=True)
-class DeclaredOption:
-    """Option that a site declares, as a SPANK plugin would.
-
-    With ``field`` "", the text is stored in ``site_options``.
-    """
-
-    name: str
-    argument: str = "none"  # "none" | "required" | "optional"
-    help: str = ""
-    commands: tuple[str, ...] = SUBMIT
-    policy: str = "recorded"
-    field: str = ""
-
-
 class OptionTable:
     """The options of one command, in table order."""
 
@@ -121,14 +109,14 @@ class OptionTable:
                 meaning=site.help,
                 added="",
                 same_as="",
-                field=site.field or "site_options",
-                reader="flag" if site.argument == "none" and site.field else "text",
+                field="site_options",
+                reader="text",
                 policy=site.policy,
                 why="option of this site",
                 help=site.help,
             )
             for site in declared
-            if self.command in site.commands and site.name not in self.longs
+            if self.command in SUBMIT and site.name not in self.longs
         ]
         return OptionTable(self.command, self.options + tuple(extra)) if extra else self
 

@@ -9,7 +9,6 @@ from .record import (
     PathMap,
     Site,
     SiteError,
-    SiteOption,
     SkyConfig,
 )
 
@@ -21,7 +20,6 @@ __all__ = [
     "PathMap",
     "Site",
     "SiteError",
-    "SiteOption",
     "SkyConfig",
     "default_site",
     "load",

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ..model.policy import NORMAL, AccountConfig, Limits, QosConfig
+from ..model.spec import DeclaredOption
 from . import schema
 from .record import (
     Budget,
@@ -22,7 +23,6 @@ from .record import (
     Route,
     Site,
     SiteError,
-    SiteOption,
     SkyConfig,
     WarmNodes,
 )
@@ -144,6 +144,7 @@ class _SiteReader:
             accounts=accounts,
             open=not tables["local"].get("strict", described),
             unknown_partition=unknown,
+            declared_options=self.options(lists["option"]),
             **{key: value for key, value in top.items() if key == "name"},
             **limits,
             **tables["hooks"],
@@ -164,7 +165,6 @@ class _SiteReader:
             environments=free["environments"],
             programs=free["programs"],
             paths=self.paths(free["paths"]),
-            options=self.options(lists["option"]),
             budgets=self.budgets(lists["budget"]),
             first_job_id=first_job_id,
             environment=free["environment"],
@@ -312,11 +312,13 @@ class _SiteReader:
                 raise self.fault("paths", 0, path, expected)
         return tuple(PathMap(path.rstrip("/") or "/", target) for path, target in given)
 
-    def options(self, tables: list[dict[str, Any]]) -> tuple[SiteOption, ...]:
+    def options(self, tables: list[dict[str, Any]]) -> tuple[DeclaredOption, ...]:
         for index, table in enumerate(tables):
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", table["name"]):
                 raise self.fault("option", index, "name", f"{table['name']!r} cannot be an option's name")
-        return tuple(SiteOption(**table) for table in tables)
+            if table.get("policy") == "environment" and not table.get("environment"):
+                raise self.fault("option", index, "policy", "the key environment, with the variable's name, is missing")
+        return tuple(DeclaredOption(**table) for table in tables)
 
     def budgets(self, tables: list[dict[str, Any]]) -> tuple[Budget, ...]:
         for index, table in enumerate(tables):

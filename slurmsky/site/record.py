@@ -122,18 +122,6 @@ class PathMap:
 
 
 @dataclass(frozen=True)
-class SiteOption:
-    """A site's option of sbatch, salloc and srun. SPANK plugins add such options."""
-
-    name: str
-    argument: str = "none"  # none | required | optional
-    policy: str = "recorded"  # recorded | environment | refused
-    help: str = ""
-    environment: str = ""  # policy environment: the variable set in the job
-    placeholder: str = ""  # shown in --help for the argument
-
-
-@dataclass(frozen=True)
 class SkyConfig:
     """SkyPilot settings of the site."""
 
@@ -197,7 +185,6 @@ class Site:
     environments: tuple[tuple[str, str], ...] = ()  # conda environment or venv folder -> its packages
     programs: tuple[tuple[str, str], ...] = ()  # program -> command that installs it on a node
     paths: tuple[PathMap, ...] = ()
-    options: tuple[SiteOption, ...] = ()
     budgets: tuple[Budget, ...] = ()
     accounts: tuple[str, ...] = ()  # () = any account is accepted
     qos_routes: tuple[tuple[str, Route], ...] = ()

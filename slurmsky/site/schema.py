@@ -16,8 +16,8 @@ from typing import Any
 from ..language import hostlist, timelimit
 from ..language import tres as tres_text
 from ..model.policy import QOS_FLAGS
-from ..model.spec import INFINITE
-from .record import Budget, GpuNames, ModuleConfig, PartitionSky, Shape, SiteOption, SkyConfig
+from ..model.spec import INFINITE, DeclaredOption
+from .record import Budget, GpuNames, ModuleConfig, PartitionSky, Shape, SkyConfig
 
 
 class Bad(Exception):
@@ -439,7 +439,7 @@ ACCOUNT = {
 GPUS = _keys_of(GpuNames)
 MODULE = {key: value for key, value in _keys_of(ModuleConfig).items() if key != "name"}
 OPTION = _keys_of(
-    SiteOption,
+    DeclaredOption,
     name=SiteKey(text, required=True),
     argument=one_of("none", "required", "optional"),
     policy=one_of("recorded", "environment", "refused"),

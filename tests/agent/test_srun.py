@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from polling import PATIENCE_S
 
 from slurmsky.model.allocation import HetComponent, NodeShare
-from slurmsky.model.spec import JobSpec
+from slurmsky.model.spec import DeclaredOption, JobSpec
 
 from .allocations import Allocation, run
 from .conftest import KINDS
@@ -350,3 +351,19 @@ def test_files_are_of_the_node_that_opens_them(spread: Allocation) -> None:
     assert sorted(whole.read_text().split()) == ["0", "1", "2", "3"]
     apart = cluster.outside(cluster.nodes[1], cluster.work) != cluster.outside(cluster.nodes[0], cluster.work)
     assert cluster.outside(cluster.nodes[1], cluster.work / "whole").exists() is not apart
+
+
+def test_an_option_of_the_site_is_read_on_every_node(two: Cluster) -> None:
+    """A task of another node than the first runs srun: only the first node's agent has the job's launch."""
+    declared = (DeclaredOption("image", "required", "environment", environment="IMAGE"),)
+    inner = "srun --overlap -N1 -n1 --image=b sh -c 'echo $SLURMD_NODENAME $IMAGE'"
+    launch = two.start(
+        two.prepare(
+            f"#!/bin/bash\nsrun --overlap -N1 -n1 -w n2 bash -c {shlex.quote(inner)}\n",
+            tasks=(1, 1),
+            spec=JobSpec(ntasks=2, site_options=(("image", "a"),)),
+            declared_options=declared,
+        )
+    )
+    two.finish(launch)
+    assert two.output(launch) == "n1 b\n"

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Callable, Iterable, Optional, Sequence
 
 from ...model.allocation import HetComponent, Launch, NodeShare
-from ...model.spec import JobSpec
+from ...model.spec import DeclaredOption, JobSpec
 
 #: variables by which mpirun of Open MPI and PRRTE pass arguments to srun (23.11 and later)
 LAUNCHER_HOOKS = ("OMPI_MCA_plm_slurm_args", "PRTE_MCA_plm_slurm_args")
@@ -216,6 +216,7 @@ def allocation_environment(launch: Launch) -> Environment:
         env[name] = "--external-launcher"
     if spec.ntasks is not None or spec.ntasks_per_node is not None:
         env["SLURM_NTASKS"] = env["SLURM_NPROCS"] = str(launch.ntasks)
+    env.update(declared_environment(launch.declared_options, spec.site_options))
     for name, value in FROM_OPTIONS:
         if name not in _BATCH_ONLY:
             text = value(spec)
@@ -231,6 +232,12 @@ def allocation_environment(launch: Launch) -> Environment:
     if launch.het:
         env.update(het_environment(launch))
     return env
+
+
+def declared_environment(declared: Iterable[DeclaredOption], given: Iterable[tuple[str, str]]) -> Environment:
+    """Variables of the site's own options; a flag's value is 1."""
+    variables = {option.name: option.environment for option in declared if option.policy == "environment"}
+    return {variables[name]: value or "1" for name, value in given if name in variables}
 
 
 #: variables that only sbatch and salloc set; srun has these options on its command line

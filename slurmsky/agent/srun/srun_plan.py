@@ -12,7 +12,7 @@ from ...model.step_spec import StepSpec
 from ...protocol import wire
 from ...protocol.step_plan import ContainerRequest, MpiPlan, Pmi2Plan, PmixPlan, StepPlan, TaskBinding
 from ..job import output_files
-from ..job.environment import VISIBLE, gpu_environment, gpu_indices
+from ..job.environment import VISIBLE, declared_environment, gpu_environment, gpu_indices
 from ..job.task_environment import (
     exported,
     job_of_task_environment,
@@ -174,6 +174,7 @@ class Planner:
             # An srun with its own job leaves the layout to the controller unless --mem is given: launch.c.
             env.pop("SLURM_DISTRIBUTION")
         env.update(step_options(spec.job))
+        env.update(declared_environment(self.job.launch.declared_options, spec.site_options))
         if 0 in (spec.job.mem_mib, spec.job.mem_per_cpu_mib) and not spec.job.distribution:
             env.pop("SLURM_DISTRIBUTION", None)  # with all of the memory, the controller decides the layout
         if spec.preserve_env:

@@ -24,11 +24,18 @@ def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, pay
 
 def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes, files: CallersFiles) -> None:
     from ...options.submit import parse_srun
+    from ...options.table import load
     from ...options.usage_errors import CommandError
 
+    declared = next((job.launch.declared_options for job in agent.jobs.values()), ())
     try:
-        parsed = parse_srun(request.args, files.context)
+        parsed = parse_srun(request.args, files.context, load("srun").with_site_options(declared))
     except CommandError as error:
+        own = request.env.get("SLURM_JOB_ID", "")
+        head = address_for_job(agent, int(own)) if own.isdecimal() and not agent.jobs else ""
+        if head:  # the job's first node has the job's launch, and with it the site's options
+            relay(agent, channel, payload, head, "srun")
+            return
         end_session(channel, error.exit_code, "".join(line + "\n" for line in error.lines), error.stdout)
         return
     step = parsed.step

@@ -9,11 +9,4 @@ from ...site import Site
 
 def table(ctx: CommandContext, command: str, site: Site | None = None) -> tables.OptionTable:
     """Return the option table of this command at this site. ``site`` replaces the controller's."""
-    own = (site or ctx.controller.site).options
-    base = tables.load(command)
-    if not own:
-        return base
-    return base.with_site_options(
-        tables.DeclaredOption(name=option.name, argument=option.argument, help=option.help, policy=option.policy)
-        for option in own
-    )
+    return tables.load(command).with_site_options((site or ctx.controller.site).cluster.declared_options)

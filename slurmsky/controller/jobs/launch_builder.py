@@ -99,6 +99,7 @@ class LaunchBuilder:
             ],
             task_prolog=job_table.cluster.task_prolog,
             task_epilog=job_table.cluster.task_epilog,
+            declared_options=job_table.cluster.declared_options,
             exclusive=job.spec.whole_nodes,
             elastic=job_table.cluster.open and job.engine == "local",
             constrain_ram_space=job_table.cluster.constrain_ram_space and job.engine in ("local", "nodes"),

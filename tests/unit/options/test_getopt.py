@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slurmsky.model.spec import DeclaredOption
 from slurmsky.options import table
 from slurmsky.options.getopt import split
-from slurmsky.options.table import DeclaredOption
 
 SBATCH = table.load("sbatch")
 Pairs = list[tuple[str, str | None]]

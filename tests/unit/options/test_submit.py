@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from parsed_requests import HERE, around, fields, refusal, sbatch
 
-from slurmsky.model.spec import INFINITE
+from slurmsky.model.spec import INFINITE, DeclaredOption
 from slurmsky.options import submit, table
 from slurmsky.options.submit import ScriptText
-from slurmsky.options.table import DeclaredOption
 from slurmsky.options.usage_errors import CommandError, Printed
 from slurmsky.options.values import ReadContext
 

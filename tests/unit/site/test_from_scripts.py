@@ -57,4 +57,5 @@ def test_options_of_the_old_site_keep_their_argument() -> None:
         f'[[option]]\nname = "{name}"\nargument = "{kind}"' for name, kind in (("image", "required"), ("ccm", "none"))
     ]
     site = load(render(gather([Need(suggestions=tuple(own))]), "jobs"), "slurmsky.toml", MACHINE)
-    assert {(option.name, option.argument) for option in site.options} == {("image", "required"), ("ccm", "none")}
+    declared = {(option.name, option.argument) for option in site.cluster.declared_options}
+    assert declared == {("image", "required"), ("ccm", "none")}

@@ -124,7 +124,8 @@ help = "charged project"
         ("/scratch", "s3://team/scratch"),
         ("/home", "volume:home"),
     ]
-    assert (site.options[0].name, site.options[0].argument, site.options[0].policy) == (
+    (option,) = site.cluster.declared_options
+    assert (option.name, option.argument, option.policy) == (
         "project",
         "required",
         "recorded",
@@ -179,6 +180,7 @@ help = "charged project"
         ('[paths]\nscratch = "s3://x"', "2:1", "not an absolute path"),
         ('[paths]\n"/scratch" = "nowhere"', "2:1", "a bucket URL"),
         ('[[option]]\nname = "--x"', "2:1", "cannot be an option's name"),
+        ('[[option]]\nname = "x"\npolicy = "environment"', "3:1", "the key environment, with the variable's name"),
         ("[sky]\nprice_ceiling = -1", "2:1", "a number of dollars above 0"),
     ],
 )

@@ -8,7 +8,6 @@ import pytest
 from explained_pages import BARE, explain, one
 from tables import every
 
-from slurmsky.options import table as tables
 from slurmsky.options.getopt import split
 from slurmsky.options.table import load as options
 from slurmsky.site import load
@@ -146,7 +145,7 @@ def test_an_untyped_gpu_is_a_decision_of_a_site_that_describes_itself() -> None:
 def test_suggested_lines_are_a_site_file(script: str) -> None:
     page = explain(f"#!/bin/bash\n{script}\n", site=BARE)
     text = "\n".join(page.suggestions)
-    assert load(text, "settled").options[0].name == "environment"
+    assert load(text, "settled").cluster.declared_options[0].name == "environment"
     assert "/gpfs" in text and "nosuch/1" in text
 
 
@@ -206,8 +205,7 @@ def test_any_name_of_a_cluster_is_this_one_where_nothing_describes_it() -> None:
 def test_the_lines_for_a_sites_own_option_declare_it(line: str, argument: str) -> None:
     text = f"#!/bin/bash\n#SBATCH {line}\n#SBATCH -N2\n"
     found = next(one for one in explain(text).findings if one.suggestion)
-    own = load(found.suggestion, "settled").options[0]
+    own = load(found.suggestion, "settled").cluster.declared_options[0]
     assert own.argument == argument
-    option = tables.DeclaredOption(name=own.name, argument=own.argument, help="", policy="")
     words = line.split()
-    assert not split(options("sbatch").with_site_options([option]), words).rest
+    assert not split(options("sbatch").with_site_options([own]), words).rest
