@@ -10,6 +10,8 @@ from ..shell.script_commands import Script
 _SHELL = re.compile(r"#!\s*(?:/usr/bin/env\s+(?:-S\s*)?)?(?:\S*/)?(\w+)(.*)")
 BASH = frozenset(("bash", "sh", "dash"))
 OTHER_SHELLS = frozenset(("zsh", "ksh"))
+#: uses of the script's arguments in shells other than bash, and in Python, Perl and R
+READS_ARGUMENTS = re.compile(r"(?m)^[^#\n]*(\$#?\{?(argv|[1-9]\b)|sys\.argv|@ARGV|\$ARGV|commandArgs)")
 
 
 #: forms of zsh and ksh that bash reads differently, or not at all

@@ -262,7 +262,8 @@ def _unseen(script: Script, match: re.Match[str], directives: DirectiveValues, f
     if new is not None and re.fullmatch(r"\$\w+", new) and re.search(arithmetic, text):
         found.edit(at, match.end(), new[1:])
         return
-    found.need(line, text, f"{name} is read by a program, where no shell expands it")
+    if KNOWN.fullmatch(name):
+        found.need(line, text, f"{name} is read by a program, where no shell expands it")
 
 
 def _rename_one(text: str, at: int, line: int, name: str, directives: DirectiveValues, found: Reading) -> None:

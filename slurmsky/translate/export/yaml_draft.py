@@ -29,7 +29,7 @@ from .array_launches import launches
 from .conversion import Dropped, one_line
 from .omitted_options import by_reason, invisible, left_out, module_versions, other_images, programs_to_bring
 from .run_hints import hints
-from .run_text import BASH, OTHER_SHELLS, interpreter, run_text
+from .run_text import BASH, OTHER_SHELLS, READS_ARGUMENTS, interpreter, run_text
 from .setup_text import sorted_unique
 from .yaml_document import YamlDocument
 from .yaml_resources import MATLAB
@@ -133,6 +133,13 @@ class Draft(StorageDraft):
         shell = interpreter_of(self.source)
         if shell in OTHER_SHELLS and interpreter(self.source)[0] != shell:
             self.left_out.append(Dropped(1, f"{shell} of the first line", "bash runs these lines in the same way"))
+        if (
+            interpreter(self.source)[0] not in (*BASH, "")
+            and not self.arguments
+            and READS_ARGUMENTS.search(self.source)
+        ):
+            why = "the script reads them: give them to `slurmsky translate` after the script"
+            self.left_out.append(Dropped(0, "arguments", why, to_do=True))
         if re.search(r"(^|\s)-(l|-login)\b", interpreter(self.source)[1]):
             self.left_out.append(
                 Dropped(1, "-l of the first line", "SkyPilot's shell reads ~/.bashrc, no login profile")
@@ -178,7 +185,8 @@ class Draft(StorageDraft):
     def _programs_to_bring(self) -> list[Dropped]:
         found = programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
         own = Path(self.directives.folder) if self.directives.folder else None
-        return [one for one in found if not (own and (own / one.text).is_file())]
+        brought = self.reading.brought | ({"matlab"} if (self._image() or ("",))[0].startswith(MATLAB) else set())
+        return [one for one in found if one.text not in brought and not (own and (own / one.text).is_file())]
 
     def _has_own_image(self) -> bool:
         """Return whether the user chose the task's image. Such an image has the script's programs."""

@@ -24,6 +24,7 @@ from ..script import needs
 from ..script.folders_above import levels_above
 from ..script.language_packages import language_setup
 from ..script.needs import Needs
+from ..script.own_packages import own_packages
 from ..script.project_folder import Project
 from ..script.project_root import origin
 from ..script.python_packages import unnamed
@@ -46,6 +47,7 @@ from .started_files import StartedFiles
 from .variable_conversion import DirectiveValues
 from .yaml_draft import REQUIRED, Draft
 from .yaml_setup import (
+    bring_own_packages,
     bring_programs,
     is_framework,
     leave_images,
@@ -173,6 +175,8 @@ def export_yaml(
     set_variables(source, reading)
     one_python(reading)
     list_packages(reading, source, folder)
+    projects = own_packages(source, folder, asked.unknown) if not reading.needs else []
+    bring_own_packages(reading, projects)
     reading.setup[:] = one_environment(reading.setup)
     draft = Draft(
         source, script, spec, site, partition, file, task, directives, reading, tuple(arguments), guessed, serve, start
@@ -180,7 +184,7 @@ def export_yaml(
     if not reading.needs and folder and spec.chdir and apart:
         _work_dir(draft, os.path.normpath(spec.chdir), folder)
     elif not reading.needs and not apart:
-        _upper_workdir(draft, folder)
+        _upper_workdir(draft, folder, max(((one.levels, one.name) for one in projects), default=(0, "")))
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
     return ExportedYaml(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
 
@@ -265,9 +269,12 @@ def _work_dir(draft: Draft, work_dir: str, folder: str) -> None:
         reading.activate.insert(0, f"cd {conversion.quoted(place)}")
 
 
-def _upper_workdir(draft: Draft, folder: str) -> None:
-    """Place the workdir above the submit folder as far as needed. The script reads files in the folders above."""
-    levels, path = levels_above(draft.script, Scope.of(draft.script))
+def _upper_workdir(draft: Draft, folder: str, own: tuple[int, str]) -> None:
+    """Place the workdir above the submit folder as far as needed. The script reads files in the folders above.
+
+    ``own``: the number of folders above with modules of the project, and the name of one.
+    """
+    levels, path = max(levels_above(draft.script, Scope.of(draft.script)), own)
     if "rev-parse --show-toplevel" in draft.source:
         bases = [os.path.normpath(os.path.join(folder, *[".."] * level)) for level in range(6)]
         levels = next((level for level, base in enumerate(bases) if os.path.lexists(f"{base}/.git")), levels)

@@ -11,6 +11,7 @@ from ..script import needs
 from ..script.conversion_tables import ANYWHERE, INSTALLERS, LAUNCHERS, quoted
 from ..script.needs import Needs
 from ..script.outside_paths import PROGRAM
+from ..script.own_packages import OwnPackage
 from ..script.programs import Source, setup_lines
 from ..script.programs import find as source_of
 from ..script.python_packages import environment_file, unnamed
@@ -103,7 +104,7 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
 def _starts_ranks(script: Script) -> bool:
     """Return whether a command starts mpirun, also below another program (``valgrind mpirun ...``)."""
     held = [given.value.raw.strip("\"' ") for command in script.commands for given in command.assignments]
-    words = (word.text for command in script.commands for word in command.words)
+    words = (re.sub("^/usr/(local/)?bin/", "", word.text or "") for one in script.commands for word in one.words)
     return any(word in LAUNCHERS for word in words) or any(text.split(" ")[0] in LAUNCHERS for text in held)
 
 
@@ -138,11 +139,33 @@ def one_python(reading: Reading) -> None:
             reading.activate[:] = [line for line in reading.activate if line != module.activate]
 
 
-def _packages_of_programs(source: str) -> str:
-    """Packages of conda for all programs of a script without Python of its own, or ""."""
-    found = (source_of(name) for name in needs.of(source).programs)
-    listed = [one.package for one in found if one is not None and one.kind == "conda"]
-    return "" if re.search(r"(?m)^[^#\n]*\bpython", source) else " ".join(dict.fromkeys(listed))
+def bring_own_packages(reading: Reading, found: list[OwnPackage]) -> None:
+    """Make the project's own modules and programs known to Python. Setup and run begin in the submit folder."""
+    for one in found:
+        place = "/".join([".."] * one.levels) or "."
+        if one.levels < 0:
+            why = "no folder of the project has this module, and no package is meant: put it into the workdir"
+            if not one.found:
+                reading.drop(0, f"import {one.name}", why, to_do=True)
+        elif one.installed:
+            reading.brought.add(one.name)
+            reading.setup += [line for line in [f"pip install -e {place}"] if line not in reading.setup]
+        elif not one.found:
+            line = f"export PYTHONPATH=$PWD{'' if place == '.' else f'/{place}'}:$PYTHONPATH"
+            reading.activate += [line] if line not in reading.activate else []
+    reading.workdir = reading.workdir or any(one.levels >= 0 for one in found)
+
+
+def _packages_of_programs(source: str, kind: str) -> str:
+    """Packages for a script's programs, or "".
+
+    A script that starts Python has packages that its programs do not name.
+    """
+    asked = needs.of(source)
+    found = (source_of(name) for name in asked.programs)
+    listed = [one.package for one in found if one is not None and one.kind == kind]
+    own = re.search(r"(?m)^[^#\n]*\b(python|torchrun|accelerate|deepspeed)", source)
+    return "" if own or (kind == "pip" and asked.unknown) else " ".join(dict.fromkeys(listed))
 
 
 def list_packages(reading: Reading, source: str, folder: str) -> None:
@@ -168,9 +191,13 @@ def list_packages(reading: Reading, source: str, folder: str) -> None:
                 f"env create -n {name} -f environment.yml", f"create -y -n {name} python=3.11"
             )
             reading.setup.insert(at + 2, packages)  # after its activation
-        elif name and (programs := _packages_of_programs(source)):
+        elif name and (programs := _packages_of_programs(source, "conda")):
             made = f"create -y -n {name} -c conda-forge -c bioconda {programs}"
             reading.setup[at] = line.replace(f"env create -n {name} -f environment.yml", made)
+        elif name and (programs := _packages_of_programs(source, "pip")):
+            made = f"create -y -n {name} python=3.11"
+            reading.setup[at] = line.replace(f"env create -n {name} -f environment.yml", made)
+            reading.setup.insert(at + 2, f"pip install {programs}")  # after its activation
         else:
             how = f"conda env export --no-builds -n {name}" if name else "pip freeze in that environment"
             reading.setup.insert(at, f"# TODO: write {found[2]}: {how}, on the old cluster")

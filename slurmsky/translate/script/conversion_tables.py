@@ -127,6 +127,7 @@ class Reading:
     devices: int = 0  # GPUs that the script chooses by their numbers
     former: str = ""  # path of the workdir on the old cluster
     unchanged: set[str] = field(default_factory=set)  # names of started scripts that need no change
+    brought: set[str] = field(default_factory=set)  # programs that the project itself defines
     notes: list[str] = field(default_factory=list)  # comments at the start of run
 
     def drop(self, line: int, text: str, why: str, to_do: bool = False) -> None:

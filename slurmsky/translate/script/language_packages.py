@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,10 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .conversion_tables import one_line, quoted
-from .python_packages import read_small
+from .programs import APT
+from .project_folder import Project
+from .python_packages import MAX_FILES, read_small
+from .started_scripts import started_by
 
 #: packages that come with Julia, and with R
 _JULIA = words(
@@ -23,6 +26,38 @@ _JULIA = words(
     """
 )
 _R = words("base stats graphics grDevices utils datasets methods parallel grid splines stats4 tcltk tools compiler")
+#: packages of Bioconductor, which CRAN lacks
+_BIOCONDUCTOR = words(
+    """
+    AnnotationDbi AnnotationHub BSgenome Biobase BiocGenerics BiocManager BiocParallel BiocSingular BiocNeighbors
+    Biostrings
+    ChIPseeker ChIPpeakAnno ComplexHeatmap ConsensusClusterPlus DelayedArray DelayedMatrixStats DEGseq DESeq2 DEXSeq
+    DNAcopy DiffBind DirichletMultinomial DropletUtils EBImage EDASeq EnhancedVolcano EnsDb.Hsapiens.v86 GEOquery GO.db
+    GOSemSim GOstats GSEABase GSVA GenomeInfoDb GenomicAlignments GenomicFeatures GenomicRanges Glimma HDF5Array
+    IHW IRanges KEGGREST LoomExperiment MAST MOFA2 MSnbase MultiAssayExperiment NOISeq Rhdf5lib Rsamtools Rsubread
+    RUVSeq S4Vectors SC3 SNPRelate SPIA SeqArray ShortRead SingleCellExperiment SingleR SummarizedExperiment
+    TCGAbiolinks
+    TrajectoryUtils VariantAnnotation XVector affy annotate apeglm ballgown batchelor biomaRt bluster bsseq celldex
+    clusterProfiler csaw cummeRbund dada2 dmrseq edgeR enrichplot fgsea flowCore gdsfmt ggtree glmGamPoi goseq graph
+    impute limma lumi maftools metagenomeSeq methylKit mia minfi miloR monocle msa muscat org.Hs.eg.db
+    org.Mm.eg.db pathview pcaMethods phyloseq preprocessCore qvalue rhdf5 rtracklayer scDblFinder scater scran scuttle
+    slingshot splatter sva systemPipeR topGO tradeSeq treeio tximeta tximport variancePartition vsn xcms zellkonverter
+    """
+)
+#: packages of R that need further libraries of the system, by themselves or by what they import
+_R_LIBRARIES = words(
+    """
+    tidyverse devtools curl openssl xml2 httr httr2 rvest ragg systemfonts textshaping Seurat SeuratObject Signac units
+    sf
+    terra raster ggrastr svglite magick gert usethis googledrive plotly shiny rmarkdown clusterProfiler biomaRt DESeq2
+    SingleCellExperiment scran scater scuttle splatter GenomicRanges phyloseq dada2 targets brms rstan
+    """
+)
+_LIBRARIES = (
+    "libcurl4-openssl-dev libssl-dev libxml2-dev libfontconfig1-dev libharfbuzz-dev libfribidi-dev libfreetype6-dev"
+    " libpng-dev libtiff-dev libjpeg-dev"
+)
+_SOURCED = re.compile(r"(?m)^[^#\n]*?\bsource\(\s*[\"']([^\"']+\.[Rr])[\"']")
 _USING = re.compile(r"(?m)^\s*(?:@everywhere\s+)?(?:using|import)\s+([A-Z][\w., :]*)")
 _LIBRARY = re.compile(r"(?m)^[^#\n]*?\b(?:library|require|requireNamespace|loadNamespace)\(\s*[\"']?([A-Za-z][\w.]*)")
 _CRAN = 'repos = "https://cloud.r-project.org"'
@@ -53,7 +88,7 @@ def _of_julia(script: Script, folder: str) -> Iterator[str]:
         elif files:
             used = _using(folder, files[0])
             if used is None:
-                file = one_line(os.path.basename(files[0]))
+                file = one_line(posixpath.basename(files[0]))
                 yield f"# TODO: julia -e 'using Pkg; Pkg.add([\"NAME\"])' for each package that {file} uses"
             elif used:
                 listed = ", ".join(f'"{name}"' for name in used)
@@ -74,23 +109,59 @@ def _using(folder: str, file: str) -> list[str] | None:
 
 
 def _of_r(script: Script, folder: str) -> Iterator[str]:
-    scope = Scope.of(script)
+    """Setup lines for the packages of a script's R files.
+
+    Shell scripts of the folder that it starts count, too.
+    """
     if re.search(r"install\.packages|renv::|BiocManager", script.source):
         return
+    files = list(_r_files(script, Scope.of(script), ""))
+    for one in started_by(script, Scope.of(script), Project(folder)) if folder else ():
+        files += _r_files(one.script, one.scope, one.folder)
+    if files and folder and (Path(folder) / "renv.lock").is_file():
+        yield f"sudo Rscript -e 'install.packages(\"renv\", {_CRAN})'"
+        yield "sudo Rscript -e 'renv::restore(prompt = FALSE)'"
+        return
+    named: list[str] = []
+    for file in dict.fromkeys(files):
+        texts = _r_texts(folder, file)
+        named += [name for text in texts for name in _LIBRARY.findall(text)]
+        if not texts:
+            short = one_line(posixpath.basename(file))
+            yield f"# TODO: sudo Rscript -e 'install.packages(\"NAME\", {_CRAN})' for each package that {short} loads"
+    names = [name for name in dict.fromkeys(named) if name not in _R]
+    listed = ", ".join(f'"{name}"' for name in names)
+    if _R_LIBRARIES & set(names):
+        yield APT.format(_LIBRARIES)
+    if _BIOCONDUCTOR & set(names):  # its installer finds CRAN's packages, too
+        yield f"sudo Rscript -e 'install.packages(\"BiocManager\", {_CRAN})'"
+        yield f"sudo Rscript -e 'BiocManager::install(c({listed}))'"
+    elif names:
+        yield f"sudo Rscript -e 'install.packages(c({listed}), {_CRAN})'"
+
+
+def _r_files(script: Script, scope: Scope, folder: str) -> Iterator[str]:
+    """R files that one script's commands start in ``folder``."""
     for command in script.commands:
         found = launched(command, scope.containers)
-        if found.name not in ("Rscript", "R") or found.inside:
-            continue
-        words = [*found.arguments, *(word for operator, word in command.redirects if operator == "<")]
-        files = [text for word in words if (text := scope.expand(word)).endswith((".R", ".r"))][:1]
-        read = _read(folder, files[0]) if files else None
-        names = [name for name in dict.fromkeys(_LIBRARY.findall(read or "")) if name not in _R]
-        if names:
-            listed = ", ".join(f'"{name}"' for name in names)
-            yield f"sudo Rscript -e 'install.packages(c({listed}), {_CRAN})'"
-        elif read is None and files:
-            file = one_line(os.path.basename(files[0]))
-            yield f"# TODO: sudo Rscript -e 'install.packages(\"NAME\", {_CRAN})' for each package that {file} loads"
+        if found.name in ("Rscript", "R") and not found.inside:
+            words = [*found.arguments, *(word for operator, word in command.redirects if operator == "<")]
+            files = (text for word in words if (text := scope.expand(word)).endswith((".R", ".r")))
+            yield from (posixpath.join(folder, name) for name in [next(files, "")] if name)
+
+
+def _r_texts(folder: str, file: str) -> list[str]:
+    """Texts of an R file and its sourced files; [] if unreadable."""
+    found: dict[str, str] = {}
+    waiting = [file]
+    while waiting and len(found) < MAX_FILES:
+        name = waiting.pop(0)
+        text = None if name in found else _read(folder, name)
+        if text is not None:
+            found[name] = text
+            for inner in _SOURCED.findall(text):
+                waiting += [inner, posixpath.join(posixpath.dirname(name), inner)]
+    return list(found.values())
 
 
 def _read(folder: str, file: str) -> str | None:

@@ -267,7 +267,7 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
             name = found.inside
         elif found.inside:
             continue
-        first = found.words[0].text if found.words else None
+        first = re.sub("^/(usr/(local/)?)?bin/", "", found.words[0].text or "/") if found.words else None
         if re.fullmatch(r"[\w.+-]+", first or "/") and name not in scope.functions:
             source = find_program(name)
             if source is not None and (source.install or source.kind in ("image", "machine")):

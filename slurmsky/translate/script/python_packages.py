@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..shell.launched_program import in_containers, launched
-from ..shell.script_commands import parse
+from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .conversion_tables import one_line, quoted
+from .project_folder import Project
+from .started_scripts import started_by
 
 MAX_FILES = 40
 MAX_BYTES = 1 << 19
@@ -41,11 +43,22 @@ _NAMES = {
 }  # fmt: skip
 #: standard modules, or modules that a cluster provides
 _NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ amp_C nvidia")
+#: names of a project's own modules; the packages of these names on PyPI are unrelated
+LOCAL = words(
+    """
+    src lib libs util utils utilities helper helpers common core config configs settings constants params parameters
+    options args opts data dataset dataloader dataloaders data_loader data_utils model models network networks net nets
+    modules layers loss losses metrics train trainer training test tests eval evaluation preprocess preprocessing
+    transforms tools scripts main base functions func plot plotting plots visualization visualize solver solvers engine
+    optim optimizer logger logging_utils misc agent agents env envs environment environments policy policies baselines
+    experiments experiment runner sampler samplers losses_utils vis io_utils tasks task
+    """
+)
 
 
 def packages(source: str, folder: Path) -> tuple[str, ...]:
     """Packages (pip's names) of the Python files of a script."""
-    files = started_python_files(source)
+    files = started_python_files(source, str(folder))
     if not files:
         return ()
     for name in ("requirements.txt", "environment.yml", "environment.yaml"):
@@ -55,10 +68,20 @@ def packages(source: str, folder: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_imported(files, folder)))
 
 
-def started_python_files(source: str) -> list[str]:
-    """Python files that a script starts outside of containers."""
+def started_python_files(source: str, folder: str = "") -> list[str]:
+    """Python files that a script starts outside of containers.
+
+    Shell scripts of ``folder`` that it starts count, too.
+    """
     script = parse(source)
     scope = Scope.of(script)
+    files = _python_files(script, scope)
+    for one in started_by(script, scope, Project(folder)) if folder else ():
+        files += [posixpath.normpath(posixpath.join(one.folder, name)) for name in _python_files(one.script, one.scope)]
+    return list(dict.fromkeys(files))
+
+
+def _python_files(script: Script, scope: Scope) -> list[str]:
     files = []
     contained = in_containers(script.commands, scope.containers)
     where = ""  # the working directory
@@ -78,7 +101,7 @@ def started_python_files(source: str) -> list[str]:
 
 #: texts of scripts and setups that make a Python environment
 _ENVIRONMENT = re.compile(
-    r"\b(pip3? install|(uv|poetry|pixi|pipenv) (run|sync|install|pip)|conda (env )?create|venv|numpy)\b"
+    r"\b(pip3? install|(uv|poetry|pixi|pipenv) (run|sync|install|pip)|conda (env )?create|-m +venv|virtualenv|numpy)\b"
 )
 
 
@@ -92,7 +115,7 @@ def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = Fa
     The script starts Python files. ``framework``: the task's image has one.
     """
     source = re.sub(r"(?m)^\s*#(?!!).*$", "", source)
-    files = started_python_files(source) or list(_own_modules(source))
+    files = started_python_files(source, folder) or list(_own_modules(source))
     # a bare Python does not count
     made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]
     if not files or _ENVIRONMENT.search("\n".join((source, *made))):
@@ -166,10 +189,10 @@ def _listed(path: Path) -> Iterator[str]:
 
 def own_files(source: str, folder: Path) -> list[Path]:
     """Python files that a script starts, with those they import."""
-    return [path for path, _ in _trees(started_python_files(source), folder)]
+    return [path for path, _ in python_trees(started_python_files(source, str(folder)), folder)]
 
 
-def _trees(files: list[str], folder: Path) -> Iterator[tuple[Path, ast.Module]]:
+def python_trees(files: list[str], folder: Path) -> Iterator[tuple[Path, ast.Module]]:
     """Python files and their syntax trees, followed by imported files."""
     seen: set[Path] = set()
     waiting = [folder / name for name in files if not name.startswith(("/", "~", "$"))]
@@ -183,14 +206,28 @@ def _trees(files: list[str], folder: Path) -> Iterator[tuple[Path, ast.Module]]:
         except (SyntaxError, ValueError, RecursionError):
             continue
         yield path, tree
-        for name in _modules(tree):
+        for name in imported_modules(tree):
             inner = name.replace(".", "/")
-            for base in (path.parent, folder):
+            for base in places_of_modules(path, folder):
                 here = (base / f"{inner}.py", base / inner / "__init__.py")
                 waiting += [place for place in here if place.is_file()]
 
 
-def _modules(tree: ast.Module) -> Iterator[str]:
+def places_of_modules(path: Path, folder: Path) -> list[Path]:
+    """Folders of a Python file's own modules.
+
+    These are its folder and those above, up to ``folder``, and ``src`` there.
+    """
+    above = [place for place in path.parents if place == folder or folder in place.parents]
+    return [*dict.fromkeys((path.parent, *above, folder)), folder / "src"]
+
+
+def holds_module(place: Path, top: str) -> bool:
+    """Return whether a folder has a module of this name."""
+    return (place / f"{top}.py").is_file() or (place / top).is_dir()
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
     """The modules that a file imports by their whole names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -202,11 +239,10 @@ def _modules(tree: ast.Module) -> Iterator[str]:
 def _imported(files: list[str], folder: Path) -> Iterator[str]:
     """Imported modules that are neither standard nor beside the files."""
     standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
-    for path, tree in _trees(files, folder):
-        for name in _modules(tree):
+    for path, tree in python_trees(files, folder):
+        for name in imported_modules(tree):
             top = name.partition(".")[0]
-            beside = [place / top for place in (path.parent, folder)]
-            if any(place.with_suffix(".py").is_file() or place.is_dir() for place in beside):
+            if any(holds_module(place, top) for place in places_of_modules(path, folder)):
                 continue
-            if top not in standard and top not in _NONE and top.isidentifier() and not top.startswith("_"):
+            if top not in standard and top not in _NONE | LOCAL and top.isidentifier() and not top.startswith("_"):
                 yield _NAMES.get(top, top.replace("_", "-"))

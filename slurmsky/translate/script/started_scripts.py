@@ -21,13 +21,17 @@ _SUBMIT_FOLDER = ("$SLURM_SUBMIT_DIR/", "$PWD/", "./")
 
 @dataclass(frozen=True)
 class InnerScript:
-    """A started script. ``line`` is the starting command's line number; ``scope`` has the starting script's values."""
+    """A started script. ``line`` is the starting command's line number; ``scope`` has the starting script's values.
+
+    ``folder``: the working directory at its start, below the submit folder.
+    """
 
     line: int
     name: str
     script: Script
     scope: Scope
     sourced: bool
+    folder: str = ""
 
 
 def started_by(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:
@@ -58,4 +62,4 @@ def started_by(script: Script, scope: Scope, project: Project) -> Iterator[Inner
             inner = parse(text)
             own = Scope.of(inner, scope.values)
             own.functions |= scope.functions if sourced else set()
-            yield InnerScript(command.line, name, inner, own, sourced)
+            yield InnerScript(command.line, name, inner, own, sourced, folder)

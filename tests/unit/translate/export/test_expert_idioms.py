@@ -199,11 +199,11 @@ def test_packages_of_julia_and_r(tmp_path: Path) -> None:
 
 
 def test_the_users_tasks_stand_apart_from_what_is_left_out() -> None:
-    head = export("matlab -batch run", "-p gpu -t 5 -o out").yaml.partition("name:")[0]
+    head = export("g16 a.gjf", "-p gpu -t 5 -o out").yaml.partition("name:")[0]
     to_do, _, left_out = head.partition("Left out:")
-    assert "# To do:\n#   matlab: licensed software" in to_do
+    assert "# To do:\n#   g16: licensed software" in to_do
     assert "--partition=gpu" in left_out and "--time=0:05:00" in left_out and "--output" in left_out
-    assert "matlab" not in left_out and "--time" not in to_do
+    assert "g16" not in left_out and "--time" not in to_do
 
 
 def test_python_modules_and_lines_name_their_packages_as_a_todo() -> None:
@@ -503,3 +503,49 @@ def test_a_script_below_the_submit_folder_starts_where_its_files_are(
     found = export_yaml(text, [spec], SITE, "", file="job.sh", folder=str(folder), path="jobs/job.sh")
     assert found.fields.get("workdir", ".") == workdir
     assert found.fields["run"].startswith(begins) and found.fields["run"].startswith("cd ") == bool(begins)
+
+
+def test_packages_of_r_come_from_the_lock_file_or_the_installer_that_has_them(tmp_path: Path) -> None:
+    (tmp_path / "a.R").write_text('source("b.R")\nlibrary(dplyr)\n')
+    (tmp_path / "b.R").write_text("library(DESeq2)\n")
+    (tmp_path / "go.sh").write_text("Rscript a.R\n")
+    for body in ("Rscript a.R", "bash go.sh"):
+        setup = export(body, folder=str(tmp_path)).fields["setup"]
+        assert 'BiocManager::install(c("dplyr", "DESeq2"))' in setup and "libcurl4-openssl-dev" in setup
+    (tmp_path / "renv.lock").write_text("{}")
+    setup = export("Rscript a.R", folder=str(tmp_path)).fields["setup"]
+    assert "renv::restore" in setup and "dplyr" not in setup
+
+
+def test_imports_of_files_that_a_shell_script_starts_are_installed(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import numpy, utils")
+    (tmp_path / "go.sh").write_text("python a.py\n")
+    found = export("bash go.sh", folder=str(tmp_path))
+    assert found.fields["setup"].endswith("pip install numpy\n")
+    assert "import utils: no folder of the project has this module" in found.yaml
+
+
+def test_the_projects_own_modules_and_programs_are_known_to_python(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    jobs, net = tmp_path / "jobs", tmp_path / "net"
+    jobs.mkdir()
+    net.mkdir()
+    (jobs / "a.py").write_text("import net.layer")
+    (net / "layer.py").write_text("")
+    found = export("python a.py", folder=str(jobs))
+    assert found.fields["workdir"] == ".." and "pip install" not in found.yaml
+    assert "cd jobs\nexport PYTHONPATH=$PWD/..:$PYTHONPATH\npython a.py" in found.fields["run"]
+    (tmp_path / "pyproject.toml").write_text('[project.scripts]\nnet-train = "net.cli:main"\n')
+    found = export("net-train", folder=str(jobs))
+    assert "cd jobs\npip install -e ..\n" in found.fields["setup"] and "To do" not in found.yaml
+
+
+def test_a_csh_scripts_arguments_and_mpirun_are_provided() -> None:
+    source = "#!/bin/csh\n#SBATCH -n 4\ncd $argv\n/usr/bin/mpirun -np 4 ./a.x\n"
+    found = moving.exported(source.encode(), SITE, "job.csh")
+    assert "openmpi-bin" in found.fields["setup"] and "tcsh" in found.fields["setup"]
+    assert "arguments: the script reads them" in found.yaml
+
+
+def test_a_name_that_resembles_slurms_variables_is_no_reason_for_the_agent() -> None:
+    assert not export('touch "%SRUN_ERROR"').needs

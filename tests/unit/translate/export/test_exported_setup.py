@@ -166,7 +166,7 @@ def test_setup_has_one_line_for_each_installer() -> None:
 
 
 def test_an_environment_of_the_old_cluster_is_made_of_a_file_in_the_workdir() -> None:
-    found = export(script("module load anaconda\nconda activate torch\nnnUNetv2_train 1"))
+    found = export(script("module load anaconda\nconda activate torch\nmytool 1"))
     assert found.fields["workdir"] == "."
     assert "conda env create -n torch -f environment.yml" in found.fields["setup"]
     assert "numpy" not in found.fields["setup"]
@@ -222,3 +222,11 @@ def test_an_environment_for_programs_only_has_their_packages() -> None:
     found = export(script("conda activate rnaseq\nnextflow run nf-core/rnaseq -profile test"), site=NONE)
     assert "conda create -y -n rnaseq -c conda-forge -c bioconda nextflow" in found.fields["setup"]
     assert "TODO" not in found.fields["setup"]
+
+
+def test_an_environment_has_the_packages_of_the_scripts_programs() -> None:
+    found = export(script("conda activate llm\nvllm serve m", "--gpus=1"))
+    assert "conda create -y -n llm python=3.11" in found.fields["setup"]
+    assert found.fields["setup"].endswith("conda activate llm\npip install vllm\n")
+    unknown = export(script("conda activate llm\nvllm serve m\nmytool"))
+    assert "# TODO: write environment.yml" in unknown.fields["setup"]
