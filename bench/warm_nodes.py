@@ -1,9 +1,9 @@
 """Jobs on warm nodes of the real SkyPilot of tests/rig, beside the local engine.
 
-    nice -n -10 python bench/warm_nodes.py [--bare] [--cold-only] [--rounds 5] [--nodes 4] [--cpus 8] ...
+    nice -n -10 python bench/warm_nodes.py [--pairs 3] [--cold-only] [--rounds 5] [--nodes 4] [--cpus 8] ...
 
-Powers up NODES with one order (timed, as the first job on cold nodes; with `--bare` beside `sky launch` of the same
-shape), then measures with all nodes up: time from submit to the script's first line here, beside the local engine;
+Powers up NODES with one order (timed, as the first job on cold nodes; with `--pairs` in turn with `sky launch` of the
+same shape), then measures with all nodes up: time from submit to the script's first line here, beside the local engine;
 srun and salloc on two nodes; an array of `sleep 1` and one of `true`; a second job from an unchanged folder; requests
 to the API server while the nodes are idle, counted by a proxy (`--idle-nodes 8`: of eight smaller ones). Each row has
 the load of the machine and the CPU seconds of our controller and agents (and of commands and jobs that they started)
@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -178,6 +179,20 @@ def bare_launch(nodes: int, cpus: int) -> float:
         subprocess.run([SKY, "down", "-y", name], check=False, capture_output=True, env=env)
 
 
+def cold_starts(kept: Cluster, table: Table, args: argparse.Namespace) -> None:
+    """Time the first job on nodes that are off, in turn with `sky launch`; the nodes are up afterwards."""
+    cold, bare = [], []
+    for pair in range(args.pairs + 1):  # the nodes of the last one stay up
+        cold.append(kept.seconds("srun", f"-N{args.nodes}", "true"))
+        table.row(f"first job on {args.nodes} cold nodes, s", cold[-1])
+        if pair < args.pairs:
+            kept.release()  # the take-down must not slow the other launch
+            bare.append(bare_launch(args.nodes, args.cpus))
+            table.row("... sky launch of the same shape, s", bare[-1])
+    if bare:
+        table.row("... times sky launch, medians", statistics.median(cold) / statistics.median(bare), 1.1)
+
+
 def main() -> int:
     """Print the table; return 1 if --check finds a missed goal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -186,7 +201,7 @@ def main() -> int:
     parser.add_argument("--cpus", type=int, default=8)
     parser.add_argument("--folder-mib", type=int, default=1024)
     parser.add_argument("--idle-s", type=float, default=60)
-    parser.add_argument("--bare", action="store_true", help="measure sky launch beside the first job")
+    parser.add_argument("--pairs", type=int, default=0, help="time so many cold starts in turn with sky launch")
     parser.add_argument("--cold-only", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--idle-nodes", type=int, default=0, help="count requests with this number of smaller nodes")
@@ -203,16 +218,8 @@ def main() -> int:
     local = Cluster(root / "local", LOCAL.format(nodes=args.nodes, cpus=args.cpus))
     table = Table([kept.home, local.home])
     try:
-        cold = kept.seconds("srun", f"-N{args.nodes}", "true")
-        table.row(f"first job on {args.nodes} cold nodes, s", cold)
-        if args.bare:
-            kept.release()  # the take-down must not slow the other launch
-            bare = bare_launch(args.nodes, args.cpus)
-            table.row("... sky launch of the same shape, s", bare)
-            table.row("... times sky launch", cold / bare, 1.1)
+        cold_starts(kept, table, args)
         if not args.cold_only:
-            if args.bare:
-                kept.output("srun", f"-N{args.nodes}", "true")
             measure(kept, local, table, args)
             if args.idle_nodes:
                 kept.release()
