@@ -105,12 +105,18 @@ class _Session:
         self._list = {**self._lists.get(request.path, {}), **request.entries}
         for relative in request.removed:
             self._list.pop(relative, None)
+        # Other entries equal the list that was applied last over this connection.
+        self._changed = copy.differs.union(request.entries, request.removed)
         self._digest, self._wanted, self._lacks = request.digest, {}, []
         self._skip = frozenset(request.skip)  # files that running jobs write
         lacking: dict[str, list[str]] = {}
-        for relative, entry in self._list.items():
+        for relative in self._changed & self._list.keys():
+            entry = self._list[relative]
             if entry.kind == "f" and not self._unchanged_there(copy, relative, entry):
                 lacking.setdefault(entry.content, []).append(relative)
+        if lacking:  # until all content has arrived, the copy equals no list
+            copy.digest = ""
+            copy.save()
         sources = self._store.with_content(lacking) if lacking else {}
         for content, names in lacking.items():
             for relative in names:
@@ -130,7 +136,8 @@ class _Session:
             for other, name in self._store.others(copy, relative):
                 known = other.entries[name]
                 if known.content == entry.content and name in other.known:
-                    copy.entries[relative], copy.known[relative] = known, other.known[name]
+                    copy.set_entry(relative, known)
+                    copy.known[relative] = other.known[name]
                 break
         return known is not None and known.content == entry.content
 
@@ -181,41 +188,45 @@ class _Session:
         os.chmod(partial, entry.mode)
         os.utime(partial, ns=(entry.mtime_ns, entry.mtime_ns))
         os.replace(partial, path)
-        self._copy.known[relative] = (entry.size, entry.mtime_ns)
+        self._copy.set_known(relative, entry)
         self._store.share(self._copy, relative, entry)
 
     def _apply(self) -> None:
         """Create folders and links, set modes, remove deleted entries. Called after all content has arrived."""
         copy = self._copy
         assert copy is not None
-        for relative, entry in self._list.items():
-            if entry.kind == "f" and copy.entries.get(relative, entry) == entry:
-                continue
-            path = copy.path(relative)
-            if entry.kind == "d":
-                os.makedirs(path, exist_ok=True)
-                os.chmod(path, entry.mode | 0o700)
-            elif entry.kind == "l" and copy.entries.get(relative) != entry:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                if os.path.lexists(path) and not os.path.isdir(path):
-                    os.unlink(path)
-                if not os.path.lexists(path):
-                    os.symlink(entry.content, path)
-            elif entry.kind == "f" and copy.has_unchanged(relative, entry):
-                os.chmod(path, entry.mode)
-                os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
-                copy.known[relative] = (entry.size, entry.mtime_ns)
-                self._store.share(copy, relative, entry)
-        for relative, entry in copy.entries.items():
-            if relative not in self._list and relative not in self._skip and entry.kind != "d":
+        for relative in sorted(self._changed.union(copy.differs, copy.lacking_folders())):
+            entry, earlier = self._list.get(relative), copy.entries.get(relative)
+            if entry is not None:
+                self._apply_entry(copy, relative, entry, earlier)
+            elif earlier is not None and relative not in self._skip and earlier.kind != "d":
                 path = copy.path(relative)
-                if (entry.kind == "l" and os.path.islink(path)) or (entry.kind == "f" and unchanged(path, entry)):
+                if os.path.islink(path) if earlier.kind == "l" else unchanged(path, earlier):
                     os.unlink(path)
                     self._store.share(copy, relative, None)
+            copy.set_entry(relative, entry)
         self._lists[copy.folder] = self._list
-        copy.entries, copy.digest = dict(self._list), self._digest
+        copy.digest = self._digest
+        copy.differs.clear()
         self._store.save(copy)
         self._report(FolderFilled(at=copy.at, lacks=tuple(self._lacks)))
+
+    def _apply_entry(self, copy: FolderCopy, relative: str, entry: FolderEntry, earlier: Optional[FolderEntry]) -> None:
+        path = copy.path(relative)
+        if entry.kind == "d":
+            os.makedirs(path, exist_ok=True)
+            os.chmod(path, entry.mode | 0o700)
+        elif entry.kind == "l" and earlier != entry:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if os.path.lexists(path) and not os.path.isdir(path):
+                os.unlink(path)
+            if not os.path.lexists(path):
+                os.symlink(entry.content, path)
+        elif entry.kind == "f" and earlier not in (None, entry) and copy.has_unchanged(relative, entry):
+            os.chmod(path, entry.mode)
+            os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+            copy.set_known(relative, entry)
+            self._store.share(copy, relative, entry)
 
     # --- tailing files
     def _tail(self, request: TailFile) -> None:
@@ -279,7 +290,8 @@ class _Session:
         breaks before, they are sent again over the next one.
         """
         for copy, path, entry in self._sent:
-            copy.known[path], copy.entries[path] = (entry.size, entry.mtime_ns), entry
+            copy.set_known(path, entry)
+            copy.set_entry(path, entry)
             self._store.share(copy, path, entry)
         copy, differs = self._store.copy(request.path), bool(self._sent)
         self._sent.clear()
@@ -304,7 +316,7 @@ class _Session:
             if sent < change.size:  # the file shrank meanwhile: its digest differs, and it is sent again
                 self._channel.send(wire.STDOUT, bytes(change.size - sent))
             self._sent.append((copy, change.path, entry))
-        if differs or self._sent or copy.lacks_folder():  # else the copy still equals the controller's list
+        if differs or self._sent or any(copy.lacking_folders()):  # else the copy still equals the controller's list
             copy.digest = ""
             self._store.save(copy)
         self._report(ChangesSent())

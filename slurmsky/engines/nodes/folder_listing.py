@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...agent.cloud import private
+from ...agent.cloud import private, submit_folder
 from ...protocol.file_messages import FolderEntry
 from ..base import EngineError
 from ..files.folder_contents import MAX_FILES, walk
@@ -32,28 +32,50 @@ _YOUNG_NS = 2_000_000_000
 class Listing:
     """The entries of a folder by path, at one moment.
 
-    Shared by the nodes and jobs that receive the folder then.
+    Shared by the nodes and jobs that receive the folder then. ``total`` is the sum of the entries' hashes; the listing
+    after a change has the digest at the cost of the change.
     """
 
-    def __init__(self, entries: dict[str, FolderEntry]) -> None:
+    def __init__(self, entries: dict[str, FolderEntry], total: int) -> None:
         self.entries = entries
+        self._total = total
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """One digest for all entries."""
-        return digest_of(self.entries)
+        return f"{self._total % (1 << 256):064x}"
 
     @cached_property
     def files(self) -> dict[str, tuple[int, int]]:
         """Size and mtime of each file."""
         return {path: (entry.size, entry.mtime_ns) for path, entry in self.entries.items() if entry.kind == "f"}
 
+    def followed_by(self, entries: dict[str, FolderEntry]) -> Listing:
+        """Return the listing of the folder's later entries. Unchanged ones are the same objects in both."""
+        total, earlier = self._total, self.entries
+        for name, entry in entries.items():
+            before = earlier.get(name)
+            if entry is not before:
+                total += _hash(name, entry) - (_hash(name, before) if before else 0)
+        total -= sum(_hash(name, earlier[name]) for name in earlier.keys() - entries.keys())
+        return Listing(entries, total)
+
     def without(self, names: Iterable[str]) -> Listing:
         """Return the listing without these entries."""
         left_out = self.entries.keys() & set(names)
         if not left_out:
             return self
-        return Listing({name: entry for name, entry in self.entries.items() if name not in left_out})
+        entries = self.entries.copy()
+        total = self._total - sum(_hash(name, entries.pop(name)) for name in left_out)
+        return Listing(entries, total)
+
+
+EMPTY = Listing({}, 0)
+
+
+def _hash(name: str, entry: FolderEntry) -> int:
+    text = json.dumps([name, *entry])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
 
 
 class FolderListing:
@@ -68,6 +90,7 @@ class FolderListing:
         self._home = home
         self._limit = limit
         self._known: dict[str, _Digests] = {}
+        self._latest: dict[tuple[str, str], Listing] = {}
         self._stored: dict[str, tuple[_Digests, int]] = {}  # with the time of storing, in ns
         self._lock = threading.Lock()
         self._shared = SharedCalls(self._list)
@@ -75,7 +98,7 @@ class FolderListing:
     async def current(self, folder: str, submit_dir: str, folders: Sequence[str]) -> tuple[Listing, list[str]]:
         """Return a folder's listing, and each folder of ``folders`` that exists.
 
-        Shared by simultaneous callers. ``submit_dir``: see ``entries``. Raises EngineError.
+        Shared by simultaneous callers. ``submit_dir``: see ``listing``. Raises EngineError.
         """
         listing, present = await self._shared.call((folder, submit_dir), folders)
         return listing, [path for path in folders if path in present]
@@ -83,12 +106,12 @@ class FolderListing:
     async def _list(self, key: tuple[str, str], paths: Sequence[Sequence[str]]) -> tuple[Listing, set[str]]:
         def work() -> tuple[Listing, set[str]]:
             present = {path for path in set().union(*paths) if os.path.isdir(path)}
-            return Listing(self.entries(*key)), present
+            return self.listing(*key), present
 
         return await asyncio.to_thread(work)  # a hung mount blocks only this folder
 
-    def entries(self, folder: str, submit_dir: str = "") -> dict[str, FolderEntry]:
-        """Return the entries of a folder by path.
+    def listing(self, folder: str, submit_dir: str = "") -> Listing:
+        """Return a folder's listing.
 
         ``submit_dir``: the folder, or one in it whose ignore files apply, too. Raises EngineError for a folder that is
         too large.
@@ -100,25 +123,27 @@ class FolderListing:
         found: dict[str, FolderEntry] = {}
         total = 0
         known, digests = self._digests(folder), _Digests()
+        latest = self._latest.get((folder, submit_dir), EMPTY)
         for name, metadata in walk(Path(folder), guard, Path(submit_dir or folder)):
-            path, mode = os.path.join(folder, name), stat.S_IMODE(metadata.st_mode)
-            if stat.S_ISDIR(metadata.st_mode):
-                found[name] = FolderEntry("d", mode)
-            elif stat.S_ISLNK(metadata.st_mode):
-                found[name] = FolderEntry("l", 0o777, content=os.readlink(path))
+            if stat.S_ISREG(metadata.st_mode):
+                row = _row(folder, name, metadata, known.get(name))
+                if row is None:
+                    continue
+                digests[name] = row
+                total += metadata.st_size
             else:
-                row = _row(path, metadata, known.get(name))
-                if row is not None:
-                    digests[name] = row
-                    found[name] = FolderEntry("f", mode, metadata.st_size, metadata.st_mtime_ns, row[3])
-                    total += metadata.st_size
+                row = None
+            entry = _entry(folder, name, metadata, row)
+            before = latest.entries.get(name)
+            found[name] = before if entry == before and before is not None else entry
             if total > self._limit or len(found) > MAX_FILES:
                 raise EngineError(
                     f"the submit folder {folder} holds more than {self._limit >> 20} MiB or {MAX_FILES} files: "
                     f"list files that jobs do not need in {folder}/.skyignore, or mount it on the nodes"
                 )
         self._keep(folder, digests)
-        return found
+        listing = self._latest[folder, submit_dir] = latest.followed_by(found)
+        return listing
 
     def _file(self, folder: str) -> Path:
         return self._store / (hashlib.sha256(os.fsencode(folder)).hexdigest()[:32] + ".json")
@@ -136,11 +161,13 @@ class FolderListing:
 
     def _keep(self, folder: str, digests: _Digests) -> None:
         young = time.time_ns() - _YOUNG_NS
-        rows = {name: row for name, row in digests.items() if row[1] < young}
         with self._lock:
             self._known[folder] = digests
             stored, when = self._stored.get(folder, (None, 0))
-            if rows == stored or when > young:
+            if when > young:
+                return
+            rows = {name: row for name, row in digests.items() if row[1] < young}
+            if rows == stored:
                 return
             self._stored[folder] = rows, young + _YOUNG_NS
             with contextlib.suppress(OSError):  # a full disk: a later controller computes them again
@@ -159,21 +186,20 @@ class FolderListing:
                     old.unlink()
 
 
-def _row(path: str, metadata: os.stat_result, known: list[Any] | None) -> list[Any] | None:
+def _row(folder: str, name: str, metadata: os.stat_result, known: list[Any] | None) -> list[Any] | None:
     """Size, mtime, inode and digest of a file; None: unreadable. The file was removed, or its owner may not read it."""
     key = [metadata.st_size, metadata.st_mtime_ns, metadata.st_ino]
     if known is not None and known[:3] == key and len(known) == 4:
         return known
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    except OSError:
-        return None
-    return [*key, digest.hexdigest()]
+    digest = submit_folder.digest(os.path.join(folder, name))
+    return None if digest is None else [*key, digest]
 
 
-def digest_of(entries: dict[str, FolderEntry]) -> str:
-    """One digest for a whole listing."""
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+def _entry(folder: str, name: str, metadata: os.stat_result, row: list[Any] | None) -> FolderEntry:
+    """The entry of a file with this row, of a folder, or of a link."""
+    mode = stat.S_IMODE(metadata.st_mode)
+    if row is not None:
+        return FolderEntry("f", mode, row[0], row[1], row[3])
+    if stat.S_ISDIR(metadata.st_mode):
+        return FolderEntry("d", mode)
+    return FolderEntry("l", 0o777, content=os.readlink(os.path.join(folder, name)))
