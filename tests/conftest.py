@@ -17,6 +17,7 @@ import progress
 import pytest
 import run_order
 import worker
+from hypothesis import HealthCheck, settings
 from polling import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,12 @@ BIN = ROOT / "bin"
 
 # Of the caller's surroundings a test sees only this: no SLURM_*, no SLURMSKY_*, no site file.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR", "VIRTUAL_ENV", "XDG_CACHE_HOME")
+
+
+# No limits of time: an example's duration depends on the machine's load.
+_EXAMPLES = 1000 if os.environ.get("SLURMSKY_TEST_FULL") else 50
+settings.register_profile("tests", max_examples=_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsky.language import (
@@ -232,7 +232,6 @@ INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
 
 
 @pytest.mark.parametrize("name", INVERSES)
-@settings(max_examples=100, deadline=2000)
 @given(data=st.data())
 def test_what_is_printed_is_read_back(name: str, data: st.DataObject) -> None:
     parse, values = INVERSES[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from parsed_requests import HERE, around
 
@@ -26,7 +26,6 @@ WORDS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(table.COMMANDS), st.lists(WORDS, max_size=5))
 def test_any_command_line_is_a_request_or_a_refusal(command: str, argv: list[str]) -> None:
     parsers: dict[str, Any] = {
@@ -41,7 +40,6 @@ def test_any_command_line_is_a_request_or_a_refusal(command: str, argv: list[str
         assert fault.lines or isinstance(fault, Printed)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(sorted({name for c in table.COMMANDS for o in table.load(c).options for name in o.env})),
@@ -62,7 +60,6 @@ def test_any_environment_is_a_request_or_a_refusal(env: dict[str, str], command:
         assert fault.lines or isinstance(fault, Printed)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_script_is_a_request_or_a_refusal(data: bytes) -> None:
     for script in (data, b"#!/bin/sh\n#SBATCH " + data):

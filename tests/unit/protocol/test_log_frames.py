@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsky.protocol.log_frames import Decoder, Encoder, LogEvent, Output, log_key
@@ -75,7 +75,6 @@ def joined(items, **where):
     return out
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 2), pieces, st.booleans())),
     st.sampled_from(PREFIXES),
@@ -113,7 +112,6 @@ def test_bytes_survive_skypilots_log(writes, prefix, chunk, data):
     assert not decoder.gaps
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=400), st.integers(0, 3))
 def test_any_log_can_be_fed(noise, times):
     decoder = Decoder(KEY)
@@ -122,7 +120,6 @@ def test_any_log_can_be_fed(noise, times):
 
 
 @given(st.lists(st.binary(min_size=1, max_size=30), min_size=1), st.randoms())
-@settings(max_examples=100, deadline=None)
 def test_lines_in_any_order_and_number(writes, random):
     encoder = Encoder(1, 0, KEY)
     lines = b"".join(encoder.data(0, piece) + encoder.flush() for piece in writes).splitlines(keepends=True)
@@ -185,7 +182,6 @@ def test_a_gap_waits_for_the_replay():
     assert not decoder.gaps
 
 
-@settings(max_examples=60)
 @given(st.data())
 def test_a_line_that_another_nodes_lines_interrupt_is_joined(data):
     """SkyPilot writes the log of several nodes in blocks, if they end together."""

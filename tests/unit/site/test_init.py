@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slurmsky.site import load
@@ -88,7 +88,6 @@ def test_what_is_written_can_be_read() -> None:
     assert '# "teamtool/3.1" = "docker:IMAGE"' in text and '"gcc' not in text
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=80))
 @example("\x1bp")
 @example(',"')

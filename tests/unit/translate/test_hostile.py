@@ -110,7 +110,8 @@ def test_values_in_directives(name: str, tmp_path: Path) -> None:
     for value in VALUES:
         if "\n" not in value:
             look(f"#!/bin/bash\n#SBATCH --{name}={value}\n{BODY}", folder=tmp_path)
-            look(f"#!/bin/bash\n#SBATCH --{name}='{value}'\n{BODY}", folder=tmp_path)
+            if set(value) & set(" '\"\\#"):  # quotes change the value
+                look(f"#!/bin/bash\n#SBATCH --{name}='{value}'\n{BODY}", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

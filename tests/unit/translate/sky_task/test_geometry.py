@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsky.controller.rules.demand import demand_of
@@ -47,7 +47,6 @@ def _spec(words: list[str]) -> JobSpec | None:
         return None
 
 
-@settings(max_examples=150, deadline=None)
 @given(_LINES)
 def test_nodes_of_the_computed_size_hold_the_job(words: list[str]) -> None:
     spec = _spec(words)
