@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import slurmsky
-from slurmsky.site import MachineHardware, load
+from slurmsky.site import MachineHardware, load, schema
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
@@ -48,14 +50,33 @@ def test_example_site_files_can_be_read(file: Path) -> None:
     assert site.cluster.partitions
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/design.md", "docs/glossary.md"])
-def test_files_that_a_page_names_exist(name: str) -> None:
-    """The paths in CONTRIBUTING and in the design page exist."""
-    text = (ROOT / name).read_text()
-    named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*\.(?:py|csv|toml|md|lark))`", text))
-    assert named
-    for path in named:
-        assert (ROOT / path).exists() or (ROOT / "slurmsky" / path).exists() or (ROOT / "tests" / path).exists(), path
+SOURCES = sorted((ROOT / "slurmsky").rglob("*.py"))
+#: other programs' files
+FOREIGN = ("/etc/", "src/", "data/NAME", "slurmsky.toml")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *SOURCES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_text_names_exist(page: Path) -> None:
+    """Every file of ours that a page or a docstring names exists, by its path or the end of it."""
+    for path in re.findall(r"`{1,2}([\w./-]+\.(?:py|csv|toml|md|lark))`", page.read_text()):
+        if not path.startswith(FOREIGN):
+            assert any(name.endswith("/" + path) for name in _files()), path
+
+
+@cache
+def _files() -> frozenset[str]:
+    found = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.*"))
+    return frozenset(f"/{path.relative_to(ROOT)}" for path in (*found, *ROOT.glob("*.*")))
+
+
+FOLDERS = ("slurmsky", "tests", "docs", "grammar", "examples", "bench")
+
+
+def test_the_reference_of_the_site_file_has_every_key() -> None:
+    tables = {"top": schema.TOP, "shape": schema.SHAPE, "free": schema.FREE, **schema.TABLES, **schema.LISTS}
+    with (ROOT / "docs" / "site_keys.csv").open(newline="") as file:
+        rows = [(row["table"], row["key"]) for row in csv.DictReader(file) if row["value"] and row["meaning"]]
+    assert sorted(rows) == sorted((table, key) for table, keys in tables.items() for key in keys)
 
 
 @pytest.mark.parametrize(
