@@ -53,5 +53,4 @@ class StepSpec:
     #: names of JobSpec fields given on srun's command line (not by the environment)
     typed: tuple[str, ...] = ()
     #: names of JobSpec/StepSpec fields given by input environment variables
-    from_env: tuple[str, ...] = ()
     site_options: tuple[tuple[str, str], ...] = ()

@@ -44,9 +44,7 @@ __all__ = [
 ]
 
 _JOB_FIELDS = tuple(entry.name for entry in dataclasses.fields(JobSpec))
-_STEP_FIELDS = tuple(
-    entry.name for entry in dataclasses.fields(StepSpec) if entry.name not in ("job", "argv", "typed", "from_env")
-)
+_STEP_FIELDS = tuple(entry.name for entry in dataclasses.fields(StepSpec) if entry.name not in ("job", "argv", "typed"))
 
 
 @dataclass(frozen=True)
@@ -354,7 +352,6 @@ def _step(part: Component, context: ReadContext, argv: tuple[str, ...]) -> StepS
         argv=argv,
         **step_fields,
         typed=tuple(by_source.get(COMMAND_LINE, ())),
-        from_env=tuple(by_source.get("environment", ())),
     )
 
 

@@ -146,7 +146,7 @@ def _load(lives: Sequence[Life], context: ReportContext, period: Period, whole: 
             gpus.add(one.start, one.end, one.gpus)
         if one.eligible:
             waiting.add(one.eligible, one.start or one.end, max(1, one.job.pending_count))
-    used = usage_curves.used_cpus(curve(), lives, context.now)
+    used = usage_curves.used(curve(), lives, context.now, usage_curves.busy)
     limit = capacity(context.cluster)["cpu"] if whole and _on_cluster(lives, context) else 0.0
     found = [
         charts.chart(

@@ -225,8 +225,10 @@ def _curves(one: Life, context: ReportContext) -> Html | None:
     def curve() -> usage_curves.Curve:
         return usage_curves.Curve(start, end, PARTS)
 
-    cpu = charts.ChartLine("CPUs busy", usage_curves.used_cpus(curve(), [one], context.now), "used")
-    memory = charts.ChartLine("memory in use", usage_curves.used_memory(curve(), [one], context.now), "mem")
+    cpu = charts.ChartLine("CPUs busy", usage_curves.used(curve(), [one], context.now, usage_curves.busy), "used")
+    memory = charts.ChartLine(
+        "memory in use", usage_curves.used(curve(), [one], context.now, usage_curves.memory), "mem"
+    )
     found = [
         charts.chart(period, [cpu], "CPUs", one.cpus, "held"),
         charts.chart(period, [memory], "MiB", round(one.memory_held_mib), "held"),

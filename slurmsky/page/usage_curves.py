@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..model.job import Step
 from .job_summary import Life, gpu_steps, step_end
@@ -64,19 +64,11 @@ def measured(life: Life, now: float) -> list[Step]:
     return [step for step in life.job.steps.values() if step.usage.tasks and step_end(step, now) > step.start_time > 0]
 
 
-def used_cpus(curve: Curve, lives: Sequence[Life], now: float) -> Curve:
-    """Add the CPUs that jobs kept busy."""
+def used(curve: Curve, lives: Sequence[Life], now: float, values: Callable[[Step], list[float]]) -> Curve:
+    """Add what the steps of jobs used: ``busy`` or ``memory``."""
     for life in lives:
         for step in measured(life, now):
-            curve.add_parts(step.start_time, step_end(step, now), busy(step))
-    return curve
-
-
-def used_memory(curve: Curve, lives: Sequence[Life], now: float) -> Curve:
-    """Add the MiB that jobs had in use."""
-    for life in lives:
-        for step in measured(life, now):
-            curve.add_parts(step.start_time, step_end(step, now), memory(step))
+            curve.add_parts(step.start_time, step_end(step, now), values(step))
     return curve
 
 

@@ -22,7 +22,7 @@ RECORDED: dict[str, dict[str, list[str]]] = json.loads(GOLDEN.read_text())
 
 #: Options whose effect is no word of a record and no variable: where it is shown.
 ELSEWHERE = {
-    "account": "root's own account is the default; tests/unit/controller/rules/test_limit_policy.py",
+    "account": "root's own account is the default; tests/unit/controller/test_limit_policy.py",
     "autocomplete": "prints the table's own words; tests/unit/options/test_table.py",
     "bcast": "tests/agent", "bcast-exclude": "tests/agent", "bell": "tests/family", "no-bell": "tests/family",
     "clusters": "there is one cluster",

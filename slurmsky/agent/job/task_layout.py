@@ -5,7 +5,7 @@ Pure functions. Source: slurm_step_layout.c and the oracle's output.
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Iterable, Optional, Sequence
 
 Ranks = list[list[int]]
 
@@ -23,7 +23,10 @@ def block(ntasks: int, room: Sequence[int]) -> Ranks:
     >>> block(5, [8, 8])
     [[0, 1, 2], [3, 4]]
     """
-    counts = [len(ranks) for ranks in cyclic(ntasks, room)]
+    return _consecutive(len(ranks) for ranks in cyclic(ntasks, room))
+
+
+def _consecutive(counts: Iterable[int]) -> Ranks:
     result, first = [], 0
     for count in counts:
         result.append(list(range(first, first + count)))
@@ -36,26 +39,15 @@ def packed(ntasks: int, room: Sequence[int]) -> Ranks:
 
     Each node gets one task, then nodes are filled in order; the rest is distributed one by one.
     """
-    counts = [0] * len(room)
-    left = ntasks
-    for index in range(len(room)):
-        if left:
-            counts[index] += 1
-            left -= 1
+    counts = [int(index < ntasks) for index in range(len(room))]
+    left = ntasks - sum(counts)
     for index, size in enumerate(room):
         more = min(left, max(0, size - counts[index]))
         counts[index] += more
         left -= more
-    index = 0
-    while left:
+    for index in range(left):
         counts[index % len(room)] += 1
-        left -= 1
-        index += 1
-    result, first = [], 0
-    for count in counts:
-        result.append(list(range(first, first + count)))
-        first += count
-    return result
+    return _consecutive(counts)
 
 
 def cyclic(ntasks: int, room: Sequence[int]) -> Ranks:

@@ -35,7 +35,7 @@ from .._files import opener
 from ..common.command_errors import absolute
 from ._base import SlurmskyGroup, failed, in_controller
 from .explain_command import write
-from .site_from_folder import init_from
+from .site_from_folder import answer, init_from
 from .status_command import site_changed
 
 PATIENCE_S = 60.0
@@ -238,10 +238,10 @@ async def _ask(ctx: CommandContext, old: OldCluster) -> tuple[list[str], str]:
             known = ",".join(await _enabled(ctx))
         except (EngineError, asyncio.TimeoutError):
             known = ""
-    old.cluster = await _answer(ctx, "Name of the cluster", "cluster")
-    infra = await _answer(ctx, "Where jobs run, in order (kubernetes/CONTEXT, aws, slurm/NAME...)", known)
-    gpu = await _answer(ctx, "GPU that --gpus without a type means", "")
-    for name in (await _answer(ctx, "Partitions that scripts name", "main")).replace(",", " ").split():
+    old.cluster = await answer(ctx, "Name of the cluster", "cluster")
+    infra = await answer(ctx, "Where jobs run, in order (kubernetes/CONTEXT, aws, slurm/NAME...)", known)
+    gpu = await answer(ctx, "GPU that --gpus without a type means", "")
+    for name in (await answer(ctx, "Partitions that scripts name", "main")).replace(",", " ").split():
         old.partitions[name] = OldPartition(name, default=not old.partitions)
     return [word.strip() for word in infra.split(",") if word.strip()], gpu
 
@@ -250,9 +250,3 @@ async def _enabled(ctx: CommandContext) -> list[str]:
     """Infras that SkyPilot's server has enabled. Raises EngineError, TimeoutError."""
     service = registry.cloud_service(ctx.env, ctx.controller.site, ctx.env.get("USER", ""))
     return await asyncio.wait_for(service.enabled(), 15)
-
-
-async def _answer(ctx: CommandContext, question: str, default: str) -> str:
-    """Prompt on stderr and read one line. An empty line or end of input means the default."""
-    ctx.err(f"{question}{f' [{default}]' if default else ''}:")
-    return (await ctx.read_line()).strip() or default

@@ -43,14 +43,14 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
     gpu = bucket = packages = ""
     if any(need.wants_gpus for need in needs):
         known = wanted.gpus.most_common(1)[0][0] if wanted.gpus else USUAL_GPU
-        gpu = await _answer(ctx, "GPU type of scripts that name none", known)
+        gpu = await answer(ctx, "GPU type of scripts that name none", known)
     if wanted.unknown("paths"):
         listed = ", ".join(wanted.unknown("paths")[:6])
         usual = f"s3://{user_name(os.geteuid())}-slurm"
-        bucket = await _answer(ctx, f"Bucket with the content of {listed}", usual)
+        bucket = await answer(ctx, f"Bucket with the content of {listed}", usual)
     if wanted.unknown("environments"):
         listed = ", ".join(wanted.unknown("environments")[:6])
-        packages = await _answer(ctx, f"Packages of the conda environments {listed}", USUAL_PACKAGES)
+        packages = await answer(ctx, f"Packages of the conda environments {listed}", USUAL_PACKAGES)
     text = render(wanted, shown, bucket=bucket, gpu=gpu, packages=packages)
     found = load(text, target or "slurmsky.toml", machine_hardware.detect())
     code = write(ctx, text, target)
@@ -104,6 +104,7 @@ def _gpu_types(spec: JobSpec) -> Iterator[str]:
         return  # invalid GPU count, which sbatch refuses
 
 
-async def _answer(ctx: CommandContext, question: str, default: str) -> str:
+async def answer(ctx: CommandContext, question: str, default: str) -> str:
+    """Prompt on stderr and read one line. An empty line or end of input means the default."""
     ctx.err(f"{question}{f' [{default}]' if default else ''}:")
     return (await ctx.read_line()).strip() or default

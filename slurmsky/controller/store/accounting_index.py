@@ -7,7 +7,7 @@ is committed in one transaction with its record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -217,8 +217,7 @@ FROM sums GROUP BY account, user, qos, wckey, cpus ORDER BY min(job_id)
 
 def uses(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Use]:
     """Resources used in a period, by owner and CPUs. An owner is an account, user, QOS and wckey."""
-    rows = _within(ask, _USES, start, end, now, where)
-    return [Use._make([*map(_decoded_text, line[:4]), *line[4:]]) for line in rows]
+    return [Use._make(line) for line in _within(ask, _USES, start, end, now, where)]
 
 
 # A run's cost counts in a period in proportion to the run's time in it; the cost of a run without run time counts at
@@ -242,14 +241,15 @@ FROM parts WHERE part>0 GROUP BY account, user, qos, partition ORDER BY min(job_
 
 def charges(ask: Ask, start: float, end: float, now: float, where: Where) -> list[Charge]:
     """Cost of runs in a period, by account, user, QOS and partition."""
-    rows = _within(ask, _CHARGES, start, end, now, where)
-    return [Charge._make([*map(_decoded_text, line[:4]), *line[4:]]) for line in rows]
+    return [Charge._make(line) for line in _within(ask, _CHARGES, start, end, now, where)]
 
 
-def _within(ask: Ask, statement: str, start: float, end: float, now: float, where: Where) -> list[tuple[Any, ...]]:
+def _within(ask: Ask, statement: str, start: float, end: float, now: float, where: Where) -> Iterator[list[Any]]:
+    """Rows of a statement about a period, whose first four columns are texts."""
     chosen = window(start, end, duplicates=True) & where
     # A statement cannot mix named and numbered parameters: the parameters of the conditions get names, too.
     text, names = chosen.text, {f"v{number}": value for number, value in enumerate(chosen.values)}
     for name in names:
         text = text.replace("?", f":{name}", 1)
-    return list(ask(statement.replace("%s", text), {"start": start, "end": end, "now": now, **names}))
+    for line in ask(statement.replace("%s", text), {"start": start, "end": end, "now": now, **names}):
+        yield [*map(_decoded_text, line[:4]), *line[4:]]

@@ -23,7 +23,7 @@ from ...protocol.messages import (
     TerminateJob,
 )
 from ...site import Site
-from ..base import EngineError, OnEvent, background
+from ..base import EngineDefaults, EngineError, OnEvent, background
 from ..cloud import CloudAccount
 from ..offers import Inventory
 from ..relay import head_connection
@@ -49,7 +49,7 @@ log = logging.getLogger("slurmsky.sky")
 _NOT_AVAILABLE = "ReqNodeNotAvail"
 
 
-class SkyRuns:
+class SkyRuns(EngineDefaults):
     """Base of SkyEngine: follows runs. ``home``: the state folder, of which the engine uses ``sky/``."""
 
     def __init__(

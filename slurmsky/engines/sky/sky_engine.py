@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...model.allocation import Launch
-from ...model.job import Job, Node
+from ...model.job import Job
 from ...model.spec import JobSpec
 from ...protocol.messages import (
     EndComponent,
@@ -258,20 +258,12 @@ class SkyEngine(SkyRuns):
         session = self._sessions.session_of(watch.folder) if watch is not None else None
         return session.address if session is not None else None
 
-    async def node_socket(self, node: str) -> str | None:
-        """Always None: a managed job's nodes are its own."""
-        return None
-
     def out_of_reach(self, job_id: int) -> str:
         watch = self._watches.get(job_id)
         session = self._sessions.session_of(watch.folder) if watch is not None else None
         if session is None or not session.problem:
             return ""
         return f"the nodes of job {job_id} cannot be reached from this machine ({session.problem}): only scancel works"
-
-    def missing_connections(self, job_id: int) -> str:
-        """Return "": an unreachable node may stay unreachable."""
-        return ""
 
     def price_question(self, components: Sequence[tuple[JobSpec, str]]) -> PriceQuestion | None:
         """Return the price's key and a function that queries SkyPilot.
@@ -315,24 +307,9 @@ class SkyEngine(SkyRuns):
         enabled = ", ".join(infras) or "none (sky check)"
         return [*found, (bool(infras), f"SkyPilot takes requests of user {access.user}; enabled infras: {enabled}")]
 
-    def follow(self, launch: Launch, behind: int) -> bool:
-        """Return False: ``array_packs`` combines elements."""
-        return False
-
-    def drop_followers(self, node: str) -> None:
-        """Do nothing."""
-
     def holds_nodes(self) -> bool:
         """True while nodes of an ended job exist."""
         return bool(self._ended)
-
-    def nodes(self) -> list[Node]:
-        """Return no nodes: they exist only with their jobs. The event ``started`` reports their names."""
-        return []
-
-    def ready_in(self, nodes: Iterable[str]) -> float:
-        """Return 0.0: nodes are created with their jobs."""
-        return 0.0
 
     async def close(self) -> None:
         """Close the engine; jobs keep running."""

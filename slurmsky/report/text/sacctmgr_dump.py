@@ -68,7 +68,7 @@ def _below(records: Records, parent: str) -> Iterator[str]:
     """Users and accounts of an account, then their own entries."""
     known = records.associations()
     users = sorted(one.user for one in known if one.user and one.account == parent)
-    accounts = sorted({one.account for one in known if not one.root and _parent(records, one.account) == parent})
+    accounts = sorted({one.account for one in known if not one.root and records.parent(one.account) == parent})
     if not users and not accounts:
         return
     yield f"Parent - '{parent}'"
@@ -76,10 +76,6 @@ def _below(records: Records, parent: str) -> Iterator[str]:
     yield from (_account(records, name) for name in accounts)
     for name in accounts:
         yield from _below(records, name)
-
-
-def _parent(records: Records, account: str) -> str:
-    return next((one.parent for one in records.cluster.accounts if one.name == account), "root")
 
 
 def _user(records: Records, account: str, name: str) -> str:

@@ -163,11 +163,12 @@ class Records:
 
     def _associations(self) -> list[Cells]:
         return [{"Cluster": one.cluster, "Account": one.account, "User": one.user, "Partition": "",
-                 "ID": str(one.number), "ParentName": "" if one.user or one.root else self._parent(one.account),
+                 "ID": str(one.number), "ParentName": "" if one.user or one.root else self.parent(one.account),
                  **limit_cells.association(self.cluster, one.account, one.user)}
                 for one in self.associations()]  # fmt: skip
 
-    def _parent(self, account: str) -> str:
+    def parent(self, account: str) -> str:
+        """The account above an account."""
         return next((one.parent for one in self.cluster.accounts if one.name == account), "root")
 
     def _accounts(self) -> list[Cells]:

@@ -19,7 +19,7 @@ from ..fields.node_values import NODE_VALUES
 from ..fields.sinfo_fields import NodeKey, NodeRow, PartitionKey, node_fields, split_keys, text_of
 from ..report_context import ReportContext
 from .columns import FormatItem, compile_layout, items_of
-from .squeue_rows import host_key, sort_keys
+from .squeue_rows import host_key, sort_keys, sorted_by
 
 DEFAULT = "partition:9 ,available:.5 ,time:.10 ,nodes:.6 ,statecompact:.6 ,nodelist:0"
 LONG = (
@@ -181,13 +181,7 @@ _SORTS = {"least": _least, "first": _first}
 
 def sort_nodes(rows: Iterable[NodeRow], context: ReportContext, spec: str = SORT) -> list[NodeRow]:
     """Sort lines as sinfo does. ``#P`` is the order of the configuration. Unknown keys are ignored."""
-    ordered = list(rows)
-    keys = _sort_keys(context)
-    for letter, descending in _with_order(spec):
-        key = keys.get(letter)
-        if key is not None:
-            ordered.sort(key=key, reverse=descending)
-    return ordered
+    return sorted_by(rows, _sort_keys(context), _with_order(spec))
 
 
 def _with_order(spec: str) -> Iterator[tuple[str, bool]]:

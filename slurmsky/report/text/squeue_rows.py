@@ -6,7 +6,7 @@ context)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Callable, Optional
 
@@ -18,7 +18,7 @@ from slurmsky.model.states import JobState
 from ..fields import derived
 from ..fields.squeue_fields import JobRow, StepRow, job_fields, step_fields
 from ..report_context import ReportContext
-from .columns import Layout, layout_of
+from .columns import Layout, Row, layout_of
 
 # Default formats with long names, as since 21.08 (squeue.c); --start and --steps still use letters.
 DEFAULT = "jobarrayid:.18 ,partition:.9 ,name:.8 ,username:.8 ,statecompact:.2 ,timeused:.10 ,numnodes:.6 ,reasonlist:0"
@@ -292,9 +292,15 @@ def sort_jobs(rows: Iterable[JobRow], context: ReportContext, spec: str = JOB_SO
 
 def sort_steps(rows: Iterable[StepRow], context: ReportContext, spec: str = STEP_SORT) -> list[StepRow]:
     """Sort steps as squeue does; ignore keys that steps lack."""
+    return sorted_by(rows, _step_keys(context), sort_keys(spec))
+
+
+def sorted_by(
+    rows: Iterable[Row], keys: Mapping[str, Optional[Callable[[Row], Any]]], order: Iterable[tuple[str, bool]]
+) -> list[Row]:
+    """Sort by several (letter, descending), the last one takes precedence; letters without a key are ignored."""
     ordered = list(rows)
-    keys = _step_keys(context)
-    for letter, descending in sort_keys(spec):
+    for letter, descending in order:
         key = keys.get(letter)
         if key is not None:
             ordered.sort(key=key, reverse=descending)
