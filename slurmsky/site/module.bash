@@ -1,4 +1,4 @@
-# `module` and `ml` for jobs on nodes without a module system: bash functions, exported in the environment.
+# `module`, `ml` and `ibrun` for jobs on nodes without them: bash functions, exported in the environment.
 # Where a node has Environment Modules or Lmod, these functions load it instead.
 #
 # SLURMSKY_MODULES: known names, one per line: NAME|replacement|VARIABLE=VALUE|...
@@ -135,4 +135,18 @@ ml() {
             done
             ;;
     esac
+}
+
+# TACC's launcher of MPI programs. -o places a part of the tasks, which srun does for steps of exact size.
+ibrun() {
+    local options=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -n | -np) options+=(--exact -n "$2"); shift 2 ;;
+            -o) shift 2 ;;
+            tacc_affinity | task_affinity | mem_affinity) shift ;;
+            *) break ;;
+        esac
+    done
+    srun "${options[@]}" "$@"
 }

@@ -29,6 +29,7 @@ from ...translate.explain import explanation as pages
 from ...translate.explain.finding import LocalLookup
 from ...translate.explain.folder_prices import by_question
 from ...translate.script import needs
+from ...translate.script.project_folder import builds
 from ...translate.script.python_packages import packages
 from ...translate.sky_task import credentials
 from ...translate.sky_task.price_table import read_prices
@@ -190,6 +191,7 @@ def page_of(
         refusal = f"sbatch: error: Unable to open file {name}: {error.strerror or ''}".rstrip(": ")
         exit_code = 1
     home, user = ctx.env.get("HOME", ""), ctx.env.get("USER", "")
+    sources = _folders_of(absolute(ctx, path), submit_folder or ctx.cwd)
     if submit_folder:
         read, script_path = needs.of(pages.text_of(data)), absolute(ctx, path)
         beside = os.path.dirname(script_path)
@@ -202,7 +204,8 @@ def page_of(
     folder = (specs[0].chdir if specs else None) or submit_folder or ctx.cwd
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
-        lookup=local_lookup(ctx.env, folder), packages=_packages(data, folder, path) if chosen == "sky" else (),
+        lookup=local_lookup(ctx.env, folder, sources),
+        packages=_packages(data, folder, path) if chosen == "sky" else (),
         project=pages.Project(submit_folder or ctx.cwd, home, folder, user),
     )  # fmt: skip
     if chosen == "sky" and specs:
@@ -252,8 +255,17 @@ def _submission_error(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[st
     return "", 0
 
 
-def local_lookup(env: Mapping[str, str], folder: str) -> LocalLookup:
-    """Lookup for a caller with these variables, submitting from ``folder``."""
+def _folders_of(script: str, top: str) -> list[str]:
+    """Folders with sources of a script's programs: from its own up to ``top``."""
+    found, folder = [top], os.path.dirname(script)
+    while folder.startswith(top.rstrip("/") + "/"):
+        found.append(folder)
+        folder = os.path.dirname(folder)
+    return found
+
+
+def local_lookup(env: Mapping[str, str], folder: str, sources: Sequence[str] = ()) -> LocalLookup:
+    """Lookup for a caller with these variables, submitting from ``folder``; ``sources`` are the project's folders."""
 
     def expand(text: str) -> str:
         home = env.get("HOME", "")
@@ -281,7 +293,11 @@ def local_lookup(env: Mapping[str, str], folder: str) -> LocalLookup:
         return os.path.exists(expand(name)) if "/" in name or name.startswith(".") else name in environments()
 
     return LocalLookup(
-        path=lambda text: os.path.exists(expand(text)), program=program, environment=environment, variable=env.get
+        path=lambda text: os.path.exists(expand(text)),
+        program=program,
+        environment=environment,
+        variable=env.get,
+        built=cache(lambda name: builds((folder, *sources), name)),
     )
 
 

@@ -38,7 +38,6 @@ _LANGUAGES = words(
 )
 #: the script ends at the first command that fails
 _ERREXIT = re.compile(r"(?m)^\s*set\s+(-\w+\s+)*-\w*e|^\s*set\s+-o\s+errexit|\A#!.*\s-\w*e")
-_SOURCES = (".c", ".cc", ".cpp", ".cu", ".f", ".f90", ".F90")
 #: builtins of ksh and zsh that bash lacks
 _KSH = frozenset(("integer", "float", "print", "whence", "setopt", "unsetopt", "autoload", "zmodload", "emulate"))
 #: uses of a folder that need none of its content; explain reports each separately
@@ -223,8 +222,8 @@ class Body:
         if source is None:
             if provider:
                 return finding(KEPT, f"from {provider}")
-            if command.name in ("srun", *LAUNCHERS) and self._is_built_here(name):
-                return finding(KEPT, f"a file of the submit folder, which {command.name} searches too")
+            if command.name in ("srun", "ibrun", *LAUNCHERS) and self._is_built_here(name):
+                return finding(KEPT, f"a program of the project, which {command.name} finds in the submit folder")
             if self._own_path():
                 return finding(KEPT, "in a folder that the script adds to PATH")
             suggestion = f'[programs]\n"{toml(name)}" = "COMMAND THAT INSTALLS IT"'
@@ -241,8 +240,7 @@ class Body:
         """Return whether a program's user builds it in the submit folder."""
         if name.endswith((".x", ".exe")) or re.search(rf"-o\s+{re.escape(name)}\b", self.view.source):
             return True
-        lookup = self.view.lookup
-        return lookup is not None and any(lookup.path(name + ending) for ending in ("", *_SOURCES))
+        return self.view.lookup is not None and self.view.lookup.built(name)
 
     def _installed(self, finding: Callable[..., Finding], name: str, source: Source) -> Finding:
         """Finding for a program of a package, an image, or the user."""
@@ -288,7 +286,7 @@ class Body:
             if module is not None and gives(module, name):
                 return f"module {one_line(loaded, 40)}"
             known = module is not None and module.source != "site"
-            unknown = find_program(name) is None and not _is_build(name)
+            unknown = find_program(name) is None and not _is_build(name) and not name.endswith(".sh")
             wheels = module is None or module.setup.startswith("pip install") or not (module.image or module.setup)
             brings = not known or (unknown and not wheels)
             if brings and not _TOOLCHAINS.match(bare[0]):
@@ -397,4 +395,6 @@ def gives(module: Module, program: str) -> bool:
     if program in module.gives:
         return True
     bare = re.sub(r"[^a-z]", "", module.name.lower().partition("/")[0])
+    if program.endswith(".sh") and module.source != "site" and find_program(program) is None:
+        return False  # a site's own script around the software, which its image and packages lack
     return len(bare) > 2 and (program.lower().startswith(bare) or bare.startswith(program.lower()))

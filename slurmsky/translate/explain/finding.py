@@ -29,10 +29,11 @@ class LocalLookup:
     """Queries about the submitting machine.
 
     Only scripts that would run there need them. ``path``, ``program`` and ``environment`` return whether it exists;
-    ``variable`` returns the caller's value or None.
+    ``variable`` returns the caller's value or None; ``built`` returns whether the project has a program's source.
     """
 
     path: Callable[[str], bool]
     program: Callable[[str], bool]
     environment: Callable[[str], bool]
     variable: Callable[[str], str | None]
+    built: Callable[[str], bool] = lambda _: False

@@ -263,10 +263,9 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
                     yield text
         if re.search(r"\.(sif|simg)$", scope.expand(found.words[0]) if found.words else ""):
             yield "singularity"  # an image file is a program that needs it
-        if found.inside and find_program(found.inside):
-            name = found.inside
-        elif found.inside:
+        if found.inside and not find_program(found.inside):
             continue
+        name = found.inside or name
         first = re.sub("^/(usr/(local/)?)?bin/", "", found.words[0].text or "/") if found.words else None
         if re.fullmatch(r"[\w.+-]+", first or "/") and name not in scope.functions:
             source = find_program(name)
@@ -274,6 +273,7 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
                 yield name
         elif found.inside:
             yield name
+    yield from (command.name for command in script.commands if command.name in LAUNCHERS)
 
 
 def _step_cpus(script: Script, scope: Scope) -> int:

@@ -26,6 +26,9 @@ _COMMON = words(
 _PROGRAMS = (".py", ".R", ".r", ".jl", ".sh", ".pl", ".m", ".ipynb", ".nf", ".smk", ".lua", ".do", ".sas")
 
 
+#: endings of a program and of its source
+_SOURCES = ("", ".c", ".cc", ".cpp", ".cu", ".f", ".f90", ".F90")
+_MAKEFILES = ("Makefile", "makefile", "GNUmakefile", "CMakeLists.txt")
 #: larger files are no scripts written by hand
 MAX_BYTES = 1 << 18
 
@@ -151,6 +154,25 @@ class Project:
                 former = "/".join(parts[:index])
                 return "" if self.elsewhere(former) else former
         return ""
+
+
+def builds(folders: Iterable[str], name: str) -> bool:
+    """Return whether a folder has a program, or builds it.
+
+    It does if it has the program's source, or a makefile that names the program.
+    """
+    word = re.compile(rb"(?<![\w./-])%s(?![\w./-])" % re.escape(os.fsencode(name)))
+    for folder in folders:
+        if any(os.path.lexists(os.path.join(folder, name + ending)) for ending in _SOURCES):
+            return True
+        for makefile in _MAKEFILES:
+            try:
+                with open(os.path.join(folder, makefile), "rb") as file:
+                    if word.search(file.read(MAX_BYTES)):
+                        return True
+            except OSError:
+                continue
+    return False
 
 
 def _spelling(name: str) -> str:

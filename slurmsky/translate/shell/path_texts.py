@@ -10,6 +10,8 @@ _GLOB = re.compile(r"(?<=[\w.-])/[\w.$-]*[*?][^/]*(?:/[\w.*?$-]+)*$")
 _PATTERN = re.compile(r"[\s<>{}|;\\()\"'`,*?]|^//|^/[^\w.$~-]|[^:]//$")
 _BRACES = re.compile(r"(?<!\$)\{([^{}\s]*(?:,|\.\.)[^{}\s]*)\}")
 _MOST_ALTERNATIVES = 8
+#: between the paths of a list; a comma in a file's name precedes no path
+_SEPARATOR = re.compile(r":|,(?=[/~$])")
 
 
 def is_path(text: str) -> bool:
@@ -38,10 +40,12 @@ def alternatives(text: str) -> Iterator[str]:
 
     >>> list(alternatives("/data/{a,b}/x{1..9}:/d"))
     ['/data/a/x1', '/d', '/data/b/x1', '/d']
+    >>> list(alternatives("/data/a.fa,/data/b.fa"))
+    ['/data/a.fa', '/data/b.fa']
     """
     found = _BRACES.search(text)
     if found is None:
-        yield from text.split(":")
+        yield from _SEPARATOR.split(text)
         return
     for inner in found[1].split(",")[:_MOST_ALTERNATIVES]:
         rest = _BRACES.sub(lambda more: re.split(r",|\.\.", more[1])[0], text[found.end() :])

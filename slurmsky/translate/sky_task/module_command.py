@@ -1,4 +1,4 @@
-"""Environment variables that define `module` and `ml` on nodes."""
+"""Environment variables that define `module`, `ml` and `ibrun` on nodes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ...site.modules import Module, find, shipped
 from ...site.record import Site
 from ..shell import module_lines
 
-#: Only scripts with `module` or `ml` get the functions; other jobs have Slurm's environment unchanged.
-_SAYS = re.compile(rb"(?<![\w./=-])(?:module|ml)[ \t]+[\w\"'$-]")
-_FUNCTION = re.compile(r"^(module|ml)\(\) (\{\n.*?^\})$", re.DOTALL | re.MULTILINE)
+#: Only scripts with `module`, `ml` or `ibrun` get the functions; other jobs have Slurm's environment unchanged.
+_SAYS = re.compile(rb"(?<![\w./=-])(?:module|ml|ibrun)[ \t]+[\w\"'$./-]")
+_FUNCTION = re.compile(r"^(module|ml|ibrun)\(\) (\{\n.*?^\})$", re.DOTALL | re.MULTILINE)
 #: limit of SLURMSKY_MODULES: Linux starts no program with a variable of 128 KiB (MAX_ARG_STRLEN), its name included
 _MOST_BYTES = 131_000
 SHIMS = Path(site.__file__).with_name("shims")
@@ -72,7 +72,7 @@ def _requested(module: Module) -> list[str]:
 
 
 def job_variables(site: Site, script: bytes, environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables for a job whose script calls `module` or `ml`.
+    """Variables for a job whose script calls `module`, `ml` or `ibrun`.
 
     {} for any other script. A module system's own functions, exported by the caller's shell, are kept.
     """

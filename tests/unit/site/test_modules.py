@@ -155,6 +155,14 @@ def test_module_in_a_job(script: str, out: str) -> None:
     assert done.stdout == out + "\n", done.stderr
 
 
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_ibrun_calls_srun(tmp_path: Path, shell: str) -> None:
+    (tmp_path / "srun").write_text('#!/bin/sh\nprintf "[%s]" "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    done = job("ibrun ./a 1; ibrun -n 2 -o 4 task_affinity ./b", shell=shell, PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert done.stdout == "[./a][1][--exact][-n][2][./b]", done.stderr
+
+
 @pytest.mark.parametrize(
     ("script", "reported"),
     [

@@ -171,3 +171,29 @@ def test_the_headline_of_a_cloud_job_names_what_its_submit_folder_lacks() -> Non
     assert "1 of these 1 name files, programs or variables that are not here" in table_text([page, page][:1])
     assert "Not all here" in to_html([page, page])
     assert json.loads(to_json([page], True))["lacking"] == 1
+
+
+def test_a_launcher_that_this_machine_lacks_is_reported() -> None:
+    lookup = LocalLookup(lambda _: True, lambda name: name == "a", lambda _: True, lambda _: None)
+    data = b"#!/bin/bash\nmpirun ./a\nibrun ./a\nsrun ./a\n"
+    specs = moving.request(data, "x").components
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="local", lookup=lookup)
+    assert [found.text for found in page.missing_names] == ["mpirun ./a"]
+
+
+def test_setup_installs_the_mpi_of_a_launcher() -> None:
+    assert "apt-get install -y openmpi-bin" in page_without_files("mpirun ./a\n", "sky").task_yaml
+    assert "openmpi" not in page_without_files("module load intel\nmpirun ./a\n", "sky").task_yaml
+
+
+def test_a_site_script_around_a_program_is_in_no_image() -> None:
+    page = page_without_files("module load alphafold/2.3.1\nalphafold_full_db.sh --help\n", "sky")
+    assert [one.text for one in page.findings if one.effect == DECISION] == ["alphafold_full_db.sh --help"]
+
+
+def test_a_launcher_starts_a_program_that_the_project_builds() -> None:
+    lookup = LocalLookup(lambda _: False, lambda _: True, lambda _: True, lambda _: None, lambda name: name == "heat")
+    data = b"#!/bin/bash\nibrun heat -n 3\n"
+    specs = moving.request(data, "x").components
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="sky", lookup=lookup)
+    assert page.unchanged

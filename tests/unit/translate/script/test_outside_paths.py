@@ -89,6 +89,7 @@ def found(text: str) -> list[tuple[str, str]]:
         ("cp /gpfs/{a,b/c}/x.txt .", [("/gpfs/a/x.txt", "read"), ("/gpfs/b/c/x.txt", "read")]),
         ("mkdir -p /gpfs/{in,out}\ncd /gpfs/out", [("/gpfs/in", "written"), ("/gpfs/out", "written")]),
         ("cat /gpfs/{1..9}.txt", [("/gpfs/1.txt", "read")]),
+        ("run --fasta_paths=/gpfs/a.fa,/vol/b.fa", [("/gpfs/a.fa", "read"), ("/vol/b.fa", "read")]),
     ],
 )  # fmt: skip
 def test_places_and_their_roles(text: str, expected: list[tuple[str, str]]) -> None:

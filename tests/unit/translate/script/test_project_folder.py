@@ -12,7 +12,7 @@ from slurmsky.options.table import load as options
 from slurmsky.site import load
 from slurmsky.translate.explain.explanation import explain
 from slurmsky.translate.script import needs
-from slurmsky.translate.script.project_folder import Project
+from slurmsky.translate.script.project_folder import Project, builds
 
 
 @pytest.fixture
@@ -165,7 +165,9 @@ def test_a_script_that_the_script_starts_is_read_too(project: Project, starts: s
     ]
     assert all("run.sh:" in text and lines for _, text, lines in decisions)
     found = needs.with_started(needs.of(text), text, project)
-    assert found.programs == ("gmx",) and "/results" in found.folders[0] and found.modules == ("own/3",)
+    assert (
+        set(found.programs) - {"mpirun"} == {"gmx"} and "/results" in found.folders[0] and found.modules == ("own/3",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,3 +186,19 @@ def test_a_sourced_file_gives_functions(project: Project) -> None:
         data, (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="local", project=project
     )
     assert next(one.reason for one in page.findings if one.text == "prepare_all") == "a function of the script"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("solve.c", "", True),
+        ("solve", "", True),
+        ("Makefile", "all: solve\n", True),
+        ("CMakeLists.txt", "add_executable(solve main.c)\n", True),
+        ("Makefile", "all: solver presolve solve.o\n", False),
+        ("other.c", "", False),
+    ],
+)
+def test_a_folder_builds_a_program(tmp_path: Path, file: str, text: str, expected: bool) -> None:
+    (tmp_path / file).write_text(text)
+    assert builds((str(tmp_path / "none"), str(tmp_path)), "solve") == expected
