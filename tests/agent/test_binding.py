@@ -194,7 +194,7 @@ SHOW = "import os; print(os.environ['SLURM_PROCID'], sorted(os.sched_getaffinity
 FIRST = machine()[0].number
 
 
-def test_tasks_are_bound_and_say_so(two_tasks: tuple[Cluster, Launch]) -> None:
+def test_verbose_reports_the_binding_of_tasks(two_tasks: tuple[Cluster, Launch]) -> None:
     cluster, launch = two_tasks
     done = cluster.command(
         launch, ["srun", "-n1", "--exact", "--cpu-bind=verbose,cores", "--mem-bind=v,local", "python3", "-c", SHOW]
@@ -207,7 +207,7 @@ def test_tasks_are_bound_and_say_so(two_tasks: tuple[Cluster, Launch]) -> None:
     )
 
 
-def test_none_is_reported_and_nothing_bound(two_tasks: tuple[Cluster, Launch]) -> None:
+def test_binding_none_is_reported(two_tasks: tuple[Cluster, Launch]) -> None:
     cluster, launch = two_tasks
     done = cluster.command(launch, ["srun", "-n1", "--cpu-bind=v,none", "python3", "-c", SHOW])
     have = os.sched_getaffinity(0)
@@ -229,7 +229,7 @@ def test_a_map_outside_of_the_step_is_refused(two_tasks: tuple[Cluster, Launch])
     )
 
 
-def test_a_memory_node_that_is_not_there(two_tasks: tuple[Cluster, Launch]) -> None:
+def test_a_missing_memory_node_is_refused(two_tasks: tuple[Cluster, Launch]) -> None:
     cluster, launch = two_tasks
     done = cluster.command(launch, ["srun", "-n1", "--mem-bind=map_mem:60", "echo", "ran"])
     assert (done.stdout, done.returncode) == ("ran\n", 0)

@@ -32,7 +32,7 @@ def test_steps_one_after_another(one: Cluster) -> None:
     assert {step["state"] for step in steps.values()} == {"COMPLETED"}
 
 
-def test_steps_at_once_wait_for_each_other(one: Cluster) -> None:
+def test_simultaneous_steps_wait_for_each_other(one: Cluster) -> None:
     script = "#!/bin/bash\nfor i in $(seq %d); do srun -n1 --exact bash -c 'echo done' & done; wait\n" % AT_ONCE
     launch = one.start(one.prepare(script, tasks=(4,)))
     assert one.finish(launch, TIMEOUT)["state"] == "COMPLETED"

@@ -29,7 +29,7 @@ SEEN = [
 
 
 @pytest.mark.parametrize(("kind", "size", "tasks", "cpus", "ranks"), SEEN)
-def test_as_seen(kind: str, size: int, tasks: int, cpus: list[int], ranks: list[list[int]]) -> None:
+def test_layouts_recorded_from_slurm(kind: str, size: int, tasks: int, cpus: list[int], ranks: list[list[int]]) -> None:
     assert task_layout.lay_out(tasks, cpus, 1, kind, plane_size=size) == ranks
 
 

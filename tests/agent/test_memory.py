@@ -117,7 +117,7 @@ def test_oom_kill_step_ends_the_tasks_on_all_nodes(two: Cluster, option: str) ->
     assert two.steps(launch)["0"]["state"] == "OUT_OF_MEMORY"
 
 
-def test_descendants_that_hide_are_held_and_end_with_the_job(one: Cluster) -> None:
+def test_descendants_in_own_sessions_have_the_limit_and_end_with_the_job(one: Cluster) -> None:
     """A process without the job's session and environment is still in its group."""
     launch = held(one, "#!/bin/bash\nsetsid env -i $(which python3) -c 'x = bytearray(300 << 20)'\nsleep 99 &\n"
                        "(setsid env -i $(which sleep) 98 &)\n")  # fmt: skip

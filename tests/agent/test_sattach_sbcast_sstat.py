@@ -95,7 +95,7 @@ SATTACH_USAGE = "Usage: sattach [options] <jobid.stepid>\n"
         ("sstat -n J.7", ("", "sstat: error: StepId=J.7 not found running.\n", 0)),
     ],
 )
-def test_answers(job: Job, line: str, expected: tuple[str, str, int]) -> None:
+def test_recorded_answers(job: Job, line: str, expected: tuple[str, str, int]) -> None:
     assert run(job, *line.split()) == expected
 
 

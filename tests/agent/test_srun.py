@@ -296,7 +296,7 @@ def test_output_is_complete_and_memory_bounded(four: Allocation, tmp_path: Path)
     assert (total, client.wait()) == (size, 0)
 
 
-def test_many_steps_at_once(spread: Allocation) -> None:
+def test_many_simultaneous_steps(spread: Allocation) -> None:
     cluster, launch = spread
     env = cluster.client_environment(launch)
     clients = [

@@ -142,7 +142,7 @@ def run(job: tuple[Cluster, Launch], *argv: str, **env: str) -> tuple[str, str, 
         (("-n1", "-N1", "--bcast=/tmp/y", "/nosuchprog"), {}, ("", "srun: fatal: Can not execute /nosuchprog\n", 1)),
     ],
 )
-def test_beside_the_tasks(
+def test_prolog_and_epilog_of_srun(
     job: tuple[Cluster, Launch], argv: tuple[str, ...], env: dict[str, str], expected: tuple[str, str, int]
 ) -> None:
     assert run(job, *argv, **env) == expected
@@ -167,7 +167,7 @@ def test_broadcast_runs_the_copy(job: tuple[Cluster, Launch], tmp_path: Path) ->
     assert place.stat().st_size == os.stat("/bin/true").st_size
 
 
-def test_broadcast_has_a_name_of_its_own_on_each_node(job: tuple[Cluster, Launch], tmp_path: Path) -> None:
+def test_broadcast_expands_the_node_name(job: tuple[Cluster, Launch], tmp_path: Path) -> None:
     out, err, code = run(job, "-n2", "-N2", "-l", "--bcast=%s/" % tmp_path, "bash", "-c", "echo $0")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert [re.sub(r"\d+\.\d+", "J.S", name) for name in names] == ["slurm_bcast_J.S_n1", "slurm_bcast_J.S_n2"]
@@ -178,7 +178,7 @@ def test_broadcast_has_a_name_of_its_own_on_each_node(job: tuple[Cluster, Launch
     )
 
 
-def test_broadcast_takes_libraries_along(job: tuple[Cluster, Launch], tmp_path: Path) -> None:
+def test_broadcast_sends_libraries(job: tuple[Cluster, Launch], tmp_path: Path) -> None:
     place = tmp_path / "copy"
     assert run(job, "-n1", "-N1", "--bcast=%s" % place, "--send-libs", "--bcast-exclude=NONE", "/bin/true") == (
         "",
@@ -196,7 +196,7 @@ def test_components_on_the_nodes_of_a_plain_job(job: tuple[Cluster, Launch]) -> 
     assert (sorted(out.splitlines()), err, code) == (["A 0 3 0 n1", "A 1 3 0 n1", "B 2 3 1 n2"], "", 0)
 
 
-def test_no_nodes_are_left_for_a_component(job: tuple[Cluster, Launch]) -> None:
+def test_a_component_without_nodes_is_refused(job: tuple[Cluster, Launch]) -> None:
     assert run(job, "-N1", "-n1", "true", ":", "-N2", "-n2", "true") == (
         "",
         "srun: error: Allocation failure of 2 nodes: job size of 2, already allocated 1 nodes to previous "
@@ -205,7 +205,7 @@ def test_no_nodes_are_left_for_a_component(job: tuple[Cluster, Launch]) -> None:
     )
 
 
-def test_verbose_prints_the_steps_life(job: tuple[Cluster, Launch]) -> None:
+def test_verbose_prints_start_and_end_of_a_step(job: tuple[Cluster, Launch]) -> None:
     out, err, code = run(job, "-v", "-N2", "-n3", "bash", "-c", "exit $SLURM_NODEID")
     lines = [re.sub(r"jobid \d+:", "jobid J:", line) for line in err.splitlines()]
     assert lines[0] == "srun: defined options" and "srun: verbose             : 1" in lines

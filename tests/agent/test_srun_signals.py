@@ -74,7 +74,7 @@ def test_signals_to_srun(four: Allocation, number: signal.Signals, messages: lis
     assert client.returncode == code
 
 
-def test_nothing_of_a_step_stays(spread: Allocation) -> None:
+def test_a_step_leaves_no_process(spread: Allocation) -> None:
     assert run(spread, "bash", "-c", "(setsid sleep 4716 &) ; sleep 4716 & exit 0")[2] == 0
     assert processes_of("4716") == []
 
@@ -188,7 +188,7 @@ def test_terminal(four: Allocation) -> None:
     assert os.WEXITSTATUS(status) == 130
 
 
-def test_a_terminal_is_the_first_tasks_alone(four: Allocation) -> None:
+def test_only_the_first_task_has_the_terminal(four: Allocation) -> None:
     """The other tasks read nothing, and their output is discarded. Source: a real srun --pty -n3."""
     import pty
 

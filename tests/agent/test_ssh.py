@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "before", [None, SKYPILOTS_CONFIG, "User me\nHost far\n  Port 7\n", "# no newline", "\udcff\n"]
 )
-def test_the_users_part_of_the_file_stays(folder: Path, tmp_path: Path, before: str | None) -> None:
+def test_the_users_lines_of_the_ssh_config_remain(folder: Path, tmp_path: Path, before: str | None) -> None:
     config = folder / "config"
     if before is not None:
         config.write_text(before, errors="surrogateescape")
@@ -71,13 +71,13 @@ def test_the_users_part_of_the_file_stays(folder: Path, tmp_path: Path, before: 
     assert set(os.listdir(folder)) <= {"config", "sky-cluster-key"}
 
 
-def test_nothing_is_written_where_skypilot_gives_no_key(tmp_path: Path) -> None:
+def test_without_skypilots_key_no_ssh_config_is_written(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("User me\n")
     assert not ssh_names.add(str(tmp_path), "/home", ["a"])
     assert os.listdir(tmp_path) == ["config"] and (tmp_path / "config").read_text() == "User me\n"
 
 
-def test_a_link_to_the_users_file_stays_one(folder: Path, tmp_path: Path) -> None:
+def test_a_linked_ssh_config_remains_a_link(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "dotfile").write_text("User me\n")
     (folder / "config").symlink_to(tmp_path / "dotfile")
     assert ssh_names.add(str(folder), "/gone", ["a"], "/nowhere")

@@ -66,7 +66,7 @@ def test_a_second_launch_of_a_running_job_changes_nothing(fresh: Cluster) -> Non
     assert fresh.output(launch) == "once\n"
 
 
-def test_an_agent_whose_folder_was_removed_leaves(fresh: Cluster) -> None:
+def test_an_agent_exits_after_its_folder_was_removed(fresh: Cluster) -> None:
     """A batch script runs to its end; an allocation without one ends, because no client remains to end it."""
     node = fresh.nodes[0]
     if fresh.outside(node, fresh.home) != fresh.home:
@@ -112,7 +112,7 @@ def test_killed_agent(fresh: Cluster) -> None:
     assert processes_of("4712") == []
 
 
-def test_killed_head_takes_its_steps_on_other_nodes_along(fresh: Cluster) -> None:
+def test_steps_on_other_nodes_end_with_a_killed_head_agent(fresh: Cluster) -> None:
     earlier = set(processes_of("4713"))  # of another run of this test that was killed
     fresh.start(fresh.prepare("#!/bin/bash\nsrun sleep 4713\n", tasks=(1, 1), spec=_two_tasks()))
     wait_for(lambda: any(_node(pid) == "n2" for pid in processes_of("4713")))
@@ -160,7 +160,7 @@ def _node(pid: int) -> str:
     return env.get(b"SLURMD_NODENAME", b"").decode()
 
 
-def test_a_launch_that_is_not_understood_is_answered(fresh: Cluster) -> None:
+def test_an_unreadable_launch_is_refused(fresh: Cluster) -> None:
     """Other messages of the same batch are still applied."""
     node = fresh.nodes[0]
     for launch in ({"job_id": 700, "a field of later": 1}, {"job_id": 701}, {}):
@@ -173,7 +173,7 @@ def test_a_launch_that_is_not_understood_is_answered(fresh: Cluster) -> None:
     assert fresh.finish(launch)["exit_code"] == 3
 
 
-def test_a_controller_of_another_version_gets_no_job_started(fresh: Cluster) -> None:
+def test_an_agent_refuses_launches_of_another_version(fresh: Cluster) -> None:
     node = fresh.nodes[0]
     node.send({"op": "launch", "launch": {}})  # the connection's own version is unknown: it is taken as ours
     hello = node.wait(lambda event: event["ev"] == "node")

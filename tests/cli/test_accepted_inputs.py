@@ -67,7 +67,7 @@ def test_accepted(row: Row, answers: dict[int, Answer]) -> None:
     assert (answer.stdout.startswith("Submitted batch job "), answer.code) == (True, row.code)
 
 
-def test_a_job_that_can_never_start_names_why_and_explain(answers: dict[int, Answer]) -> None:
+def test_the_notice_of_a_job_that_can_never_start_has_its_reason(answers: dict[int, Answer]) -> None:
     lines = {row.argv: _ENDLESS.findall(answers[row.number].stderr) for row in ROWS if row.number in answers}
     assert {argv for argv, found in lines.items() if found} == {
         row.argv for row in ROWS if row.fields["Reason"].startswith("Partition") and row.number in answers
@@ -78,7 +78,7 @@ def test_a_job_that_can_never_start_names_why_and_explain(answers: dict[int, Ans
 
 
 @every("row", [row for row in ROWS if row.argv not in NOT_HERE and not row.other_user], lambda row: row.argv)
-def test_job_that_it_makes(row: Row, answers: dict[int, Answer]) -> None:
+def test_accepted_options_make_the_expected_job(row: Row, answers: dict[int, Answer]) -> None:
     fields = answers[row.number].fields
     assert fields, "no job was shown"
     wanted = {column: row.fields[column] for column in KEYS if (row.argv, column) not in NOT_COMPARED}

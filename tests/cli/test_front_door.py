@@ -32,7 +32,7 @@ def test_help_needs_no_controller_and_no_site_file(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_without_a_controller_none_is_started_to_say_so(tmp_path: Path) -> None:
+def test_status_starts_no_controller(tmp_path: Path) -> None:
     assert call(tmp_path, "stop").stdout == "no controller is running\n"
     assert call(tmp_path, "status").stdout == "no controller is running\n"
     assert json.loads(call(tmp_path, "status", "--json").stdout) == {"controller": None}
@@ -82,7 +82,7 @@ def test_the_guide_lists_the_keys_of_both_documents(running: LocalEngine) -> Non
     assert {"ok", "findings", *finding} <= set(words)
 
 
-def test_a_script_that_is_not_there(engine: LocalEngine) -> None:
+def test_a_missing_script_is_reported(engine: LocalEngine) -> None:
     done = engine.run(["slurmsky", "explain", "nosuch.sh"])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "slurmsky: explain: nosuch.sh: No such file or directory\n"

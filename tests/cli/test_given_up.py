@@ -36,7 +36,7 @@ Use 'sacctmgr list clusters' to see available clusters.
         ),
     ],
 )
-def test_given_up_by_a_signal(engine: LocalEngine, command: str, reported: str) -> None:
+def test_a_signal_ends_a_waiting_command(engine: LocalEngine, command: str, reported: str) -> None:
     with subprocess.Popen(
         [command, "-N9", "true"],
         env=dict(engine.env),
@@ -57,18 +57,18 @@ def test_given_up_by_a_signal(engine: LocalEngine, command: str, reported: str) 
 
 
 @pytest.mark.parametrize("command", [["salloc"], ["srun"], ["sbatch", "--wrap"]], ids=lambda command: command[0])
-def test_clusters_that_are_not_there(engine: LocalEngine, command: list[str]) -> None:
+def test_unknown_clusters_are_refused(engine: LocalEngine, command: list[str]) -> None:
     done = engine.run([command[0], "-M", "nosuch", *command[1:], "true"])
     assert (done.stderr, done.returncode) == (UNKNOWN.format(command[0]), 1)
 
 
-def test_sstat_heads_its_answer_before_it_says_what_is_missing(engine: LocalEngine) -> None:
+def test_sstat_prints_its_header_before_errors(engine: LocalEngine) -> None:
     done = engine.run("sstat -j 99999 -o JobID 2>&1")
     assert done.stdout == "JobID        \n------------ \nsstat: error: couldn't get steps for job 99999\n"
 
 
 @pytest.mark.parametrize("command", ["scontrol requeuehold", "scancel"])
-def test_a_job_that_asks_for_its_own_end_hears_the_answer(engine: LocalEngine, command: str) -> None:
+def test_a_command_that_ends_its_own_job_prints_its_answer(engine: LocalEngine, command: str) -> None:
     """The job's termination does not end the command that requested it."""
     (engine.root / "own.sh").write_text(
         f"#!/bin/bash\ntrap : TERM\n{command} $SLURM_JOB_ID\necho told $? > own.$SLURM_JOB_ID\n"

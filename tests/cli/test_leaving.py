@@ -98,7 +98,7 @@ def test_clean_removes_files_of_jobs_that_ended_long_ago(call: Call, tmp_path: P
     assert call("sacct", "-XnP", "-j", "1", "-o", "state").stdout == "COMPLETED\n"
 
 
-def test_clean_removes_environments_of_clones_that_are_gone(call: Call, tmp_path: Path) -> None:
+def test_clean_removes_environments_of_removed_clones(call: Call, tmp_path: Path) -> None:
     cache = tmp_path / ".cache" / "slurmsky"
     clone = tmp_path / "clone"
     (clone / "slurmsky").mkdir(parents=True)

@@ -53,7 +53,9 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
         ("printf 'old\\naws\\nL4\\nx,y\\n' | slurmsky site init", 0, 'name = "y"', ""),
     ],
 )
-def test_answers(line: str, code: int, out: str, err: str, engine: LocalEngine, tmp_path: Path) -> None:
+def test_outputs_of_the_commands_for_scripts_and_sites(
+    line: str, code: int, out: str, err: str, engine: LocalEngine, tmp_path: Path
+) -> None:
     (tmp_path / "a.sh").write_text("#!/bin/bash\n#SBATCH -J moved -c2\nsrun python train.py\n")
     (tmp_path / "bad.txt").write_text("echo\n")
     (tmp_path / "chain.sh").write_text("#!/bin/bash\na=$(sbatch --parsable a.sh)\nsbatch -d afterok:$a a.sh\n")
@@ -173,7 +175,7 @@ def test_hostile_directives_are_texts_to_every_command(engine: LocalEngine, tmp_
         ("#!/bin/bash\n#SBATCH -D ../../..\0\n", "NULL character"),
     ],
 )
-def test_hostile_scripts_are_taken_or_refused(engine: LocalEngine, tmp_path: Path, text: str, words: str) -> None:
+def test_hostile_scripts_are_accepted_or_refused(engine: LocalEngine, tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "h.sh").write_text(text + "true\n")
     done = engine.run(["sbatch", "h.sh"], cwd=tmp_path)
     assert words in done.stdout + done.stderr

@@ -58,7 +58,7 @@ def test_a_step_that_allocates_and_writes(run: Callable[..., object], tmp_path: 
     assert step["MinCPU"] in ("00:00:00", "00:00:01") and step["AveCPU"] <= "00:00:05"
 
 
-def test_a_small_task_is_not_as_large_as_what_started_it(run: Callable[..., object]) -> None:
+def test_a_small_task_has_a_smaller_peak_than_the_process_that_started_it(run: Callable[..., object]) -> None:
     assert run("srun", "-n2", "--job-name=small", "true").code == 0  # type: ignore[attr-defined]
     out = run("sacct", "-n", "-P", "--name=small", "-o", "JobID,MaxRSS,AveRSS").out  # type: ignore[attr-defined]
     (step,) = (line.split("|") for line in out.splitlines() if ".0|" in line)

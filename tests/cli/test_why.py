@@ -58,7 +58,7 @@ def test_steps_and_lists_name_their_jobs(engine: LocalEngine) -> None:
     assert f"Job {first} (wrap) is COMPLETED" in text and f"Job {second} (wrap) is COMPLETED" in text
 
 
-def test_a_partition_without_a_node_that_is_up(engine: LocalEngine) -> None:
+def test_a_partition_whose_nodes_are_all_down(engine: LocalEngine) -> None:
     engine.run("scontrol update NodeName=ALL State=DRAIN Reason=disk")
     job = submit(engine, "--wrap=true")
     text = engine.run(["slurmsky", "why", job]).stdout
@@ -89,7 +89,7 @@ def test_a_reservation_that_has_not_begun(engine: LocalEngine) -> None:
     assert "  It requests reservation later.\n  It may start at " in text
 
 
-def test_a_job_that_there_is_not(engine: LocalEngine) -> None:
+def test_an_unknown_job_is_reported(engine: LocalEngine) -> None:
     answer = engine.run(["slurmsky", "why", "99999999"])
     assert answer.returncode == 1 and answer.stdout == ""
     assert "slurmsky: why: there is no job 99999999\n" in answer.stderr

@@ -54,7 +54,7 @@ def test_every_node_and_rank(engine: LocalEngine, rootfs: Path) -> None:
     )
 
 
-def test_gpus_go_through(engine: LocalEngine, rootfs: Path) -> None:
+def test_a_container_sees_the_gpus(engine: LocalEngine, rootfs: Path) -> None:
     done = srun(engine, rootfs, "echo $CUDA_VISIBLE_DEVICES; ls -d /dev/null", "--gpus=2")
     assert done.stdout == "0,1\n/dev/null\n"
 
@@ -78,7 +78,7 @@ def test_mounts(engine: LocalEngine, rootfs: Path) -> None:
     assert (data / "new").exists()
 
 
-def test_a_link_of_the_image_does_not_lead_out_of_it(engine: LocalEngine, tmp_path: Path, rootfs: Path) -> None:
+def test_links_in_an_image_resolve_within_the_image(engine: LocalEngine, tmp_path: Path, rootfs: Path) -> None:
     image = tmp_path / "image"
     shutil.copytree(rootfs, image, symlinks=True)
     # Not in /tmp, which a container shares with its node.
@@ -90,7 +90,7 @@ def test_a_link_of_the_image_does_not_lead_out_of_it(engine: LocalEngine, tmp_pa
     outside.rmdir()  # which works for empty folders only
 
 
-def test_the_images_settings_win_unless_overridden(engine: LocalEngine, rootfs: Path) -> None:
+def test_the_images_settings_apply_unless_overridden(engine: LocalEngine, rootfs: Path) -> None:
     ask = "echo $SHARED $MINE"
     own = {"SHARED": "mine", "MINE": "mine"}
     assert engine.run(["srun", f"--container-image={rootfs}", "bash", "-c", ask], env=own).stdout == "image mine\n"
@@ -145,7 +145,7 @@ def test_steps_of_salloc_inherit(engine: LocalEngine, rootfs: Path) -> None:
     assert done.stdout == "this is the image\n"
 
 
-def test_cancel_ends_it_and_leaves_nothing(engine: LocalEngine, rootfs: Path) -> None:
+def test_a_cancelled_container_leaves_no_process_and_no_mount(engine: LocalEngine, rootfs: Path) -> None:
     script = engine.root / "long.sh"
     script.write_text(f"#!/bin/bash\n#SBATCH -o long.out\necho up\nsrun --container-image={rootfs} sleep 321\n")
     number = engine.run(["sbatch", "--parsable", str(script)]).stdout.strip()
@@ -169,7 +169,7 @@ def _sleepers(argument: str) -> list[str]:
     return found
 
 
-def test_an_image_that_cannot_be_had(engine: LocalEngine) -> None:
+def test_an_image_that_cannot_be_imported(engine: LocalEngine) -> None:
     empty = engine.root / "empty"
     empty.mkdir(exist_ok=True)
     for name in ("env", "sh", "python3"):
@@ -190,7 +190,7 @@ def test_an_image_that_cannot_be_had(engine: LocalEngine) -> None:
     assert "slurmstepd-n1: error: pyxis:     /nowhere.sqsh: No such file or directory" in done.stderr
 
 
-def test_a_batch_script_whose_image_cannot_be_had(engine: LocalEngine) -> None:
+def test_a_batch_script_whose_image_cannot_be_imported(engine: LocalEngine) -> None:
     line = ["sbatch", "-W", "-o", "none.out", "--container-image=./nowhere.sqsh", "--wrap", "true"]
     assert engine.run(line).returncode == 1
     assert (
@@ -217,7 +217,7 @@ def test_a_batch_script_whose_image_cannot_be_had(engine: LocalEngine) -> None:
         (["--container-image="], ["pyxis: --container-image: argument required", "Invalid --container-image argument: "]),
     ],
 )  # fmt: skip
-def test_what_pyxis_refuses(engine: LocalEngine, options: list[str], lines: list[str]) -> None:
+def test_refusals_of_pyxis(engine: LocalEngine, options: list[str], lines: list[str]) -> None:
     for command in (["srun", *options, "true"], ["sbatch", *options, "--wrap", "true"]):
         done = engine.run(command)
         assert done.returncode == 255

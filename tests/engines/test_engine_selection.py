@@ -51,7 +51,7 @@ def test_the_servers_address_in_skypilots_config(tmp_path):
         ("", "auto", True, None, "local"),
     ],
 )
-def test_which_engine(tmp_path, wanted, engine, used_before, enabled, answer):
+def test_the_engine_of_a_setting(tmp_path, wanted, engine, used_before, enabled, answer):
     site = load(f'engine = "{engine}"', "site.toml")
     server = SkyServer()
     server.enabled = enabled or []

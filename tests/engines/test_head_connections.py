@@ -15,7 +15,7 @@ from slurmsky.engines.relay.relay_client import keep_parked
 from slurmsky.engines.sky.head import certificates
 
 
-def test_only_a_jobs_own_certificates_open_its_doors(tmp_path):
+def test_only_a_jobs_own_certificates_are_accepted(tmp_path):
     for name in ("mine", "other"):
         certificates.make(tmp_path / name, name)
 
@@ -46,7 +46,7 @@ def test_only_a_jobs_own_certificates_open_its_doors(tmp_path):
     assert not asyncio.run(connects(contexts("other")[1]))
 
 
-def test_lines_that_are_left_with_the_loop_are_closed(tmp_path):
+def test_unfinished_connections_are_closed_with_the_loop(tmp_path):
     """A controller that exits has an idle connection to each job's node; a TLS shutdown would wait for each peer."""
     certificates.make(tmp_path / "tls", "job")
 

@@ -81,7 +81,7 @@ def test_the_shipment_is_private_and_named_in_the_task(tmp_path):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_node_without_jobs_and_controller_ends_itself(tmp_path):
+def test_a_node_without_jobs_and_controller_exits(tmp_path):
     one = order(tmp_path, "one", "o1")
     Pilots(Client(Access()), SITE, tmp_path / "kept").prepare(one)
     settings = one.folder / "ship" / "settings.json"
@@ -131,7 +131,7 @@ class Launches(Client):
         ([], False, 7, ["/launch"]),  # the server died between the nodes and the job
     ],
 )
-def test_a_launch_whose_answer_no_controller_has_seen(tmp_path, jobs, launching, job, posted):
+def test_a_launch_with_a_lost_answer_is_found_by_the_next_controller(tmp_path, jobs, launching, job, posted):
     client = Launches(jobs, launching)
     one = order(tmp_path, "one", "o1")
     pilots = Pilots(client, SITE, tmp_path / "kept")
@@ -146,7 +146,7 @@ def test_a_launch_whose_answer_no_controller_has_seen(tmp_path, jobs, launching,
 
 
 @pytest.mark.parametrize("name, job, posted", [("slurmsky-dev-0123ab", 4, []), ("train", 7, ["/launch"])])
-def test_a_lost_answer_on_an_existing_cluster_is_not_taken_for_the_job_of_another_user(tmp_path, name, job, posted):
+def test_after_a_lost_answer_no_job_of_another_user_is_adopted(tmp_path, name, job, posted):
     class Shared(Launches):
         async def call(self, path: str, body: dict, *_more: object) -> object:
             if path == "/queue":
@@ -200,7 +200,7 @@ class Server(Client):
         ("INIT", Rejected("ClusterNotUpError", "is not up"), False),
     ],
 )
-def test_nodes_are_lost_when_skypilot_says_so(tmp_path, status, job, alive):
+def test_nodes_are_lost_when_skypilot_reports_their_end(tmp_path, status, job, alive):
     pilots = Pilots(Server(status, job), SITE, tmp_path / "kept")
     assert asyncio.run(pilots.alive(order(tmp_path, "one", "o1"))) is alive
 

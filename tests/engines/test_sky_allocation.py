@@ -134,7 +134,7 @@ def test_srun_outside_a_job(world: World) -> None:
     world.play(play)
 
 
-def test_an_allocation_without_a_shell_stays_until_it_is_cancelled(world: World) -> None:
+def test_an_allocation_without_a_shell_lasts_until_it_is_cancelled(world: World) -> None:
     async def play(world: World) -> None:
         done = await world.run("salloc", "--no-shell", "-N1")
         assert done.returncode == 0 and "Granted job allocation 1" in done.stderr
@@ -151,7 +151,7 @@ def test_an_allocation_without_a_shell_stays_until_it_is_cancelled(world: World)
     world.play(play)
 
 
-def test_ctrl_c_reaches_the_tasks_and_a_terminal_is_one(world: World) -> None:
+def test_ctrl_c_reaches_the_tasks_and_pty_gives_them_a_terminal(world: World) -> None:
     async def play(world: World) -> None:
         await world.run("salloc", "--no-shell", "-N1")
         script = "srun --jobid=1 --pty sh -c 'tty -s && stty size; trap \"echo got; exit 4\" INT; echo go; read x'"
@@ -173,7 +173,7 @@ def test_ctrl_c_reaches_the_tasks_and_a_terminal_is_one(world: World) -> None:
     world.play(play)
 
 
-def test_a_signal_before_the_nodes_come_gives_them_up(world: World) -> None:
+def test_a_signal_before_the_nodes_exist_cancels_the_allocation(world: World) -> None:
     async def play(world: World) -> None:
         world.server.fault = lambda path: (503, "application/json", b"{}") if path == "/api/get" else None
         process = await asyncio.create_subprocess_exec(
@@ -192,7 +192,7 @@ def test_a_signal_before_the_nodes_come_gives_them_up(world: World) -> None:
     world.play(play)
 
 
-def test_salloc_says_why_it_gets_no_nodes(world: World) -> None:
+def test_salloc_prints_why_it_gets_no_nodes(world: World) -> None:
     async def play(world: World) -> None:
         detail = {"type": "ResourcesUnavailableError", "message": "no such GPU anywhere"}
         answer = (500, "application/json", json.dumps({"detail": detail}).encode())

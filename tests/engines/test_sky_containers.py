@@ -47,7 +47,7 @@ def test_two_images_on_nodes_without_podman_docker_or_apptainer(world: World) ->
     ]  # fmt: skip
 
 
-def test_one_image_is_the_nodes_own(world: World) -> None:
+def test_the_only_image_of_a_job_is_the_image_of_its_nodes(world: World) -> None:
     play(
         world,
         BARE + "srun -n1 --container-image=team/one touch ran; echo code $?\n[ -e ran ] && echo ran plainly\n",

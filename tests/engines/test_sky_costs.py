@@ -22,7 +22,7 @@ from slurmsky.model.states import JobState
 
 
 @pytest.mark.parametrize("name", ["a-s7-0123abcd", "a-s7-0123abcd_1", "a-s7-0123abcd_1_4"])
-def test_ours_are_not_shown_twice_and_elements_of_a_pack_share_its_cost(tmp_path: Path, name: str) -> None:
+def test_our_jobs_are_shown_once_and_elements_of_a_pack_share_its_cost(tmp_path: Path, name: str) -> None:
     """This includes elements that were launched again after a loss of nodes."""
 
     async def story(world: World) -> None:
@@ -81,7 +81,7 @@ def test_components_of_a_het_job_share_its_cost_by_their_nodes(tmp_path: Path) -
     world(tmp_path, story)
 
 
-def test_the_cluster_of_an_allocation_costs_too(tmp_path: Path) -> None:
+def test_an_allocation_has_the_cost_of_its_cluster(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         queue, now = world.queue, time.time()
         fields: dict[str, Any] = {"name": "a", "user": "me", "uid": os.geteuid(), "gid": 0, "group": "me",
@@ -202,7 +202,7 @@ def test_the_components_of_a_het_job_have_one_price(tmp_path: Path) -> None:
     world(tmp_path, story, SITE + "[sky]\nmax_hourly_cost = 2.5\n")
 
 
-def test_a_budget_is_for_those_it_names_and_what_is_promised_counts(tmp_path: Path) -> None:
+def test_a_budget_applies_to_the_users_it_names_and_counts_expected_costs(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.server.prices = PRICES
         for account in ("vision", "vision", "speech"):
@@ -224,7 +224,7 @@ def test_a_budget_is_for_those_it_names_and_what_is_promised_counts(tmp_path: Pa
     world(tmp_path, story, SITE + "[[budget]]\naccount = 'vision'\nmonth = 10\n")
 
 
-def test_what_was_spent_this_month_counts(tmp_path: Path) -> None:
+def test_costs_of_this_month_count_for_the_budget(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.launch("theirs", "RUNNING", start_at=time.time() - 5)
         world.server.report = [{"name": "theirs-1", "total_cost": 40, "duration": 9, "usage_intervals": [[1, None]]}]

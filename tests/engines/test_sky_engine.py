@@ -56,11 +56,11 @@ async def check_output(world):
     assert len(world.server.jobs) == 1
 
 
-def test_a_jobs_output_files_and_exit_code_come_back(world):
+def test_a_job_returns_its_output_files_and_exit_code(world):
     world.play(check_output)
 
 
-def test_standard_error_apart(world):
+def test_standard_error_has_a_separate_file(world):
     """A percent sign that the controller left in the file's name is literal."""
 
     async def what(world):
@@ -72,7 +72,7 @@ def test_standard_error_apart(world):
     assert world.out == b"one\nthree\n" and (world.project / "100%x.err").read_bytes() == b"two\nx\ry"
 
 
-def test_a_log_that_breaks_off_repeatedly(world, monkeypatch):
+def test_a_log_whose_stream_breaks_repeatedly_is_complete(world, monkeypatch):
     world.server.cut_log_after = [0, 100, 700, 1500, 2600, 20000, 41000]
     # Of a job that ends before the first read, each of these is a read of the stored log.
     monkeypatch.setattr(intervals, "LOG_FETCH_S", (0,) + (0.1,) * len(world.server.cut_log_after))
@@ -93,7 +93,7 @@ def test_a_launch_whose_answer_is_lost_is_not_repeated(world):
     world.play(check_output)
 
 
-def test_a_server_that_is_away_for_a_while(world):
+def test_a_launch_waits_for_an_unreachable_server(world):
     left = [1, 2, 3, 4]
 
     def fault(path):
@@ -199,7 +199,7 @@ def test_signals_and_time_limit(world):
     assert b"usr1" in world.out and b"DUE TO TIME LIMIT" in world.out
 
 
-def test_a_controller_that_died_and_came_back(world):
+def test_the_next_controller_continues_a_running_job(world):
     script = "#!/bin/bash\nfor i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.4; done; echo x > made"
 
     async def what(world):
@@ -243,7 +243,7 @@ def test_lost_nodes_are_a_requeue(world):
     assert [event["ev"] for event in world.reported].count("started") == 2
 
 
-def test_a_script_that_hears_first_that_its_node_is_taken(world):
+def test_a_script_receives_sigterm_before_its_node_is_preempted(world):
     """All processes of a node are signalled.
 
     A script that fails because its node is taken is CANCELLED, not FAILED.
@@ -261,7 +261,7 @@ def test_a_script_that_hears_first_that_its_node_is_taken(world):
     assert world.ended()["state"] == "CANCELLED", "as SkyPilot says, and not FAILED"
 
 
-def test_lost_nodes_end_a_job_that_does_not_want_a_requeue(world):
+def test_lost_nodes_end_a_job_with_no_requeue(world):
     async def what(world):
         spec = JobSpec(job_name="job", requeue=False)
         await world.engine.start(world.launch("#!/bin/bash\nsleep 60", spec=spec))

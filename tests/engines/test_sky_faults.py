@@ -142,7 +142,7 @@ def test_a_server_of_another_version(world: World) -> None:
         ("CANCELLED", "", "CANCELLED", "None"),
     ],
 )
-def test_a_job_that_skypilot_gives_up(world: World, status: str, failure: str, state: str, reason: str) -> None:
+def test_a_job_that_skypilot_stops_recovering(world: World, status: str, failure: str, state: str, reason: str) -> None:
     async def what(world: World) -> None:
         world.run_jobs = lambda: None  # type: ignore[method-assign]
         await world.engine.start(world.launch("#!/bin/sh\n"))
@@ -159,7 +159,7 @@ def test_a_job_that_skypilot_gives_up(world: World, status: str, failure: str, s
     assert not failure or output.read_text() == f"slurmsky: job 7 did not begin: {failure}\n"
 
 
-def test_a_job_that_skypilot_refuses_says_so_in_its_error_file(world: World) -> None:
+def test_the_error_file_has_skypilots_refusal(world: World) -> None:
     world.server.refuse = "Invalid resources: disk_tier"
 
     async def what(world: World) -> None:
@@ -198,7 +198,7 @@ def test_a_success_that_skypilot_calls_a_failure_afterwards(world: World) -> Non
 
 
 @pytest.mark.parametrize("when", ["new", "launching", "launched", "ended"])
-def test_the_controller_dies_and_starts_another_day(world: World, when: str) -> None:
+def test_a_controller_started_later_continues_a_job(world: World, when: str) -> None:
     """After a kill there are one managed job, start and end.
 
     The output is complete.

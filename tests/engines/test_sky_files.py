@@ -96,7 +96,7 @@ def test_a_file_beyond_the_limit_is_named(world):
     assert b"big (40000000 bytes) was not brought back" in world.out
 
 
-def test_a_file_beyond_the_limit_goes_to_the_sites_bucket(world):
+def test_a_file_beyond_the_limit_is_copied_to_the_sites_bucket(world):
     async def what(world):
         world.engine.site = load(
             '[sky]\nbucket="s3://team/slurmsky"\n[[partition]]\nname="debug"\ndefault=true', "site.toml"
@@ -115,7 +115,7 @@ def test_a_file_beyond_the_limit_goes_to_the_sites_bucket(world):
 
 
 @pytest.mark.parametrize("mode, out", [(None, b"new\n"), ("append", b"of an earlier job\nnew\n")])
-def test_an_output_file_that_was_there_before(world, mode, out):
+def test_an_existing_output_file_is_truncated_or_appended_to(world, mode, out):
     (world.project / "slurm-7.out").write_text("of an earlier job\n")
 
     async def what(world):

@@ -99,7 +99,7 @@ def test_a_job_group_is_one_job_on_all_its_nodes() -> None:
         ("", "sky"),
     ],
 )
-def test_the_partition_is_the_one_of_the_infra(infra: str, expected: str) -> None:
+def test_a_foreign_jobs_partition_follows_from_its_infra(infra: str, expected: str) -> None:
     choices = [("gpu", ["slurm/oracle/gpu"]), ("kube", ["k8s/big", "kubernetes/*"]), ("any", ["slurm/oracle"])]
     assert site_partition(infra, choices) == expected
 
@@ -135,7 +135,7 @@ def test_bills() -> None:
 # --- the controller
 
 
-def test_a_managed_job_of_others_from_start_to_end(tmp_path: Path) -> None:
+def test_a_foreign_managed_job_from_start_to_end(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         began = time.time() - 50
         launched = world.launch("train", "PENDING")
@@ -250,7 +250,7 @@ def test_with_warm_nodes_two_requests_a_minute_are_sent_unless_a_job_of_ours_wai
     world(tmp_path, story, site)
 
 
-def test_jobs_of_others_do_not_change_the_idle_cost_of_warm_nodes(tmp_path: Path) -> None:
+def test_foreign_jobs_do_not_change_the_idle_cost_of_warm_nodes(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         now = time.time()
         world.launch(
@@ -266,7 +266,7 @@ def test_jobs_of_others_do_not_change_the_idle_cost_of_warm_nodes(tmp_path: Path
     world(tmp_path, story, KEPT)
 
 
-def test_what_a_controller_read_the_next_one_knows(tmp_path: Path) -> None:
+def test_foreign_jobs_are_stored_for_the_next_controller(tmp_path: Path) -> None:
     async def story() -> None:
         async with SkyServer() as server:
             async with World(tmp_path / "home", server, SITE) as first:
@@ -288,7 +288,7 @@ def test_what_a_controller_read_the_next_one_knows(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
 
 
-def test_scancel_by_id_or_name_and_what_cannot_be_done(tmp_path: Path) -> None:
+def test_foreign_jobs_are_cancelled_by_id_or_name_and_have_no_other_request(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         for name in ("one", "two", "three"):
             world.launch(name, "RUNNING", start_at=time.time())
@@ -316,7 +316,7 @@ def test_scancel_by_id_or_name_and_what_cannot_be_done(tmp_path: Path) -> None:
     world(tmp_path, story)
 
 
-def test_a_cancellation_is_sent_when_the_server_is_back(tmp_path: Path) -> None:
+def test_a_cancellation_is_sent_when_the_server_is_reachable_again(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.launch("one", "RUNNING", start_at=time.time())
         await world.managed.read()
@@ -331,7 +331,7 @@ def test_a_cancellation_is_sent_when_the_server_is_back(tmp_path: Path) -> None:
     world(tmp_path, story)
 
 
-def test_a_server_that_is_away_costs_no_command_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_delays_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from slurmsky.controller.services import managed_jobs
 
     monkeypatch.setattr(managed_jobs, "LEAST_GAP_S", 0.01)
@@ -352,7 +352,7 @@ def test_a_server_that_is_away_costs_no_command_its_time(tmp_path: Path, monkeyp
     world(tmp_path, story)
 
 
-def test_a_site_may_hide_them(tmp_path: Path) -> None:
+def test_a_site_may_hide_foreign_jobs(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.launch("one", "RUNNING", start_at=time.time())
         await world.managed.read()
@@ -361,7 +361,7 @@ def test_a_site_may_hide_them(tmp_path: Path) -> None:
     world(tmp_path, story, SITE + "[sky]\nforeign = false\n")
 
 
-def test_a_history_of_a_thousand_jobs_and_what_reading_it_asks(tmp_path: Path) -> None:
+def test_a_history_of_a_thousand_jobs_costs_few_requests(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         now = time.time()
         for number in range(1200):

@@ -208,7 +208,7 @@ def given_up(world: World) -> set[str]:
     return {event["state"] for event in world.reported if event["ev"] == "ended"}
 
 
-def test_while_the_first_runs(world: World) -> None:
+def test_a_second_launch_while_the_first_runs(world: World) -> None:
     twice = Twice(world)
 
     async def what(world: World) -> None:
@@ -223,7 +223,7 @@ def test_while_the_first_runs(world: World) -> None:
     twice.check_once(nodes=1)
 
 
-def test_after_the_first_has_ended_unheard(world: World) -> None:
+def test_a_second_launch_after_an_unreported_end_of_the_first(world: World) -> None:
     twice = Twice(world, nodes=2)
 
     async def what(world: World) -> None:
@@ -243,7 +243,7 @@ def test_after_the_first_has_ended_unheard(world: World) -> None:
 
 
 @pytest.mark.parametrize("how, nodes", [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGTERM, 1)])
-def test_after_the_first_was_cut_off(world: World, how: int, nodes: int) -> None:
+def test_a_second_launch_after_the_first_was_killed(world: World, how: int, nodes: int) -> None:
     """The first launch ends by a crash, which leaves the script running, or by SkyPilot's cancellation."""
     twice = Twice(world, nodes)
 
@@ -273,7 +273,7 @@ def test_the_first_is_cancelled_while_the_second_follows_it(world: World) -> Non
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_job_that_does_not_want_a_requeue(world: World, how: int) -> None:
+def test_a_second_launch_of_a_job_with_no_requeue(world: World, how: int) -> None:
     twice = Twice(world, requeue=False)
 
     async def what(world: World) -> None:

@@ -230,7 +230,7 @@ REFUSED = [
 ]
 
 
-def test_components_that_are_no_nodes_of_one_task(world: World) -> None:
+def test_components_that_one_task_cannot_express_are_refused(world: World) -> None:
     async def play(world: World) -> None:
         for options, refusal, hint in REFUSED:
             done = await world.run("sbatch", "--wrap=true", *options.split())

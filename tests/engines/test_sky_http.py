@@ -105,7 +105,7 @@ def test_bad_answers(answer, error, passing, words):
     "health, words",
     [({"api_version": "10", "version": "0.9"}, "too old"), ({}, "too old"), ([], "too old")],
 )
-def test_a_server_of_another_age(health, words):
+def test_a_server_of_another_version_is_reported(health, words):
     server = SkyServer()
     server.fault = lambda path: (200, "application/json", json.dumps(health).encode())
 
@@ -140,7 +140,7 @@ def test_a_truncated_log_is_reported():
     ask(server, what)
 
 
-def test_who_we_are(tmp_path):
+def test_the_users_id_is_that_of_skypilots_client(tmp_path):
     (tmp_path / ".sky").mkdir()
     (tmp_path / ".sky" / "user_hash").write_text("abcd1234\n")
     access = find_access({}, tmp_path, "me", config={"api_server": {"endpoint": "https://sky.example.org/"}})
@@ -177,7 +177,7 @@ def sent(tmp_path, server, project=None, **environment):
     return api_server.connect(environment, site, "ada").overrides(project)["override_skypilot_config"]
 
 
-def test_skypilots_configuration_goes_with_each_request(tmp_path):
+def test_each_request_contains_the_users_configuration(tmp_path):
     home, project, other = tmp_path / "home", tmp_path / "project", tmp_path / "other.yaml"
     (home / ".sky").mkdir(parents=True)
     project.mkdir()

@@ -69,7 +69,7 @@ squeue -j 99; echo "code $?"
 
 @pytest.mark.slow
 @pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")
-def test_a_chain(world: World) -> None:
+def test_a_job_submits_the_next_job(world: World) -> None:
     office = Office()
     play(world, CHAIN, office)
     first = inbox.FIRST_ID
@@ -110,7 +110,7 @@ def test_a_refused_request_is_reported_in_the_jobs_output(world: World) -> None:
     assert b"Invalid qos specification" in world.out
 
 
-def test_ids_are_set_aside_once(tmp_path: Path) -> None:
+def test_ids_are_reserved_once(tmp_path: Path) -> None:
     first, count = inbox.reserve_ids(tmp_path)
     assert inbox.reserve_ids(tmp_path) == (first + count, count)
     (tmp_path / "letter-ids").write_text(str(inbox.LAST_ID - 1))
@@ -118,7 +118,7 @@ def test_ids_are_set_aside_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 100_000])
-def test_a_seal_keeps_what_it_is_given(size: int) -> None:
+def test_a_sealed_message_decrypts_to_its_content(size: int) -> None:
     key, data = b"k" * 32, bytes(range(256)) * (size // 256 + 1)
     message = seal.seal(key, data[:size])
     assert seal.unseal(key, message) == data[:size]
@@ -131,7 +131,7 @@ def test_a_seal_keeps_what_it_is_given(size: int) -> None:
         seal.unseal(b"l" * 32, message)
 
 
-def test_a_letter_opens_only_where_it_was_sent() -> None:
+def test_a_sealed_message_is_rejected_in_another_place() -> None:
     message = seal.seal(b"k" * 32, b"request", "17.0.3")
     assert seal.unseal(b"k" * 32, message, "17.0.3") == b"request"
     for place in ("18.0.3", "17.1.3", "17.0.4", ""):  # of another run, node or number

@@ -69,7 +69,7 @@ def test_the_catalog_gives_the_cheapest_machine_of_each_size() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"node_info_dict": None}, [None, {}], {"H100": [[1]]}])
-def test_odd_answers_are_no_nodes(answer: Any) -> None:
+def test_malformed_answers_give_no_nodes(answer: Any) -> None:
     assert inventory.kubernetes_offers("kubernetes/x", answer) == []
     assert inventory.slurm_offers(answer if isinstance(answer, list) else []) == []
     assert inventory.catalog_offers(answer) == []
@@ -194,7 +194,7 @@ NOT_AVAILABLE = "sbatch: error: Batch job submission failed: Requested node conf
         ("-p aws --gpus-per-node=h100:16", "no node of aws has 16 H100 GPUs: the most is 8"),
     ],
 )
-def test_what_no_node_can_meet_is_refused_at_submit(tmp_path: Path, words: str, problem: str) -> None:
+def test_a_request_beyond_every_node_is_refused_at_submit(tmp_path: Path, words: str, problem: str) -> None:
     async def story(world: World) -> None:
         world.server.answers.update({"/slurm_node_info": SLURM, "/list_accelerators": CATALOG})
         world.server.enabled = ["slurm/oracle", "AWS"]

@@ -52,7 +52,7 @@ done
 """
 
 
-def test_both_worlds_in_one_job(world: World, tmp_path: Path) -> None:
+def test_a_job_has_the_variables_of_slurm_and_of_skypilot(world: World, tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(world.user), "SHARED": str(tmp_path / "port")}
     environment["SKYPILOT_NODE_IPS"] = "stale"  # of the job that submitted this one
 

@@ -138,7 +138,7 @@ def test_an_array_without_nodes_is_cancelled_by_one_request(world: World) -> Non
 
 
 @needs_nodes
-def test_one_that_is_cancelled_while_the_request_waits_does_not_run(world: World) -> None:
+def test_an_element_cancelled_while_the_request_waits_does_not_run(world: World) -> None:
     """The other elements are launched, and so is its job."""
     busy = [True]
     world.server.fault = lambda path: (503, "text/plain", b"busy") if busy[0] and path == "/jobs/launch" else None
@@ -226,7 +226,7 @@ def test_no_job_is_launched_twice(world: World, how: str) -> None:
 
 @needs_nodes
 @pytest.mark.parametrize("when", ["new", "launching", "launched"])
-def test_the_controller_dies_and_comes_back(world: World, when: str) -> None:
+def test_the_next_controller_continues_a_common_request(world: World, when: str) -> None:
     if when == "new":
         world.server.fault = lambda path: (503, "text/plain", b"busy") if path == "/jobs/launch" else None
     if when == "launching":
@@ -252,7 +252,7 @@ def test_the_controller_dies_and_comes_back(world: World, when: str) -> None:
     assert [out(world, index).split()[1] for index in INDICES] == ["3", "5", "8"]
 
 
-def test_a_refusal_is_that_of_all_and_requested_for_once(world: World) -> None:
+def test_a_refusal_applies_to_all_elements_and_is_requested_once(world: World) -> None:
     body = b'{"detail": {"error": "{\\"type\\": \\"NoCloudAccessError\\", \\"message\\": \\"no infra\\"}"}}'
 
     def fault(path: str) -> tuple[int, str, bytes] | None:
@@ -269,7 +269,7 @@ def test_a_refusal_is_that_of_all_and_requested_for_once(world: World) -> None:
     assert world.server.requests.count("/jobs/launch") == 1
 
 
-def test_a_server_that_does_not_know_num_jobs(world: World) -> None:
+def test_a_server_without_num_jobs_gets_a_request_for_each_element(world: World) -> None:
     """An older server launches one job without an error: that job is cancelled."""
     world.server.takes_in = 1
 
@@ -298,7 +298,7 @@ def test_an_element_that_was_changed_has_a_task_of_its_own(world: World) -> None
     ]  # fmt: skip
 
 
-def test_how_many_one_request_is_for(tmp_path: Path) -> None:
+def test_the_number_of_elements_in_one_request(tmp_path: Path) -> None:
     world = World(tmp_path)
     one = next(elements(world))
     groups = list(array_packs.group_equal([one] * (array_packs.MAX_JOBS + 1)))

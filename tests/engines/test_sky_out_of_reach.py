@@ -47,7 +47,9 @@ def running_job(world: sky_controller.World) -> Job:
         ("scontrol update jobid=7 timelimit=+5", f"{WHY}\n{SLURMS} for job 7\n"),
     ],
 )
-def test_what_the_user_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str) -> None:
+def test_messages_about_unreachable_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str
+) -> None:
     async def story(world: sky_controller.World) -> None:
         queue, job = world.queue, running_job(world)
         monkeypatch.setattr(queue.engine, "out_of_reach", lambda job_id: WHY if job_id == 7 else "")
@@ -92,7 +94,7 @@ def test_a_command_waits_for_a_node_until_its_job_has_ended(
 @pytest.mark.slow
 @pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")
 @pytest.mark.parametrize("apart", [True, False])
-def test_what_the_engine_knows(world: World, apart: bool) -> None:
+def test_reports_of_the_engine_about_unreachable_nodes(world: World, apart: bool) -> None:
     world.cloud.apart = apart
 
     async def what(world: World) -> None:
@@ -129,7 +131,7 @@ squeue
 
 @pytest.mark.slow
 @pytest.mark.skipif(not namespaces_work(), reason="needs mount namespaces")
-def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World) -> None:
+def test_a_node_answers_queries_about_its_own_job_without_a_controller(world: World) -> None:
     """The node answers squeue in the controller's format.
 
     Other queries are refused as by Slurm without slurmctld.
@@ -168,7 +170,7 @@ def test_a_job_without_a_controller_is_answered_what_its_node_knows(world: World
         assert replies[words][0] == 1 and unable in replies[words][1], (words, replies[words])
 
 
-def test_what_was_reached_is_remembered(tmp_path: Path) -> None:
+def test_reachability_of_nodes_is_recorded(tmp_path: Path) -> None:
     assert reachability.last_result(tmp_path, "debug") == ""
     reachability.record_result(tmp_path, "debug", True)
     assert (reachability.last_result(tmp_path, "debug"), reachability.last_result(tmp_path, "other")) == ("yes", "")

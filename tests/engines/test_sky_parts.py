@@ -124,21 +124,21 @@ def test_a_workdir_is_the_content_of_a_submit_folder(tmp_path: Path) -> None:
         ("/data/*.bin", {"data/big.bin"}),
     ],
 )
-def test_what_skyignore_names_stays(project, tmp_path, ignored, stays):
+def test_files_that_skyignore_names_are_not_sent(project, tmp_path, ignored, stays):
     (project / ".skyignore").write_text(ignored)
     folder_contents.archive(project, tmp_path / "a.tar", 1 << 20, Path("/home/me"), tmp_path / "state")
     everything = {"run.sh", "data", "data/big.bin", "notes.log", "link", "empty", ".skyignore"}
     assert names_in(tmp_path / "a.tar") == everything - stays
 
 
-def test_keys_in_a_home_folder_do_not_travel(project, tmp_path):
+def test_keys_in_a_home_folder_are_not_sent(project, tmp_path):
     (project / ".ssh").mkdir()
     (project / ".ssh" / "id_rsa").write_text("secret")
     folder_contents.archive(project, tmp_path / "a.tar", 1 << 20, project, tmp_path / "state")
     assert not any(name.startswith(".ssh") for name in names_in(tmp_path / "a.tar"))
 
 
-def test_a_folder_that_is_too_large_is_refused_with_a_way_out(project, tmp_path):
+def test_a_folder_that_is_too_large_is_refused_with_a_remedy(project, tmp_path):
     with pytest.raises(EngineError, match=r"\.skyignore"):
         folder_contents.archive(project, tmp_path / "a.tar", 2000, Path("/home/me"), tmp_path / "state")
 
@@ -178,7 +178,7 @@ def test_a_node_cannot_write_outside_of_the_submit_folder(tmp_path, path):
     assert not (tmp_path / "evil").exists() and returns.messages
 
 
-def test_appended_output_goes_behind_what_was_there(tmp_path):
+def test_appended_output_follows_the_existing_content(tmp_path):
     out = tmp_path / "out"
     out.write_text("before\n")
     returns = OutputSync(tmp_path / "in", str(tmp_path), {}, 7, 0o022, {})
@@ -198,7 +198,7 @@ SEEN = {
 }  # fmt: skip
 
 
-def test_a_node_without_what_skypilot_added():
+def test_a_nodes_environment_lacks_skypilots_variables():
     env = cloud_environment.node_environment(SEEN, "/home/cloud")
     assert env["HOME"] == "/home/cloud" and env["PATH"].startswith("/opt/cuda/bin:/usr/bin")
     assert "sky-user-env" not in env["PATH"] and env["LD_LIBRARY_PATH"] == "/opt/cuda/lib"

@@ -73,9 +73,7 @@ GONE = (0, "", b"")
         (GONE, "no answer from", "SkyPilot server cannot be reached"),
     ],
 )
-def test_a_server_that_does_not_take_the_job_now(
-    tmp_path: Path, fault: tuple[int, str, bytes], words: str, reason: str
-) -> None:
+def test_a_job_waits_for_a_busy_server(tmp_path: Path, fault: tuple[int, str, bytes], words: str, reason: str) -> None:
     """The job waits with a reason until the server accepts it."""
     server = SkyServer()
 
@@ -101,7 +99,7 @@ def test_a_server_that_does_not_take_the_job_now(
 
 
 @pytest.mark.parametrize("command", ["salloc", "srun"])
-def test_an_allocation_says_what_it_waits_for(tmp_path: Path, command: str) -> None:
+def test_an_allocation_prints_what_it_waits_for(tmp_path: Path, command: str) -> None:
     server = SkyServer()
 
     async def story(world: World) -> None:
@@ -125,9 +123,7 @@ def test_an_allocation_says_what_it_waits_for(tmp_path: Path, command: str) -> N
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_a_server_of_this_machine_that_is_not_there_is_started_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
-) -> None:
+def test_a_missing_local_server_is_started_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
     sky = tmp_path / "bin" / "sky"
     sky.parent.mkdir()
     sky.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/started\n' + ("" if works else "echo no disk >&2; exit 1\n"))
@@ -174,7 +170,9 @@ def test_a_server_of_this_machine_that_is_not_there_is_started_once(
         ),
     ],
 )
-def test_a_job_that_will_never_be_taken(tmp_path: Path, fault: tuple[int, str, bytes], reason: str, words: str) -> None:
+def test_a_job_that_skypilot_never_accepts_ends(
+    tmp_path: Path, fault: tuple[int, str, bytes], reason: str, words: str
+) -> None:
     server = SkyServer()
     server.fault = lambda path: fault if path == "/jobs/launch" else None
 
@@ -185,7 +183,7 @@ def test_a_job_that_will_never_be_taken(tmp_path: Path, fault: tuple[int, str, b
     play(tmp_path, story, server)
 
 
-def test_how_far_the_launch_was_is_history_once_it_runs(tmp_path: Path) -> None:
+def test_the_progress_of_a_launch_is_not_shown_once_the_job_runs(tmp_path: Path) -> None:
     server = SkyServer()
 
     async def story(world: World) -> None:
@@ -208,7 +206,7 @@ def test_how_far_the_launch_was_is_history_once_it_runs(tmp_path: Path) -> None:
         ("RECOVERING", "preempted", "PENDING", "NodeDown"),
     ],
 )
-def test_what_skypilot_says_is_shown(tmp_path: Path, status: str, details: str, state: str, reason: str) -> None:
+def test_skypilots_message_is_shown(tmp_path: Path, status: str, details: str, state: str, reason: str) -> None:
     server = SkyServer()
 
     async def story(world: World) -> None:
@@ -222,7 +220,7 @@ def test_what_skypilot_says_is_shown(tmp_path: Path, status: str, details: str, 
     play(tmp_path, story, server)
 
 
-def test_what_no_node_can_be_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_request_beyond_every_node_is_refused_immediately(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         code, out, err = await world.run("sbatch", "--gpus-per-node=a100:99", "--wrap", "true")
         assert (code, out) == (1, "") and "Requested node configuration is not available" in err
@@ -230,7 +228,7 @@ def test_what_no_node_can_be_is_refused_at_once(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
-def test_a_letter_becomes_the_job_that_was_promised(tmp_path: Path) -> None:
+def test_a_request_through_the_log_becomes_the_job_of_the_reserved_id(tmp_path: Path) -> None:
     """A repeated request has no effect.
 
     The job has the script that the node read and the id that the node assigned.

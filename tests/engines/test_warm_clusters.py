@@ -36,7 +36,7 @@ cluster = "mine"
 """
 
 
-def test_an_existing_cluster_is_taken_as_it_is_and_never_powered_down(tmp_path):
+def test_an_existing_cluster_is_used_unchanged_and_never_powered_down(tmp_path):
     async def what(world):
         world.hold = True
         mine = ManagedJob(1, "mine", {}, cluster=True)

@@ -264,7 +264,7 @@ async def _above(world):
     assert (world.project / "alone.out").read_text() == "one\n"
 
 
-def test_jobs_start_on_nodes_that_are_up_while_the_api_server_is_away(tmp_path):
+def test_jobs_start_on_nodes_that_are_up_while_the_api_server_is_unreachable(tmp_path):
     async def what(world):
         await world.batch("true\n", "--wait")
         world.server.fault = lambda path: (503, "text/plain", b"restarting")
@@ -283,7 +283,7 @@ async def _says(world, job, text):
     return text in await world.out("scontrol", "show", "job", job)
 
 
-def test_a_node_that_cannot_be_had_is_down_with_the_reason(tmp_path):
+def test_a_node_that_cannot_be_started_is_down_with_the_reason(tmp_path):
     async def what(world):
         world.hold = True
         job = await world.batch("true\n", "-w", "k1")

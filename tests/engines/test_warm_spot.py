@@ -40,7 +40,7 @@ def test_jobs_of_a_spot_node_get_the_notice_and_are_requeued_elsewhere(tmp_path)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_job_of_two_spot_nodes_saves_its_state_when_either_is_taken(tmp_path, rank):
+def test_a_job_of_two_spot_nodes_is_notified_when_either_is_preempted(tmp_path, rank):
     script = (
         '[ -n "$SLURM_RESTART_COUNT" ] && exec cat saved\n'
         "trap 'echo warned >>saved' USR1; trap 'echo ended >>saved; exit 0' TERM\n"

@@ -90,7 +90,7 @@ def _answer(engine: LocalEngine, words: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_words_that_answer(engine: LocalEngine) -> None:
+def test_requests_of_sacctmgr_and_scontrol_have_answers(engine: LocalEngine) -> None:
     assert _answer(engine, "errnumstr 2017") == (0, "Invalid job id specified\n", "")
     assert _answer(engine, "errnumstr 2") == (0, "No such file or directory\n", "")
     assert _answer(engine, "getaddrs n[1-2]") == (0, "n1: 127.0.0.1:6818\nn2: 127.0.0.1:6818\n", "")
@@ -142,7 +142,7 @@ def test_changes_as_newer_releases_make_them(engine: LocalEngine) -> None:
     engine.run(["scancel", job])
 
 
-def test_top_changes_places(engine: LocalEngine) -> None:
+def test_top_swaps_priorities(engine: LocalEngine) -> None:
     jobs = [engine.run(["sbatch", "--parsable", "-b2034-01-01", "--wrap=true"]).stdout.strip() for _ in range(3)]
     assert _answer(engine, f"top {jobs[2]}") == (0, "", "")
     rows = engine.run("squeue -h -S-Q,i -o '%i %y' -j " + ",".join(jobs)).stdout.splitlines()
@@ -159,7 +159,7 @@ def test_requests_from_a_pipe(engine: LocalEngine) -> None:
     assert done.stderr == "invalid keyword: nonsense\n" and done.returncode == 1
 
 
-def test_partitions_come_and_go(tmp_path: Path) -> None:
+def test_partitions_are_created_and_deleted(tmp_path: Path) -> None:
     with local_engine(SITE) as engine:
         assert _answer(engine, "create partition=night nodes=n[1-2] maxtime=60 default=yes state=down") == (0, "", "")
         assert engine.run("sinfo -h -o '%P %a %l %N'").stdout.splitlines() == [

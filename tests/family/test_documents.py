@@ -95,11 +95,11 @@ def test_data_parsers(fleet: LocalEngine) -> None:
 @pytest.mark.parametrize(
     "words", ["show job 9", "show step 9.0", "show node nope", "show partition nope", "show reservation nope"]
 )
-def test_what_there_is_not_is_a_document_without_records(words: str, fleet: LocalEngine) -> None:
+def test_an_empty_answer_is_a_document_without_records(words: str, fleet: LocalEngine) -> None:
     done = fleet.run(f"scontrol {words} --json")
     document = json.loads(done.stdout)
     assert (done.returncode, done.stderr, next(iter(document.values()))) == (0, "", [])
 
 
-def test_what_has_no_layout_is_printed_as_text(fleet: LocalEngine) -> None:
+def test_answers_without_a_layout_are_printed_as_text(fleet: LocalEngine) -> None:
     assert fleet.run("scontrol show config --json").stdout.startswith("Configuration data as of")

@@ -25,7 +25,7 @@ from slurmsky.model.states import JobState
 from slurmsky.report.text.print_fields import SharedCell
 
 
-def test_what_is_kept_is_what_is_so(engine: LocalEngine) -> None:
+def test_cached_answers_equal_computed_ones(engine: LocalEngine) -> None:
     def submitted(*options: str) -> str:
         done = engine.run(["sbatch", "--parsable", "--wait", "-o/dev/null", "-Jpast", *options])
         return done.stdout.strip()
@@ -86,7 +86,7 @@ FILTERS = ((), ("-sF,TO",), ("-sCA", "--nodelist=n2"), ("-Cgpu",), ("-rgpu",), (
            ("--name=old,a|b",), ("-Ff",), ("-sF", "-rdebug", "-I1"))  # fmt: skip
 
 
-def test_pages_are_made_before_the_first_query() -> None:
+def test_cache_pages_are_prepared_before_the_first_query() -> None:
     with local_engine(Path(__file__).resolve().parent.parent / "oracle" / "site.toml") as engine:
         fill(engine.home / "queue.db", 1, 700)
         kept = sqlite3.connect(engine.home / "queue.db", timeout=30, isolation_level=None)
@@ -150,7 +150,7 @@ def test_pages_are_made_before_the_first_query() -> None:
         kept.close()
 
 
-def test_an_answer_that_has_begun_is_read_to_its_end() -> None:
+def test_a_started_answer_is_complete_though_a_commit_follows() -> None:
     with local_engine(Path(__file__).resolve().parent.parent / "oracle" / "site.toml") as engine:
         fill(engine.home / "queue.db", 1, 500)
         words = ["sacct", "-a", "-Snow-1days", "-oALL"]

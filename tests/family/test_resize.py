@@ -25,7 +25,7 @@ scontrol show job $SLURM_JOB_ID | grep -c '^   Resize'
 """
 
 
-def test_a_job_gives_up_nodes_and_its_script_learns_the_new_size(engine: LocalEngine) -> None:
+def test_a_job_releases_nodes_and_its_script_reads_the_new_size(engine: LocalEngine) -> None:
     done = engine.run(["salloc", "-Q", "-N3", "-n6", "bash", "-c", SHRINK])
     job = done.stdout.split("slurm_job_")[1].split("_")[0]
     assert done.stdout.splitlines() == [
@@ -53,7 +53,7 @@ def test_a_job_gives_up_nodes_and_its_script_learns_the_new_size(engine: LocalEn
     ]
 
 
-def test_tasks_on_a_node_that_a_job_gives_up_are_killed(engine: LocalEngine) -> None:
+def test_tasks_on_a_released_node_are_killed(engine: LocalEngine) -> None:
     script = (
         "srun sh -c 'trap \"\" TERM; echo up; until [ -e gone ]; do sleep .1; done; sleep $SLURM_PROCID'00' ' > out & "
         "until [ $(grep -c up out) = 2 ]; do sleep .1; done; "

@@ -64,7 +64,7 @@ def test_answers_are_those_of_slurm(engine: LocalEngine, version: str) -> None:
         ("2", "cmd=info-getnodeattr;key=nonsuch;wait=FALSE;", "cmd=info-getnodeattr-response;rc=0;found=FALSE;", ""),
     ],
 )  # fmt: skip
-def test_what_is_refused_gets_an_answer(
+def test_refused_pmi_commands_get_an_answer(
     engine: LocalEngine, version: str, request_line: str, answer: str, stderr: str
 ) -> None:
     script = engine.root / "requests.txt"
@@ -77,7 +77,7 @@ def test_what_is_refused_gets_an_answer(
     assert stderr or not done.stderr
 
 
-def test_a_node_attribute_is_waited_for(engine: LocalEngine) -> None:
+def test_a_get_waits_for_a_node_attribute(engine: LocalEngine) -> None:
     script = engine.root / "requests.txt"
     script.write_text(
         "cmd=init pmi_version=2 pmi_subversion=0\n"
@@ -92,7 +92,7 @@ def test_a_node_attribute_is_waited_for(engine: LocalEngine) -> None:
     assert first["answers"][1][1] == "cmd=info-getnodeattr-response;rc=0;found=TRUE;value=yes;;;"
 
 
-def test_without_pmi_there_is_none(engine: LocalEngine) -> None:
+def test_without_the_option_tasks_have_no_pmi(engine: LocalEngine) -> None:
     done = engine.run("srun --mpi=none env | grep -c ^PMI_; srun env | grep -c ^PMI_")
     assert done.stdout == "0\n0\n"
 
@@ -135,7 +135,7 @@ class TestMpich:
         assert lines[2].startswith("slurmstepd-n1: error: *** STEP ") and " CANCELLED AT " in lines[2]
         assert sorted(lines[3:]) == ["srun: error: n1: tasks 0-1: Killed", "srun: error: n2: tasks 2-3: Killed"]
 
-    def test_two_steps_at_once_do_not_mix(self, engine: LocalEngine, mpich: Path) -> None:
+    def test_messages_of_two_simultaneous_steps_do_not_mix(self, engine: LocalEngine, mpich: Path) -> None:
         step = f"srun --mpi=pmi2 --exact -N2 -n4 {mpich}/python {PROGRAMS}/check.py"
         script = f"{step} & {step} & wait -n && wait -n"
         done = engine.run(["salloc", "-N2", "--ntasks-per-node=8", "bash", "-c", script])

@@ -17,7 +17,7 @@ def _environment(engine: LocalEngine, openmpi: Path) -> dict[str, str]:
     return {**_YIELD, "PATH": f"{engine.env['PATH']}:{openmpi}"}
 
 
-def test_without_a_library_it_says_what_works(engine: LocalEngine) -> None:
+def test_without_a_pmix_library_the_error_lists_the_available_types(engine: LocalEngine) -> None:
     done = engine.run(["srun", "--mpi=pmix", "true"], env={"PATH": f"{engine.env['PATH'].split(':')[0]}:/bin"})
     if done.returncode == 0:
         pytest.skip("this machine has a PMIx library of its own")
@@ -42,7 +42,7 @@ def test_check(engine: LocalEngine, openmpi: Path, shape: str, size: int, on_nod
 
 
 @pytest.mark.mpi
-def test_what_is_typed_before_the_tasks_are_there(engine: LocalEngine, openmpi: Path) -> None:
+def test_input_typed_before_the_tasks_start_arrives(engine: LocalEngine, openmpi: Path) -> None:
     done = engine.run(["srun", "--mpi=pmix_v5", "-N2", "cat"], env=_environment(engine, openmpi), stdin="early\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "early\nearly\n", "")
 
@@ -68,7 +68,7 @@ def test_abort(engine: LocalEngine, openmpi: Path) -> None:
 
 
 @pytest.mark.mpi
-def test_a_server_that_dies_ends_the_step(engine: LocalEngine, openmpi: Path) -> None:
+def test_a_killed_pmix_server_ends_the_step(engine: LocalEngine, openmpi: Path) -> None:
     out = engine.root / "agent.txt"
     done = engine.run(
         f"srun --mpi=pmix -o {out} sh -c 'echo $PPID $$; exec sleep 60' & srun=$!; "

@@ -52,7 +52,7 @@ def test_pmi1_lines_and_blocks() -> None:
 
 
 @pytest.mark.parametrize("data", [b"abcdef", b"  -1  ", b"GET / HTTP/1.1\r\n"])
-def test_pmi2_length_that_is_none(data: bytes) -> None:
+def test_an_invalid_pmi2_length_is_refused(data: bytes) -> None:
     reader = PmiReader()
     reader.version = 2
     with pytest.raises(PmiError):

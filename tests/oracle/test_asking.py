@@ -12,7 +12,7 @@ JOBS = {f"J{number}": str(number) for number in range(1, 400)}
 LINES = [line for cases in GROUPS.values() for case in cases for line in case.lines() if asking.words(line, JOBS)]
 
 
-def test_words_are_those_of_bash(tmp_path: Path) -> None:
+def test_words_are_split_as_by_bash(tmp_path: Path) -> None:
     names = {words[0] for line in LINES if (words := asking.words(line, JOBS))}
     echo = "".join(f"{name}() {{ printf '%s\\0' {name} \"$@\"; printf '\\n\\0'; }}\n" for name in names)
     shell = subprocess.run(["bash", "-s"], input=echo + "\n".join(LINES), env=JOBS, cwd=tmp_path, text=True,

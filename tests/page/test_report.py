@@ -76,12 +76,12 @@ def test_an_array_and_a_window(pages: dict[str, str], jobs: dict[str, int]) -> N
     assert "JobHeldUser" in pages["all"] and "signal 9 (KILL)" in pages["all"]
 
 
-def test_names_stay_names(pages: dict[str, str]) -> None:
+def test_names_are_escaped_on_the_page(pages: dict[str, str]) -> None:
     for page in (pages["hostile"], pages["all"]):
         assert "<script" not in page and "<img" not in page and "&lt;script&gt;alert(1)" in page
 
 
-def test_what_the_agent_saw_over_time(engine: LocalEngine, pages: dict[str, str]) -> None:
+def test_the_page_has_the_usage_series(engine: LocalEngine, pages: dict[str, str]) -> None:
     """The GPUs of the two nodes were half busy, as this machine's nvidia-smi says; the CPUs at times."""
     assert "CPUs busy" in pages["train"] and "memory in use" in pages["train"]
     assert "peak" in pages["train"] and ">held: 4 GPUs<" in pages["train"]
@@ -107,7 +107,7 @@ def test_bad_calls(words: str, error: str, code: int, engine: LocalEngine) -> No
     assert (done.returncode, done.stdout) == (code, "") and error in done.stderr
 
 
-def test_where_it_is_written(engine: LocalEngine, jobs: dict[str, int]) -> None:
+def test_the_page_is_written_to_the_named_file(engine: LocalEngine, jobs: dict[str, int]) -> None:
     job = jobs["train"]
     assert engine.run(f"slurmsky report {job} -o page.html").stdout == ""
     file = engine.root / "page.html"
@@ -133,7 +133,7 @@ def test_the_pages_look_right(dark: bool, pages: dict[str, str], tmp_path: Path,
         assert "All jobs" in looks["all", width].text
 
 
-def test_a_picture_of_it(pages: dict[str, str], tmp_path: Path) -> None:
+def test_a_picture_of_the_page(pages: dict[str, str], tmp_path: Path) -> None:
     browser.needed()
     file = tmp_path / "page.html"
     file.write_text(pages["train"])

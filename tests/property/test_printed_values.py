@@ -233,20 +233,20 @@ INVERSES: dict[str, tuple[Callable[[str], Any], st.SearchStrategy[Any]]] = {
 
 @pytest.mark.parametrize("name", INVERSES)
 @given(data=st.data())
-def test_what_is_printed_is_read_back(name: str, data: st.DataObject) -> None:
+def test_printed_values_are_parsed_to_themselves(name: str, data: st.DataObject) -> None:
     parse, values = INVERSES[name]
     value = data.draw(values)
     assert parse(str(value)) == value
 
 
 @given(names=st.lists(NAME, max_size=30))
-def test_node_lists_come_back_in_order(names: list[str]) -> None:
+def test_node_lists_round_trip_in_order(names: list[str]) -> None:
     assert hostlist.expand(hostlist.compress(names)) == names
     assert sorted(hostlist.expand(hostlist.compress_sorted(names))) == sorted(names)
 
 
 @given(numbers=st.lists(st.integers(0, 1200), max_size=60), width=st.integers(0, 5))
-def test_numbered_nodes_come_back_in_order(numbers: list[int], width: int) -> None:
+def test_numbered_nodes_round_trip_in_order(numbers: list[int], width: int) -> None:
     names = [f"node-{number:0{width}d}" for number in numbers]
     assert hostlist.expand(hostlist.compress(names)) == names
 
@@ -258,19 +258,19 @@ def test_displayed_elements_are_the_elements(indices: set[int]) -> None:
 
 
 @given(minutes=st.integers(0, 10**6))
-def test_time_limits_come_back(minutes: int) -> None:
+def test_time_limits_round_trip(minutes: int) -> None:
     assert timelimit.parse(timelimit.format_minutes(minutes)) == minutes
     assert timelimit.parse_seconds(timelimit.format_seconds(minutes)) == minutes
 
 
 @given(epoch=st.integers(86400 * 366, 4 * 10**9))
-def test_moments_come_back(epoch: int) -> None:
+def test_times_round_trip(epoch: int) -> None:
     shown = timespec.format(epoch, tz=timezone.utc)
     assert timespec.parse(shown, NOW) == epoch
 
 
 @given(mib=st.integers(0, 2**30 - 1))  # from 1P on, which is printed and not read
-def test_memory_sizes_come_back_unless_they_show_a_fraction(mib: int) -> None:
+def test_memory_sizes_round_trip_unless_they_show_a_fraction(mib: int) -> None:
     shown = memory.format_mib(mib)
     assert "." in shown or memory.parse_mib(shown) == mib
 
@@ -278,14 +278,14 @@ def test_memory_sizes_come_back_unless_they_show_a_fraction(mib: int) -> None:
 @given(
     words=st.lists(st.text(string.printable, min_size=1, max_size=8).filter(lambda word: "\n" not in word), max_size=6)
 )
-def test_quoted_words_come_back(words: list[str]) -> None:
+def test_quoted_words_round_trip(words: list[str]) -> None:
     """Double quotes with backslashes before special characters preserve any word."""
     line = " ".join('"' + "".join("\\" + char if char in "\"\\'#" else char for char in word) + '"' for word in words)
     assert directives.split(line) == words
 
 
 @given(text=st.text("AB=,'\" x", max_size=20))
-def test_export_lists_come_back(text: str) -> None:
+def test_export_lists_round_trip(text: str) -> None:
     spec = exportspec.parse(text)
     assert exportspec.parse(str(spec)).items == spec.items
 
@@ -299,6 +299,6 @@ def test_export_lists_come_back(text: str) -> None:
         max_size=4,
     )
 )
-def test_module_lines_come_back(names: list[str]) -> None:
+def test_module_lines_round_trip(names: list[str]) -> None:
     line = module_lines.ModuleLine("load", tuple(names), 1)
     assert module_lines.parse(str(line)) == (line,)

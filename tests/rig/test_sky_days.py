@@ -320,7 +320,7 @@ def test_an_array_keeps_to_its_throttle(day: Day) -> None:
     assert 1 < most <= 4
 
 
-def test_only_what_had_not_ended_runs_again_after_nodes_were_taken(day: Day) -> None:
+def test_only_unfinished_elements_run_again_after_a_preemption(day: Day) -> None:
     runs = [len(day.own_lines("array", f"array-{index}.out")) / 3 for index in range(8)]
     assert runs == [1, 1, 1, 1, 1, 1, 1, 2]
 
@@ -331,7 +331,7 @@ def test_a_warning_then_a_requeue_by_the_job_itself(day: Day) -> None:
     assert (first, rest) == ("run 0", ["warned", "run 1"]) and made.isdigit()
 
 
-def test_a_chain(day: Day) -> None:
+def test_a_job_submits_the_next_job(day: Day) -> None:
     """A job submits another with a script that it has just written. Its id is known at once, and it runs later."""
     made = day.own_lines("chain", "chain.out")[1]
     assert [row[:3] for row in day.rows if row[3] == "made"] == [[made, "COMPLETED", "0:0"]]
@@ -372,7 +372,7 @@ def test_lines_come_as_soon_as_skypilot_shows_them(day: Day) -> None:
     assert len(late) >= 20 and median < 2
 
 
-def test_what_gets_no_nodes(day: Day) -> None:
+def test_a_job_without_nodes_waits(day: Day) -> None:
     """Jobs that were cancelled at once, waited for a success that did not occur, or were refused."""
     (state,) = day.states("never").values()
     assert state.startswith("CANCELLED")

@@ -160,7 +160,7 @@ def test_cancel_while_pending(ran):
     assert ran["early"].state == "CANCELLED" and "RUNNING" not in ran["early"].seen
 
 
-def test_states_on_the_way(ran, nodes):
+def test_states_of_a_job_before_it_runs(ran, nodes):
     """A job waits until its nodes are up, and runs once.
 
     The loop cancels the job after it has shown RUNNING: SkyPilot may deliver the log of a short job as a whole.

@@ -215,7 +215,7 @@ def test_a_daemonised_grandchild_dies_with_its_job(
     assert pids_with("sleep", sleeper) == []
 
 
-def test_a_node_whose_agent_cannot_start_goes_down_and_comes_back(
+def test_a_node_whose_agent_cannot_start_is_down_until_one_starts(
     engine: Engine, run: Run, home: Path, tmp_path: Path
 ) -> None:
     lock = home / "nodes" / "n1" / "agent.lock"
@@ -233,7 +233,7 @@ def test_a_node_whose_agent_cannot_start_goes_down_and_comes_back(
     assert (tmp_path / "ran").exists() and engine.faults() == []
 
 
-def test_an_agent_killed_while_it_starts_costs_its_job_nothing(engine: Engine, run: Run, tmp_path: Path) -> None:
+def test_a_job_survives_an_agent_killed_while_it_starts(engine: Engine, run: Run, tmp_path: Path) -> None:
     jobs = []
     for _ in range(3):
         jobs.append(submit(run, "-wn1", "--no-requeue", "--wrap", f"echo ran >> {tmp_path}/ran"))

@@ -14,7 +14,7 @@ from .conftest import Engine
 Run = Callable[..., Any]
 
 
-def test_submits_from_fifos_hold_up_no_other(engine: Engine, run: Run, tmp_path: Path) -> None:
+def test_submissions_from_fifos_delay_no_other_command(engine: Engine, run: Run, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     waiting = [run.start("sbatch", fifo) for _ in range(12)]  # type: ignore[attr-defined]

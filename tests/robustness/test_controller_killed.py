@@ -168,7 +168,7 @@ def test_srun_and_salloc_outlive_it(engine: Engine, run: Any, tmp_path: Path) ->
     assert run("sacct", "-X", "-n", "-P", "-oState,ExitCode")[1].split() == ["FAILED|3:0", "COMPLETED|0:0"]
 
 
-def test_a_dead_controller_comes_back_while_jobs_run(engine: Engine, run: Any, tmp_path: Path) -> None:
+def test_agents_restart_a_dead_controller_while_jobs_run(engine: Engine, run: Any, tmp_path: Path) -> None:
     go = tmp_path / "go"
     waits = f"touch {tmp_path}/began; until [ -e {go} ]; do sleep 0.1; done"
     first = submit(run, "-wn1", "--wrap", f"{waits}; squeue -ho%A > {tmp_path}/seen")

@@ -20,7 +20,9 @@ def limits(request: pytest.FixtureRequest) -> str:
     return str(getattr(request, "param", ""))
 
 
-def test_the_environment_goes_at_the_end_and_comes_back_for_a_requeue(engine: Engine, run: Run, tmp_path: Path) -> None:
+def test_the_environment_is_removed_at_the_end_and_restored_for_a_requeue(
+    engine: Engine, run: Run, tmp_path: Path
+) -> None:
     job = submit(run, "-oout", "--wait", "--export=ALL,SECRET=x", "--wrap", "echo $SECRET $SLURM_RESTART_COUNT")
     folder = engine.home / "jobs" / job
     wait_for(lambda: not (folder / "environment").exists())
@@ -46,7 +48,7 @@ def test_an_array_keeps_its_environment_until_its_last_element(engine: Engine, r
 
 
 @pytest.mark.parametrize("limits", ["min_job_age_s = 1\njob_files_days = 0"], indirect=True)
-def test_the_folder_goes_and_what_sacct_shows_stays(engine: Engine, run: Run) -> None:
+def test_the_folder_is_removed_and_sacct_still_shows_the_job(engine: Engine, run: Run) -> None:
     running = submit(run, "-o/dev/null", "--wrap", "sleep 1000")
     job = submit(run, "-o/dev/null", "--wait", "--wrap", "true")
     wait_for(lambda: run("squeue", "-h") and not (engine.home / "jobs" / job).exists())

@@ -66,9 +66,7 @@ def test_a_job_outlives_stop(engine: Engine, run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "work" / f"slurm-{job}.out").read_text() == "rc=0\n"
 
 
-def test_a_controller_whose_environment_was_removed_gives_way_to_another(
-    engine: Engine, run: Run, tmp_path: Path
-) -> None:
+def test_a_controller_whose_environment_was_removed_is_replaced(engine: Engine, run: Run, tmp_path: Path) -> None:
     venv = Path(sys.executable).parent.parent
     copy = tmp_path / "venv"
     (copy / "bin").mkdir(parents=True)
@@ -88,7 +86,7 @@ def test_a_controller_whose_environment_was_removed_gives_way_to_another(
     wait_for(lambda: state(run, out.strip()) == "COMPLETED")
 
 
-def test_a_command_after_stop_does_not_meet_the_one_that_leaves(engine: Engine, run: Run) -> None:
+def test_a_command_after_stop_starts_a_new_controller(engine: Engine, run: Run) -> None:
     for number in range(1, 6):
         assert run("sbatch", "--parsable", "-H", "--wrap", "true") == (0, f"{number}\n", "")
         assert run("slurmsky", "stop") == (0, "controller stopped\n", "")
@@ -111,14 +109,14 @@ class TestIdle:
     def limits(self) -> str:
         return "idle_exit_s = 1"
 
-    def test_leaves_with_finished_and_held_jobs(self, engine: Engine, run: Run) -> None:
+    def test_a_controller_exits_with_finished_and_held_jobs(self, engine: Engine, run: Run) -> None:
         done = submit(run, "--wrap", "true")
         held = submit(run, "--hold", "--wrap", "true")
         wait_for(lambda: not engine.controller(), 20, "the controller leaves")
         wait_for(lambda: not engine.agents(), 5, "and its agents")
         assert (state(run, done), state(run, held)) == ("COMPLETED", "PENDING")
 
-    def test_stays_for_a_job_that_will_start_automatically(self, engine: Engine, run: Run, tmp_path: Path) -> None:
+    def test_a_controller_stays_for_a_job_that_will_start(self, engine: Engine, run: Run, tmp_path: Path) -> None:
         mark = tmp_path / "mark"
         submit(run, "--begin=now+4", "--wrap", f"touch {mark}; sleep 2")
         first = engine.controller()
@@ -166,7 +164,7 @@ def test_a_damaged_database_is_set_aside_and_work_continues(engine: Engine, run:
     assert f"database {kept.name}" in json.loads(run("slurmsky", "status", "--json")[1])["damaged_records"]
 
 
-def test_an_empty_database_is_not_taken_for_a_new_one(engine: Engine, run: Run) -> None:
+def test_an_empty_database_file_is_damaged_and_not_new(engine: Engine, run: Run) -> None:
     submit(run, "--hold", "--wrap", "true")
     run("slurmsky", "stop")
     wait_for(lambda: not engine.controller())
@@ -183,7 +181,7 @@ def test_a_stale_socket_is_replaced(engine: Engine, run: Run) -> None:
     assert run("squeue", "-h") == (0, "", "")
 
 
-def test_a_very_long_path(engine: Engine, run: Run, tmp_path: Path) -> None:
+def test_a_very_long_state_folder_works(engine: Engine, run: Run, tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["d" * 60] * 5)
     run.env["SLURMSKY_HOME"] = str(deep)  # type: ignore[attr-defined]
     try:
@@ -298,7 +296,7 @@ def test_an_update_leaves_running_jobs_unharmed(engine: Engine, run: Run, tmp_pa
     wait_for(lambda: state(run, job.strip()) == "COMPLETED")
 
 
-def test_an_allocation_whose_node_cannot_start_says_why(engine: Engine, run: Run) -> None:
+def test_an_allocation_prints_why_its_node_cannot_start(engine: Engine, run: Run) -> None:
     folder = engine.home / "nodes" / "n1"
     folder.mkdir(parents=True)
     for place in (engine.home, folder.parent):

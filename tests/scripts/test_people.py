@@ -35,12 +35,12 @@ def test_every_script_was_recorded() -> None:
 
 
 @pytest.mark.parametrize("name", people_runs.SCRIPTS)
-def test_runs_as_at_the_oracle(outcomes: dict[str, people_runs.Outcome], name: str) -> None:
+def test_scripts_run_as_recorded_from_slurm(outcomes: dict[str, people_runs.Outcome], name: str) -> None:
     assert outcomes[name] == GOLDEN[name]
 
 
 @pytest.mark.parametrize("name", people_runs.SCRIPTS)
-def test_explain_calls_it_unchanged(open_engine: LocalEngine, name: str) -> None:
+def test_explain_reports_the_script_as_unchanged(open_engine: LocalEngine, name: str) -> None:
     path = str(people_runs.PEOPLE / name)
     done = open_engine.run(["slurmsky", "explain", "--json", path], cwd=people_runs.PEOPLE)
     assert done.returncode == 0, done.stderr

@@ -105,7 +105,7 @@ def test_output_line(line: str, shown: str) -> None:
 
 
 @given(st.text())
-def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
+def test_control_characters_are_removed(text: str) -> None:
     for shown in (plain(text), output_line(text)):
         assert shown.isprintable()
         assert plain(shown) == shown
@@ -152,7 +152,7 @@ def test_tail_of_a_large_file_costs_its_end(tmp_path: Path) -> None:
     assert len(tail.lines) == MOST_LINES
 
 
-def test_tail_of_what_is_no_file(tmp_path: Path) -> None:
+def test_the_tail_of_a_path_that_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", tmp_path, Path("/dev/null")):
         assert Tail(str(path)).read().problem == "not a regular file"
@@ -161,7 +161,7 @@ def test_tail_of_what_is_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_tail_of_what_one_may_not_read(tmp_path: Path) -> None:
+def test_the_tail_of_an_unreadable_file(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.touch(0)
     assert Tail(str(path)).read().problem == "Permission denied"
@@ -257,7 +257,7 @@ def test_output_of_an_arrays_waiting_rest_is_its_pattern() -> None:
     assert "Output    /w/slurm-%A_%a.out" in "\n".join(line_texts(detail_lines(JobDetails("42[]", record))))
 
 
-def test_why_is_folded_to_the_pane() -> None:
+def test_the_answer_of_why_is_wrapped_to_the_pane() -> None:
     text = "Job 7 (x) waits: what it asks for is in use (Resources).\n  One.\nWhat to do:\n  squeue --start -j 7\n"
     lines = why_lines(JobDetails("7", {}, why=text), 30)
     assert line_texts(lines) == ["Job 7 (x) waits: what it asks", "  for is in use (Resources).", "  One.",
@@ -265,7 +265,7 @@ def test_why_is_folded_to_the_pane() -> None:
     assert [line[0][1] for line in lines] == ["bold", "bold", "", "", "green"]
 
 
-def test_details_of_a_job_that_is_gone() -> None:
+def test_details_of_a_forgotten_job() -> None:
     assert line_texts(detail_lines(JobDetails("7", {}))) == ["This job is no longer in the queue."]
 
 
@@ -284,7 +284,7 @@ def test_hints_fit() -> None:
 # --- without textual
 
 
-def test_says_how_to_get_textual(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_textual_top_prints_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class Caller:
         env = {"TERM": "xterm"}  # noqa: RUF012
 
@@ -333,7 +333,7 @@ class Thousands(ControllerClient):
         return CommandOutput(0, "", "")
 
 
-def test_ten_thousand_jobs_stay_quick() -> None:
+def test_ten_thousand_jobs_are_shown_quickly() -> None:
     async def drive() -> None:
         controller = Thousands(10_000)
         app = Top(0.5, controller)

@@ -89,7 +89,7 @@ def test_wide_characters_and_marks(both: Both) -> None:
         assert both.whole.display == both.reduced.display
 
 
-def test_any_frames_look_as_if_drawn_whole(both: Both) -> None:
+def test_incremental_frames_equal_full_frames(both: Both) -> None:
     chance = random.Random(7)
     styles = ("39;49", "1;7;39;49", "32", "2", "4;36", "41", "0")
     for _ in range(300):

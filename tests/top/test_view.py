@@ -117,7 +117,7 @@ def test_jobs_that_have_ended(queue: Any, top: Top) -> None:
     view.until("State: FAILED (exit code 3)")
 
 
-def test_output_is_live_and_never_obeyed(queue: Any, top: Top) -> None:
+def test_output_is_live_and_its_control_sequences_have_no_effect(queue: Any, top: Top) -> None:
     evil = r"printf '\033]0;owned\007\033[2J\033[31mred\033[0m\tx\rtab %s\b\b\342\200\256\302\233\n' abcd; "
     script = evil + "while [ ! -e go ]; do sleep 0.1; done; echo went; sleep 600"
     job = queue.submit("-J", "a\tb\x1b[31mc\x07", "--wrap", script)
@@ -136,7 +136,7 @@ def test_output_is_live_and_never_obeyed(queue: Any, top: Top) -> None:
     assert "\x9b".encode() not in view.raw
 
 
-def test_errors_have_a_file_of_their_own(queue: Any, top: Top) -> None:
+def test_a_separate_error_file_is_shown(queue: Any, top: Top) -> None:
     queue.submit("-o", "one.out", "-e", "two.err", "--wrap", "echo to out; echo to err >&2; sleep 600")
     view = top()
     view.until("to out")
@@ -173,7 +173,7 @@ def test_output_that_cannot_be_read(queue: Any, top: Top, make: Callable[[Path],
     view.until(lambda text: re.search(r"^back$", text, re.MULTILINE), "the file")
 
 
-def test_leaves_the_terminal_as_it_was(queue: Any, top: Top) -> None:
+def test_the_terminal_is_restored(queue: Any, top: Top) -> None:
     for way in ("q", "ctrl-c", signal.SIGTERM):
         view = top()
         view.until("the queue is empty")
@@ -193,7 +193,7 @@ def _colours(raw: bytes) -> set[bytes]:
     return {code for code in codes if re.fullmatch(rb"3[0-8].*|4[0-8].*|9[0-7]|10[0-7]", code)}
 
 
-def test_colours_are_those_of_any_terminal_or_none(queue: Any, top: Top) -> None:
+def test_only_basic_colours_are_used(queue: Any, top: Top) -> None:
     queue.submit("-H", "--wrap", "true")
     raw = []
     for env in ({"TERM": "xterm"}, {"COLORTERM": "truecolor"}, {"NO_COLOR": "1"}):

@@ -30,7 +30,7 @@ def test_cancel_asks_first(queue: Any, top: Top) -> None:
     view.until("the queue is empty")
 
 
-def test_cancel_of_an_arrays_rest_leaves_what_runs(queue: Any, top: Top) -> None:
+def test_cancel_of_an_arrays_rest_keeps_running_elements(queue: Any, top: Top) -> None:
     array = queue.submit("-a", "1-5%1", "-J", "rest", "--wrap", "sleep 600")
     wait_for(lambda: queue.state(f"{array}_1") == "RUNNING")
     view = top()
@@ -114,7 +114,7 @@ def test_filter_and_sort(queue: Any, top: Top) -> None:
     view.until("cherry")
 
 
-def test_keys_typed_ahead_mean_what_they_meant(queue: Any, top: Top) -> None:
+def test_keys_typed_ahead_apply_to_the_job_that_was_selected(queue: Any, top: Top) -> None:
     """Text typed for the filter must not cancel a job, even on a slow connection."""
     job = queue.submit("-J", "cyclone", "--wrap", "sleep 600")
     wait_for(lambda: queue.state(job) == "RUNNING")

@@ -32,7 +32,7 @@ def test_a_long_module_gives_its_reason() -> None:
     assert reasoned <= long, "take out the reason: these are short now"
 
 
-def test_a_module_name_stands_in_one_folder() -> None:
+def test_a_module_name_is_used_in_one_folder() -> None:
     folders = defaultdict(set)
     for path in modules():
         if path.name not in ("__init__.py", "__main__.py"):
@@ -40,7 +40,7 @@ def test_a_module_name_stands_in_one_folder() -> None:
     assert {name: sorted(found) for name, found in folders.items() if len(found) > 1} == {}
 
 
-def test_a_class_name_stands_once() -> None:
+def test_a_class_name_is_used_once() -> None:
     places = defaultdict(set)
     for path in modules():
         for node in ast.walk(tree_of(path)):

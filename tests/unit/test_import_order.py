@@ -81,7 +81,7 @@ def test_import_linter_contracts() -> None:
 
 
 @every("path", MODULES, place)
-def test_who_does_what(path: Path) -> None:
+def test_only_listed_modules_call_the_operating_system(path: Path) -> None:
     tree = tree_of(path)
     names = set(imports(tree))
     if not place(path).startswith(STARTS_PROCESSES):

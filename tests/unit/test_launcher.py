@@ -191,7 +191,7 @@ def test_a_changed_client_is_recompiled(clone: Clone) -> None:
 @pytest.mark.parametrize(
     "way", ["absolute", "relative", "dot", "in bin", "parent", "PATH", "link", "linked folder", "sh"]
 )
-def test_every_way_to_call_it(clone: Clone, tmp_path: Path, way: str) -> None:
+def test_the_launcher_works_from_any_path(clone: Clone, tmp_path: Path, way: str) -> None:
     clone.call()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "srun").symlink_to(clone.root / "bin" / "srun")
@@ -223,7 +223,7 @@ def test_no_home_is_one_line(clone: Clone) -> None:
     assert line.startswith("srun: error: there is no home folder")
 
 
-def test_a_very_long_path(tmp_path: Path) -> None:
+def test_a_clone_in_a_very_long_path_works(tmp_path: Path) -> None:
     deep = tmp_path / "/".join(["d" * 60] * 4)
     deep.mkdir(parents=True)
     clone = Clone(deep)
@@ -293,7 +293,7 @@ def test_a_clone_is_set_up_once_for_every_home(clone: Clone, tmp_path: Path) -> 
     assert clone.installs() == 1
 
 
-def test_an_environment_that_is_gone_is_made_again(clone: Clone, tmp_path: Path) -> None:
+def test_a_removed_environment_is_rebuilt(clone: Clone, tmp_path: Path) -> None:
     assert ran(clone.call())
     shutil.rmtree(clone.cache)
     assert ran(clone.call(HOME=str(tmp_path / "other")))

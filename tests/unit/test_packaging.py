@@ -76,7 +76,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 @pytest.mark.slow
-def test_grammars_and_data_travel_in_the_wheel(wheel: zipfile.ZipFile) -> None:
+def test_grammars_and_data_are_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert {f"slurmsky/grammar/{path.name}" for path in (ROOT / "grammar").iterdir()} <= names
     sources = [path.relative_to(ROOT) for path in (ROOT / "slurmsky").rglob("*") if path.is_file()]
@@ -85,7 +85,7 @@ def test_grammars_and_data_travel_in_the_wheel(wheel: zipfile.ZipFile) -> None:
 
 
 @pytest.mark.slow
-def test_launchers_travel_in_the_wheel_as_programs(wheel: zipfile.ZipFile) -> None:
+def test_launchers_are_in_the_wheel_as_programs(wheel: zipfile.ZipFile) -> None:
     script = (BIN / "slurmsky").read_bytes()
     for path in BIN.iterdir():
         entry = wheel.getinfo(f"slurmsky/bin/{path.name}")
@@ -123,7 +123,7 @@ def test_an_installed_command_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_long_description_links_nowhere_in_the_repository(wheel: zipfile.ZipFile) -> None:
+def test_the_long_description_has_no_link_into_the_repository(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     text = wheel.read(name).decode()
     assert "# slurmsky" in text and "docs/pictures" not in text

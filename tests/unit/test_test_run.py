@@ -48,7 +48,7 @@ def test_hangs(): os.kill(os.getpid(), signal.SIGINT)
 """
 
 
-def test_a_run_names_failures_at_once_and_sets_up_a_failed_fixture_once(tmp_path: Path) -> None:
+def test_a_run_names_failures_immediately_and_sets_up_a_failed_fixture_once(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_cases.py").write_text(CASES)
     (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {TESTS}\n")

@@ -128,7 +128,7 @@ def test_no_link_is_followed(home: Path, tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_folder_of_ones_own_is_closed_to_readers(home: Path) -> None:
+def test_the_state_folder_gets_mode_0700(home: Path) -> None:
     home.chmod(0o755)
     paths.check_state(str(home))
     assert home.stat().st_mode & 0o777 == 0o755
@@ -136,7 +136,7 @@ def test_a_folder_of_ones_own_is_closed_to_readers(home: Path) -> None:
     assert home.stat().st_mode & 0o777 == 0o700
 
 
-def test_ones_own_link_to_a_folder_will_do(home: Path, tmp_path: Path) -> None:
+def test_a_link_by_the_same_user_is_accepted(home: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(home)
     paths.check_state(str(tmp_path / "link"))
     assert (tmp_path / "link").is_symlink() and home.is_dir()

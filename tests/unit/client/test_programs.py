@@ -146,7 +146,7 @@ def test_a_redirected_session(serve: Callable[..., Server], tmp_path: Path) -> N
     )
 
 
-def test_a_redirected_session_that_dies_or_is_not_there(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_redirected_session_that_dies_or_is_missing(serve: Callable[..., Server], tmp_path: Path) -> None:
     other = tmp_path / "agent" / "a.sock"
 
     def first(peer: Peer) -> None:

@@ -57,7 +57,7 @@ def test_state_folder_is_that_of_paths(env: dict[str, str], monkeypatch: pytest.
 # Requests
 
 
-def test_request_carries_what_the_caller_has(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_request_contains_the_callers_context(serve: Callable[..., Server], tmp_path: Path) -> None:
     got: list[wire.CommandRequest] = []
 
     def play(peer: Peer) -> None:
@@ -83,7 +83,7 @@ def test_request_carries_what_the_caller_has(serve: Callable[..., Server], tmp_p
     assert request.env == env  # also without the LC_CTYPE that Python sets for itself in the C locale
 
 
-def test_request_says_what_is_a_terminal(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_request_marks_the_callers_terminals(serve: Callable[..., Server], tmp_path: Path) -> None:
     got: list[wire.CommandRequest] = []
 
     def play(peer: Peer) -> None:

@@ -100,7 +100,7 @@ def test_a_stale_socket_is_replaced(clone: Path, tmp_path: Path) -> None:
 NO_CONTACT = "Unable to contact slurm controller (connect failure)"
 
 
-def test_a_controller_that_dies_is_quoted(clone: Path, tmp_path: Path) -> None:
+def test_the_last_log_line_of_a_dead_controller_is_printed(clone: Path, tmp_path: Path) -> None:
     done = call_clone(clone, tmp_path / "state", "sbatch", "x.sh", LAST_WORDS="the database is damaged")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode().splitlines() == [

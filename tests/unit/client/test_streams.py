@@ -212,7 +212,7 @@ def test_signals_end_a_command_that_does_not_handle_them(
     assert process.stderr is not None and process.stderr.read() == b""
 
 
-def test_signals_are_reported_once_requested_for(
+def test_signals_are_sent_once_the_command_handles_them(
     serve: Callable[..., Server], started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     signals = ["INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "CONT", "ALRM"]

@@ -102,7 +102,7 @@ def test_a_resized_terminal_is_reported(serve: Callable[..., Server], tmp_path: 
     assert (terminal.wait(), terminal.shown()) == (0, b"ready\r\n")
 
 
-def test_a_spawned_program_has_the_terminal_and_gives_it_back(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_spawned_program_gets_the_terminal_until_its_end(serve: Callable[..., Server], tmp_path: Path) -> None:
     asks = "import os; print('foreground', os.tcgetpgrp(0) == os.getpgrp() == os.getpid())"
 
     def play(peer: Peer) -> None:

@@ -395,7 +395,7 @@ NO_ERROR = "allocation failure: No error\n"
          "sbatch: error: invalid partition specified: nosuch\nallocation failure: Invalid partition name specified\n"),
     ],
 )  # fmt: skip
-def test_a_prediction_is_refused_by_the_command_or_by_the_controller(play: Play, words: str, answer: str) -> None:
+def test_test_only_is_refused_by_the_command_or_by_the_controller(play: Play, words: str, answer: str) -> None:
     async def story(cluster: World) -> None:
         command, *rest = words.split()
         assert await cluster.run(command, "--test-only", *rest) == (1, "", answer)
@@ -403,7 +403,7 @@ def test_a_prediction_is_refused_by_the_command_or_by_the_controller(play: Play,
     play(story)
 
 
-def test_a_quiet_prediction_prints_nothing(play: Play) -> None:
+def test_quiet_test_only_prints_nothing(play: Play) -> None:
     async def story(cluster: World) -> None:
         assert await cluster.run("sbatch", "--test-only", "-Q", "--wrap=true") == (0, "", "")
         _, _, err = await cluster.run("sbatch", "--test-only", "--wrap=true")

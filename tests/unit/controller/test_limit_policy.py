@@ -336,7 +336,7 @@ def test_an_exclusive_partition_gives_whole_nodes(world: World) -> None:
     assert [share.cpus for share in job.shares] == [8]
 
 
-def test_without_qos_in_the_site_file_any_is_taken(tmp_path: Path) -> None:
+def test_without_qos_in_the_site_file_any_name_is_accepted(tmp_path: Path) -> None:
     world = World(tmp_path, 'cluster = "c"\n[[node]]\nnames = "n1"\ncpus = 4\nmemory_mib = 100\n')
     job = world.submit(qos="anything", account="anyone")
     world.pass_()

@@ -14,7 +14,7 @@ from slurmsky.language._grammar import Grammar
 from slurmsky.model.states import JobState, NodeState
 
 
-def test_a_job_runs_and_its_record_says_so(play: Play) -> None:
+def test_a_job_runs_and_is_recorded(play: Play) -> None:
     async def story(world: World) -> None:
         good, bad = await world.sbatch("90"), await world.sbatch("30x3")
         await world.until(10)
@@ -259,7 +259,7 @@ def test_scancel_of_a_missing_step_names_the_job(play: Play) -> None:
     play(story)
 
 
-def test_holds_begin_times_and_cancels(play: Play) -> None:
+def test_a_held_or_future_job_can_be_released_and_cancelled(play: Play) -> None:
     async def story(world: World) -> None:
         held, later = await world.sbatch("30", "-H"), await world.sbatch("30", "--begin=now+300")
         running = await world.sbatch("1000")
@@ -337,7 +337,7 @@ def test_ended_jobs_leave_memory_and_stay_in_sacct(play: Play) -> None:
     play(story)
 
 
-def test_a_full_day_of_jobs_leaves_nothing_behind(play: Play) -> None:
+def test_a_full_day_of_jobs_leaves_no_booked_resource(play: Play) -> None:
     async def story(world: World) -> None:
         for number in range(60):
             await world.sbatch(f"{30 + number % 7 * 60}x{number % 5 == 4:d}", f"-n{1 + number % 4}")

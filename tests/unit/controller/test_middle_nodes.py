@@ -8,7 +8,7 @@ from memory_world import Play, World
 from slurmsky.model.states import JobState
 
 
-def test_a_job_without_nodes_says_why_to_those_who_connect(play: Play) -> None:
+def test_commands_that_connect_to_a_job_without_nodes_print_the_reason(play: Play) -> None:
     async def story(world: World) -> None:
         job_id = await world.sbatch("10", "-H")
         (world.work / "file").touch()

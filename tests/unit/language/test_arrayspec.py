@@ -44,7 +44,7 @@ from slurmsky.language.arrayspec import ArraySpec, ArraySpecError, format_indice
         ("-0", "0"),
     ],
 )
-def test_taken_and_shown(text: str, shown: str) -> None:
+def test_accepted_texts_are_parsed_and_printed(text: str, shown: str) -> None:
     spec = parse(text, 100001)
     assert spec is not None
     assert format_indices(spec, spec.max_running) == shown
@@ -82,7 +82,7 @@ def test_no_array(text: str, answer: ArraySpec | None) -> None:
     assert parse(text) is answer
 
 
-def test_the_list_is_cut_as_bit_fmt_cuts_it() -> None:
+def test_a_long_list_is_truncated_as_by_bit_fmt() -> None:
     tens = range(0, 1000, 10)
     odd = [*tens, 1001]
     shown = format_indices(odd)
@@ -111,6 +111,6 @@ def test_overlapping_steps_cannot_make_it_slow() -> None:
 
 
 @pytest.mark.parametrize("ranges", [(), (range(0),), (range(3), range(2, 5)), (range(-1, 2),)])
-def test_a_record_that_is_none_cannot_be_made(ranges: tuple[range, ...]) -> None:
+def test_an_invalid_record_cannot_be_created(ranges: tuple[range, ...]) -> None:
     with pytest.raises(ValueError):
         ArraySpec(ranges)

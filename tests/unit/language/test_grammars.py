@@ -25,7 +25,7 @@ GRAMMARS = sorted(path.stem for path in (ROOT / "grammar").glob("*.lark"))
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_hold(name: str) -> None:
+def test_the_docstring_examples_of_each_language(name: str) -> None:
     module = importlib.import_module(f"slurmsky.language.{name}")
     result = doctest.testmod(module)
     assert result.failed == 0
@@ -43,7 +43,7 @@ def test_every_grammar_is_used() -> None:
     assert [name for name in GRAMMARS if f'"{name}"' not in source] == []
 
 
-def test_a_text_is_looked_up_once() -> None:
+def test_a_parsed_text_is_cached() -> None:
     builder = object()
     assert _grammar.load("names", builder) is _grammar.load("names", builder)
 

@@ -116,7 +116,7 @@ def test_a_list_of_more_names_than_fit_in_memory_is_refused() -> None:
         expand(",".join(["n[1-65536]"] * 1000))
 
 
-def test_ten_thousand_names_cost_nothing_worth_noticing() -> None:
+def test_ten_thousand_names_are_expanded_quickly() -> None:
     expand("n[1-2]")  # the grammar loads once
     started = time.process_time()
     names = expand("node[00001-10000]")

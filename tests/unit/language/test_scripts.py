@@ -93,7 +93,7 @@ def words_of(script: str) -> list[list[str]]:
     return [[word.text for word in component] for component in found.components]
 
 
-def test_where_directives_are_looked_for() -> None:
+def test_directives_end_at_the_first_command() -> None:
     script = (
         "#!/bin/sh\n#SBATCH -n1\n #SBATCH -n2\n##SBATCH -n3\n# SBATCH -n4\n#sbatch -n5\n\n  # x\n"
         "#SBATCH-n6\n#SBATCHX\n#SBATCH\n  set -e\n#SBATCH -n7\n"
@@ -112,13 +112,13 @@ def test_het_components() -> None:
     assert packed.warnings == ('the "packjob" component separator is being deprecated. Please, use "hetjob" instead.',)
 
 
-def test_the_old_word_is_taken_with_one_complaint() -> None:
+def test_the_old_word_is_accepted_with_one_warning() -> None:
     found = directives.parse(b"#!/bin/sh\n#SLURM -n1\n#SLURM -N1\n")
     assert [word.text for word in found.components[0]] == ["-n1", "-N1"]
     assert found.errors == ("Change from #SLURM to #SBATCH in your script and verify the options are valid in sbatch",)
 
 
-def test_bytes_that_are_no_text_come_through() -> None:
+def test_invalid_utf8_is_preserved() -> None:
     (words,) = words_of("#!/bin/sh\n#SBATCH -J \udcff\udcfe\n")
     assert words[1].encode("utf-8", "surrogateescape") == b"\xff\xfe"
 
@@ -284,7 +284,7 @@ def test_file_names_of_steps_and_of_jobs_without_an_array() -> None:
     assert filename.expand("%A_%a", FilenameValues(5)) == "5_4294967294"
 
 
-def test_one_file_for_each_of_what() -> None:
+def test_files_per_task_and_per_node() -> None:
     assert filename.is_per_task("o.%3t") and not filename.is_per_task("o.%%t") and not filename.is_per_task(r"\%t")
     assert filename.is_per_node("%N") and filename.is_per_node("%2n") and not filename.is_per_node("%j")
 

@@ -102,7 +102,7 @@ def test_sacct_and_sstat_do_not_suggest_help() -> None:
         assert fault.lines == (f"{command}: unrecognized option '--bogus'",)
 
 
-def test_what_stands_before_a_fault_is_kept() -> None:
+def test_words_before_a_fault_are_kept() -> None:
     found = split(SBATCH, ["-H", "--bogus", "-O"])
     assert [option.long for option, _ in found.found] == ["hold"]
     assert found.fault is not None

@@ -102,7 +102,7 @@ def test_an_honoured_option_has_a_reader(option: Option) -> None:
 
 
 @every("option", HONOURED, _name)
-def test_what_shapes_a_step_is_read_on_the_nodes(option: Option) -> None:
+def test_options_that_shape_a_step_are_read_on_the_nodes(option: Option) -> None:
     """`agent`: done on the nodes, so that it holds on every engine."""
     if option.policy != "agent" or _name(option) in _BY_THE_PARSER:
         return

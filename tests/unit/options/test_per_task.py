@@ -41,7 +41,7 @@ def test_one_number_determines_the_other(argv: tuple[str, ...], tres: str, cpus:
     assert (spec.tres_of_task, spec.cpus_per_task, spec.gpus_per_task) == (tres, cpus, gpus)
 
 
-def test_what_is_typed_goes_before_the_environment() -> None:
+def test_typed_options_override_the_environment() -> None:
     inherited = {"SLURM_TRES_PER_TASK": "cpu=2,gres/gpu=1", "SLURM_CPUS_PER_TASK": "2"}
     spec = step_of("-n2", "-c4", **inherited)
     assert (spec.tres_of_task, spec.cpus_per_task, spec.gpus_per_task) == ("cpu=4,gres/gpu=1", 4, "1")

@@ -241,7 +241,7 @@ def test_lists_of_fields_and_states() -> None:
     assert "drained" in help.field_help(ask("sinfo", "--helpstate"), rows).split()
 
 
-def test_lists_of_sacct_and_sstat_add_up() -> None:
+def test_repeated_lists_of_sacct_and_sstat_are_joined() -> None:
     """Every -j and -o adds to the earlier ones, as submitit requires; a command line's -o replaces SACCT_FORMAT."""
     found = query.parse_sacct(
         ["-j", "7", "-o", "jobid", "-j", "9_2", "-o", "state", "-s", "R", "-s", "PD"],

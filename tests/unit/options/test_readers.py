@@ -101,6 +101,6 @@ def test_a_reader_exists(option: Option) -> None:
     assert not missing, f"{option.policy}, and nothing reads {missing}"
 
 
-def test_the_exceptions_are_used() -> None:
+def test_every_listed_exception_is_needed() -> None:
     fields = {field for option in honoured() for field in option.field.split(",")}
     assert set(BECOMES) <= fields

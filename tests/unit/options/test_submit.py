@@ -93,7 +93,7 @@ def test_fields(argv: tuple[str, ...], script: str, env: dict[str, str], expecte
     assert {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()} == expected
 
 
-def test_het_components_take_over_what_does_not_reset() -> None:
+def test_het_components_inherit_options_that_do_not_reset() -> None:
     """The last words of the command line also apply to components of the script alone."""
     request = sbatch(
         "-n4",
@@ -263,7 +263,7 @@ def test_the_script_counts_as_typed_for_exclusions() -> None:
     )
 
 
-def test_warnings_stand_before_a_later_refusal() -> None:
+def test_warnings_precede_a_later_refusal() -> None:
     """sbatch prints each warning when it parses the option."""
     assert refusal("-n1", "-N2", "-d", "bogus", script="#SLURM -H\n") == (
         "sbatch: error: Change from #SLURM to #SBATCH in your script and verify the options are valid in sbatch",
@@ -313,7 +313,7 @@ def test_name_of_a_script_from_standard_input() -> None:
         ("-V", "slurm 25.11"),
     ],
 )
-def test_print_and_leave(option: str, start: str) -> None:
+def test_options_that_print_end_the_command(option: str, start: str) -> None:
     with pytest.raises(Printed) as caught:
         submit.find_script([option, "--bogus"], HERE)
     assert caught.value.stdout.startswith(start)
@@ -359,7 +359,7 @@ def test_site_options() -> None:
         (b"#!/bin/sh\necho me\n", b"", b"#!/bin/sh\necho me\n"),
     ],
 )  # fmt: skip
-def test_bbf_puts_its_lines_behind_the_first_line(script: bytes, lines: bytes, whole: bytes) -> None:
+def test_bbf_inserts_its_lines_after_the_first_line(script: bytes, lines: bytes, whole: bytes) -> None:
     assert submit.with_burst_buffer(script, lines) == whole
 
 
@@ -390,7 +390,7 @@ def test_malformed_counts_and_refusals_of_a_trial_are_in_slurms_words(argv: tupl
     assert (fault.value.lines, fault.value.exit_code) == ((message,), 1)
 
 
-def test_a_type_with_a_colon_is_left_to_the_nodes() -> None:
+def test_a_type_with_a_colon_is_accepted() -> None:
     script = ScriptText("/home/user/s.sh", b"#!/bin/sh\n")
     spec = submit.parse_sbatch(("--gpus=x:1:2", "s.sh"), script, ReadContext()).components[0]
     assert spec.gpus == "x:1:2"

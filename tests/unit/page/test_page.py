@@ -131,7 +131,7 @@ def hostile_job(make_job: MakeJob, name: str, job_id: int = 7, **fields: object)
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:20])
-def test_what_users_write_is_text(name: str, make_job: MakeJob, context: ReportContext) -> None:
+def test_user_texts_are_escaped(name: str, make_job: MakeJob, context: ReportContext) -> None:
     read = check(job_page([hostile_job(make_job, name)], context))
     assert " ".join(shown(name).split()) in read.text
     jobs = [hostile_job(make_job, name), hostile_job(make_job, name + "2", 8, state=JobState.FAILED)]
@@ -341,7 +341,7 @@ def test_a_suspended_job_is_in_the_legend(make_job: MakeJob, context: ReportCont
     assert ">suspended<" in job_page([stopped], context)
 
 
-def test_one_job_is_one(make_job: MakeJob, context: ReportContext) -> None:
+def test_the_page_of_one_job_is_a_job_page(make_job: MakeJob, context: ReportContext) -> None:
     jobs = [make_job(number, name=f"n{number // 5}") for number in range(4, 130)]
     page = group_page(jobs, context, "Jobs", Period(NOW - 86400, NOW, timezone.utc))
     assert "5 jobs" in page and "1 job<" in page and " 1 jobs" not in page and ">1 jobs" not in page

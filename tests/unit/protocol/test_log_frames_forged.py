@@ -117,7 +117,7 @@ def test_a_line_of_another_run_or_node_is_of_that_one_alone(rank, session):
     assert {(item.session, item.rank) for item in items} == {(session, rank)}
 
 
-def test_no_kind_of_line_passes_for_another():
+def test_each_kind_of_line_is_authenticated_as_that_kind():
     encoder = Encoder(17, 0, KEY)
     line = encoder.data(0, b"text\n")
     mark = re.search(rb"\x1b\[7355;(.*)m", line)[1]

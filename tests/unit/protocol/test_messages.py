@@ -157,7 +157,7 @@ def test_an_end_time_of_none_is_sent_because_it_lifts_the_limit() -> None:
         AgentRequest.decode({"op": "limit", "job_id": 7})
 
 
-def test_fields_at_their_default_do_not_travel_and_unknown_ones_are_ignored() -> None:
+def test_default_fields_are_omitted_and_unknown_ones_ignored() -> None:
     assert Ended(job_id=7, state="COMPLETED").encode() == {"ev": "ended", "job_id": 7, "state": "COMPLETED"}
     later = Event.decode({"ev": "ended", "job_id": 7, "state": "COMPLETED", "since_then": 1, "reason": None})
     assert later == Ended(job_id=7, state="COMPLETED")

@@ -25,7 +25,7 @@ def test_frames_survive_any_cut(sent: list[tuple[bytes, bytes]], cuts: list[int]
 
 
 @given(st.lists(st.binary(max_size=50)))
-def test_lists_come_back(fields: list[bytes]) -> None:
+def test_lists_round_trip(fields: list[bytes]) -> None:
     assert wire.decode_list(wire.encode_list(fields)) == fields
 
 
@@ -45,7 +45,7 @@ def test_nonsense_is_a_wire_error(payload: bytes) -> None:
     umask=st.integers(0, 0o777),
     winsize=st.none() | st.tuples(st.integers(0, 999), st.integers(0, 999)),
 )
-def test_requests_come_back(
+def test_requests_round_trip(
     args: tuple[str, ...], env: dict[str, str], umask: int, winsize: tuple[int, int] | None
 ) -> None:
     request = wire.CommandRequest("sbatch", args, "/tmp/\udcff", umask, (True, False, True), winsize, 7, env)

@@ -228,7 +228,7 @@ def test_complex_numbers(records: dict[str, Any]) -> None:
     ("v0.0.43,v0.0.44", "data_parser_g_new: rejecting ambiguous plugin v0.0.43,v0.0.44"),
     (",", "data_parser_g_new: invalid plugin ,"),
 ])  # fmt: skip
-def test_data_parsers_there_are_not(text: str, start: str) -> None:
+def test_unknown_data_parsers_are_refused(text: str, start: str) -> None:
     with pytest.raises(data_parser.BadForm) as caught:
         data_parser.parse_form(text, yaml=True)
     assert caught.value.lines[0] == start

@@ -212,7 +212,7 @@ def test_config_text(golden: Any) -> None:
     assert "SLURM_VERSION           = 25.11.0" in lines
 
 
-def test_gres_is_counted_where_the_site_says_so(running: Any, golden: Any) -> None:
+def test_gres_is_counted_if_the_site_configures_it(running: Any, golden: Any) -> None:
     context = golden("running", "one").context
     counting = dataclasses.replace(
         context,
@@ -238,5 +238,5 @@ def test_gres_is_counted_where_the_site_says_so(running: Any, golden: Any) -> No
         ("highm1", "CPU_max_freq=Highm1 "),
     ],
 )
-def test_frequencies_as_the_real_one_shows_them(requested: str, shown: str) -> None:
+def test_frequencies_are_printed_as_by_scontrol(requested: str, shown: str) -> None:
     assert derived.cpu_frequency(requested) == shown

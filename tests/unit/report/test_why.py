@@ -164,7 +164,7 @@ def test_memory_that_was_nearly_all_used() -> None:
     assert answer.advice[0] == "sbatch with a larger --mem"
 
 
-def test_the_outputs_end_is_shown_of_what_failed() -> None:
+def test_the_end_of_a_failed_jobs_output_is_shown() -> None:
     known = why.WhyInput(output="/w/slurm-7.out", tail=("one", "two"))
     failed = why.explain(job(JobState.FAILED, exit_code=1, reason="NonZeroExitCode"), CONTEXT, known).text()
     assert "  The last lines of /w/slurm-7.out:\n    | one\n    | two\n" in failed

@@ -36,7 +36,7 @@ def test_partitions_gpus_and_paths_by_the_scripts_that_need_them() -> None:
     assert '"/scratch" = "s3://team/old/scratch"  # 2 scripts' in text
 
 
-def test_what_recurs_least_is_left_out() -> None:
+def test_the_rarest_suggestions_are_omitted() -> None:
     needs = [Need((f"p{n}",), suggestions=tuple(f'[paths]\n"/d{m}" = "s3://BUCKET/d{m}"' for m in range(n)))
              for n in range(60)]  # fmt: skip
     text = render(gather(needs), "jobs", bucket="s3://b", gpu="T4")

@@ -58,7 +58,7 @@ def old() -> OldCluster:
     return found
 
 
-def test_what_is_read() -> None:
+def test_old_configurations_are_read() -> None:
     found = old()
     assert found.cluster == "oldone"
     assert list(found.partitions) == ["cpu", "gpu", "all", "debug", "long"]
@@ -72,7 +72,7 @@ def test_what_is_read() -> None:
     assert len(found.problems) == 1 and found.problems[0].startswith("slurm.conf line ")
 
 
-def test_what_is_written_can_be_read() -> None:
+def test_written_site_files_are_valid() -> None:
     found = old()
     found.partitions["debug"].default = False
     text = render(found, infra=["kubernetes/ctx", "aws"], gpu="H100")

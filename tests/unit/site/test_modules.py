@@ -47,7 +47,7 @@ UNDECIDED = {"nvidia-cntk", "specfem3d"}
 
 
 @every("name", [name for name in MOST_USED if name not in UNDECIDED])
-def test_the_shipped_map_knows(name: str) -> None:
+def test_the_shipped_map_has_common_modules(name: str) -> None:
     module = find(EMPTY, name)
     assert module is not None
     assert module.image or module.setup or module.note
@@ -58,7 +58,7 @@ def test_rare_programs_are_left_to_the_user(name: str) -> None:
     assert find(EMPTY, name) is None
 
 
-def test_a_hundred_of_them() -> None:
+def test_a_hundred_module_names() -> None:
     assert len(MOST_USED) == len(set(MOST_USED)) == 100
 
 

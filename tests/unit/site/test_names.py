@@ -45,7 +45,7 @@ def test_gpu_names(word: str, gpu: str) -> None:
         ("cde/v2/gcc/7.2.0/openmpi/4.0.5", "gfortran"), ("cdt-cuda", "cuda"), ("gcccuda/9.2.0_11.0.228", "11.8.0"),
     ],
 )  # fmt: skip
-def test_modules_and_what_stands_for_them(name: str, part: str) -> None:
+def test_modules_and_their_replacements(name: str, part: str) -> None:
     module = find(SITE, name)
     assert module is not None and part in module.image + module.setup
 
@@ -75,5 +75,5 @@ def test_a_software_tree_of_the_old_cluster_needs_nothing(name: str) -> None:
     assert module is not None and module.complete and not (module.image or module.setup)
 
 
-def test_a_category_alone_says_nothing() -> None:
+def test_a_category_alone_names_no_program() -> None:
     assert find(SITE, "tools/nobody-knows-it") is None

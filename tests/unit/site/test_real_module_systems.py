@@ -72,7 +72,7 @@ def job(system: tuple[str, Path, Path], script: str) -> subprocess.CompletedProc
     )
 
 
-def test_it_is_the_real_one(system: tuple[str, Path, Path]) -> None:
+def test_the_module_system_is_the_real_one(system: tuple[str, Path, Path]) -> None:
     done = job(system, "module --version 2>&1")
     assert ("Modules based on Lua" if system[0] == "lmod" else "Modules Release") in done.stdout
 
@@ -106,7 +106,7 @@ def test_use_avail_swap(system: tuple[str, Path, Path]) -> None:
     assert "tool/2.0" in done.stdout or "2.0" in done.stdout
 
 
-def test_what_it_does_not_know_it_says_itself(system: tuple[str, Path, Path]) -> None:
+def test_unknown_modules_are_reported_by_the_module_system(system: tuple[str, Path, Path]) -> None:
     done = job(system, "module load nosuch/9; echo on")
     assert "slurmsky:" not in done.stderr
     assert "nosuch" in done.stderr

@@ -11,5 +11,5 @@ def test_a_node_at_another_address_replaces_its_line():
     )
 
 
-def test_lines_of_others_stay():
+def test_lines_of_other_jobs_remain():
     assert hosts_with("10.0.0.1 k1\n\n# x", ["k1"], ["10.0.0.7"]) == "10.0.0.1 k1\n\n# x\n10.0.0.7 k1 # slurmsky\n"

@@ -69,7 +69,7 @@ time.sleep(600)
 """
 
 
-def test_one_has_the_node_until_it_dies(home):
+def test_one_process_locks_the_node_until_its_end(home):
     with subprocess.Popen([sys.executable, "-c", HOLDER, home], stdout=subprocess.PIPE) as holder:
         assert b"ready\n" in iter(holder.stdout.readline, b"")  # lines of its own log come first
         later, out = RunGuard(home, KEY), []
@@ -88,7 +88,7 @@ def test_one_has_the_node_until_it_dies(home):
     assert Path(later.folder).stat().st_mode & 0o777 == 0o700
 
 
-def test_what_the_frames_say(home):
+def test_stored_frames_contain_the_progress_of_a_run(home):
     once = RunGuard(home, KEY)
     assert once.lock_node() and once.replay().code([7]) == -1
     once.begin(0)

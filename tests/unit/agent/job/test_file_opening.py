@@ -64,7 +64,7 @@ def test_a_child_passes_descriptors_and_errors_in_order(tmp_path: Path, stop_at_
     file_opening.close(results)
 
 
-def test_a_cancelled_child_is_gone(tmp_path: Path) -> None:
+def test_a_cancelled_child_is_killed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     loop = Loop()
     child = file_opening.Opening(loop, [lambda: os.open(tmp_path / "fifo", os.O_WRONLY)], lambda found: None, 0o077)

@@ -157,7 +157,7 @@ def test_a_client_that_closes_ends_its_session(world: World) -> None:
     assert world.sessions == {}
 
 
-def test_a_client_that_does_not_come_back_ends_its_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_reconnect_ends_its_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_channel, "KEPT_S", 0.01)
     _, client, ended = begun(world)
     cut(client)

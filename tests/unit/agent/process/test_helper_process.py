@@ -12,7 +12,7 @@ from slurmsky.protocol.mpi_messages import MpiMessage, ServerFailed
 FAILED = ServerFailed(reason="why")
 
 
-def test_last_words_are_heard_before_the_end(loop: Loop) -> None:
+def test_the_last_message_is_read_before_the_end(loop: Loop) -> None:
     messages: list[object] = []
 
     def ended() -> None:

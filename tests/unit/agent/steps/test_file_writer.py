@@ -43,7 +43,7 @@ def test_a_pipe_without_a_reader_does_not_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
-def test_a_device_stays_a_device(tmp_path: Path) -> None:
+def test_a_device_is_written_and_not_replaced(tmp_path: Path) -> None:
     device = tmp_path / "null"
     try:
         os.mknod(device, 0o20666, os.makedev(1, 3))

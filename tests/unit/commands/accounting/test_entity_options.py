@@ -48,7 +48,7 @@ def test_lists_grow_and_shrink(line: str, left: str) -> None:
     assert ",".join(changed(AccountConfig("lab", qos=("normal", "zq1")), line, QOS).qos) == left
 
 
-def test_an_account_of_all_qos_loses_one() -> None:
+def test_removing_a_qos_from_an_account_without_a_list_lists_the_others() -> None:
     assert changed(AccountConfig("lab"), "qos-=zq1", QOS).qos == ("normal", "zq2", "zq3")
     assert changed(AccountConfig("lab", qos=QOS[1:]), "qos+=normal", QOS).qos == ()
 
@@ -146,7 +146,7 @@ def test_no_option_of_a_qos_is_dropped(line: str, message: str) -> None:
     assert refusal(QosConfig("zq1"), line, QOS) == message
 
 
-def test_the_number_of_a_qos_that_is_none_sets_nothing() -> None:
+def test_an_invalid_number_of_a_qos_changes_nothing() -> None:
     options = EntityOptions(QosConfig("zq1"))
     for word in ("GrpJobs=x", "prio=7"):
         given = parse(word)

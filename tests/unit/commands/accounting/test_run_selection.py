@@ -19,7 +19,7 @@ JOB = Job(job_id=1, spec=JobSpec(), name="a", user="ada", uid=1, gid=1, group="g
           state=JobState.COMPLETED, submit_time=1.0, end_time=2.0)  # fmt: skip
 
 
-def test_damaged_records_are_left_out(tmp_path: Path) -> None:
+def test_damaged_records_are_omitted(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
     store.write([replace(JOB, job_id=number) for number in (1, 2, 3)], [], [], {"next_job_id": 4})
     sqlite3.connect(tmp_path / "queue.db", isolation_level=None).execute("UPDATE jobs SET record='{' WHERE job_id=2")

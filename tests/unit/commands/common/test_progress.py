@@ -72,7 +72,7 @@ def test_the_phase_of_a_job(fields: dict[str, Any], text: str) -> None:
     assert progress.phase(job) == text
 
 
-def test_a_slow_start_of_the_controller_is_waited_for(tmp_path: Path) -> None:
+def test_a_command_waits_for_a_slow_start_of_the_controller(tmp_path: Path) -> None:
     """While the process lives, no time limit ends the wait."""
     assert client_start.START_TIMEOUT_S >= 300
     began: list[int] = []

@@ -81,7 +81,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("words", "reported", "path"), BAD, ids=[" ".join(row[0]) for row in BAD])
-def test_words_that_are_not_understood(words: list[str], reported: str, path: str) -> None:
+def test_unknown_words_are_reported(words: list[str], reported: str, path: str) -> None:
     with pytest.raises(CommandError) as error:
         _application.invoke(words, object())
     assert error.value.exit_code == 2

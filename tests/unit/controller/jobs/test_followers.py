@@ -74,7 +74,7 @@ def test_each_element_runs_once_and_cpus_are_never_shared(play: Play) -> None:
         (["scontrol", "update", "JobId={base}", "StartTime=now+1hour"], "PENDING BeginTime"),
     ],
 )
-def test_a_change_holds_for_elements_that_have_not_started(play: Play, command: list[str], shown: str) -> None:
+def test_a_change_applies_to_elements_that_have_not_started(play: Play, command: list[str], shown: str) -> None:
     async def story(world: World) -> None:
         base = await world.sbatch("0.1", "--array=1-100")
         await world.until(0.55)
@@ -123,7 +123,7 @@ def test_a_job_of_higher_priority_starts_first(play: Play) -> None:
     play(story)
 
 
-def test_long_elements_give_their_followers_back(play: Play) -> None:
+def test_followers_of_long_elements_are_dropped(play: Play) -> None:
     async def story(world: World) -> None:
         def seconds(task: int | None) -> float:
             return 60.0 if task == 20 else 0.1

@@ -20,7 +20,7 @@ def _folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [_link, _folder, Path.touch, lambda path: path.symlink_to("nowhere")])
-def test_a_stray_file_in_its_place_is_replaced(tmp_path: Path, place: Callable[[Path], None]) -> None:
+def test_a_file_at_the_path_of_the_spool_folder_is_replaced(tmp_path: Path, place: Callable[[Path], None]) -> None:
     folder = tmp_path / "7"
     place(folder)
     spool(folder, Payload(b"#!/bin/sh\n", "", (), {"A": "1"}, 0o022, {}))

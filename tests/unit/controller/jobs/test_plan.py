@@ -69,7 +69,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.store.close()
 
 
-def test_a_plan_changes_nothing_and_is_the_same_again(world: World) -> None:
+def test_planning_has_no_side_effect(world: World) -> None:
     running = world.submit(ntasks=3)
     apply(world.scheduler.plan(), world.job_table)
     assert running.state is JobState.RUNNING
@@ -112,7 +112,7 @@ def test_components_that_do_not_all_fit_hold_nothing(world: World) -> None:
     assert world.job_table.licenses_used == {"matlab": 2}
 
 
-def test_a_start_that_others_depend_on_asks_for_another_pass(world: World) -> None:
+def test_a_start_with_dependents_requests_another_pass(world: World) -> None:
     first = world.submit()
     dependent = world.submit(dependency=f"after:{first.job_id}")
     assert apply(world.scheduler.plan(), world.job_table).awaited and dependent.state is JobState.PENDING

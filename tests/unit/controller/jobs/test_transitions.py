@@ -92,7 +92,7 @@ def test_the_check_finds_assignments(source: str) -> None:
     ["setattr(job, name, 1)", "object.__setattr__(job, 'state', 1)", "job.__dict__.update(state=1)",
      "vars(job)['state'] = 1", "replace(job, state=1)"],
 )  # fmt: skip
-def test_the_check_finds_detours(source: str) -> None:
+def test_the_check_finds_indirect_assignments(source: str) -> None:
     assert detours(ast.parse(source))
 
 

@@ -42,7 +42,7 @@ def _open(kept: Reservations, job: Job, now: float = NOW) -> list[str]:
         ({"groups": ("wheel",)}, False),
     ],
 )
-def test_who_is_let_in(lists: dict[str, tuple[str, ...]], admitted: bool) -> None:
+def test_a_reservation_admits_its_users(lists: dict[str, tuple[str, ...]], admitted: bool) -> None:
     one = replace(ONE, **{"users": (), **lists})  # type: ignore[arg-type]
     assert one.admits("ada", frozenset({"staff"}), "acct") is admitted
 
@@ -90,14 +90,14 @@ def test_conflicts(kept: Reservations) -> None:
     assert (chosen.nodes, chosen.cores, chosen.partition, chosen.name) == (("n1", "n2"), 8, "all", "ada_3")
 
 
-def test_kept_over_a_restart(tmp_path: Path) -> None:
+def test_reservations_survive_a_restart(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
     first = Reservations(store, CLUSTER, lambda: NOW)
     made = first.create(replace(ONE, flags=("DAILY",), max_start_delay_s=60), 0, [])
     assert Reservations(store, CLUSTER, lambda: NOW).all == {"one": made}
 
 
-def test_over_and_again(kept: Reservations) -> None:
+def test_a_recurring_reservation_moves_to_its_next_time(kept: Reservations) -> None:
     kept.create(ONE, 0, [])
     kept.create(replace(LATER, flags=("DAILY",)), 0, [])
     assert [one.name for one in kept.advance(NOW + 20000, [])] == ["one", "later"]
@@ -149,7 +149,7 @@ def test_whole_nodes_are_no_longer_open_where_cores_are_kept(kept: Reservations)
     [((), 0, 12, Errno.NODES_BUSY), ((), 0, 11, None), (("n4",), 0, 5, Errno.NODES_BUSY), ((), 0, 0, Errno.NODES_BUSY),
      (("n1",), 0, 2, Errno.NODES_BUSY), (("n2",), 0, 0, Errno.INVALID_CORE_COUNT), ((), 5, 2, Errno.NODES_BUSY)],
 )  # fmt: skip
-def test_cores_that_there_are(
+def test_a_reservation_of_cores_needs_existing_cores(
     kept: Reservations, nodes: tuple[str, ...], count: int, cores: int, errno: Errno | None
 ) -> None:
     kept.create(replace(ONE, nodes=("n1",)), 0, [])
@@ -165,7 +165,7 @@ def test_cores_that_there_are(
         assert errno is None and made.cores == cores
 
 
-def test_one_of_cores_moves_in_time(kept: Reservations) -> None:
+def test_a_reservation_of_cores_can_be_moved_in_time(kept: Reservations) -> None:
     made = kept.create(replace(PARTS, nodes=("n3",)), 0, [], cores=2)
     kept.create(replace(LATER, nodes=("n3",)), 0, [])
     kept.update(replace(made, end=made.end + 60), 0, [])

@@ -180,7 +180,7 @@ def test_what_cannot_be_a_name_is_refused(world: World, fields: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("site", ["[local]\nstrict = true\n", '[[partition]]\nname = "debug"\ndefault = true\n'])
-def test_a_site_file_means_what_it_says(tmp_path: Path, site: str) -> None:
+def test_a_site_file_disables_virtual_nodes(tmp_path: Path, site: str) -> None:
     world = World(tmp_path, site)
     for fields in ({"partition": "gpu"}, {"nodelist": "other"}, {"constraint": "a100"}, {"licenses": "matlab"}):
         with pytest.raises(SlurmError):

@@ -124,7 +124,7 @@ def test_a_job_that_was_forgotten_before_the_submit_satisfies_a_dependency(world
     assert job.state is JobState.RUNNING
 
 
-def test_a_recorded_failure_stands_though_the_job_runs_again(world: World) -> None:
+def test_a_failed_dependency_stays_failed_if_its_job_runs_again(world: World) -> None:
     first = world.submit()
     world.pass_()
     job = world.submit(dependency=f"afterok:{first.job_id}")

@@ -81,7 +81,7 @@ def test_nodes_and_cpus(world: World, fields: dict[str, Any], shares: list[tuple
         ({"exclusive": "exclusive"}, "n1"),
     ],
 )
-def test_partly_used_nodes_are_taken_where_the_job_fits_tightest(
+def test_a_job_takes_the_partly_used_nodes_with_the_tightest_fit(
     world: World, fields: dict[str, Any], nodes: str
 ) -> None:
     """n2 has two free CPUs and n3 has five, of eight each. Answers of a real Slurm."""
@@ -93,14 +93,14 @@ def test_partly_used_nodes_are_taken_where_the_job_fits_tightest(
     assert " ".join(share.name for share in job.shares) == nodes
 
 
-def test_devices_are_not_given_twice(world: World) -> None:
+def test_devices_are_allocated_once(world: World) -> None:
     first, second, third = (world.submit(gres="gpu:2", nodelist="n1") for _ in range(3))
     world.pass_()
     assert [job.shares[0].gres for job in (first, second)] == [{"gpu:h100": (0, 1)}, {"gpu:h100": (2, 3)}]
     assert (third.state, third.reason) == (JobState.PENDING, "Resources")
 
 
-def test_a_partition_has_a_part_of_each_node(world: World) -> None:
+def test_max_cpus_per_node_limits_a_partition(world: World) -> None:
     """MaxCPUsPerNode limits all jobs of the partition; jobs of other partitions get the other CPUs."""
     one = {"nodelist": "n3", "nodes_min": 1, "nodes_max": 1}
     first, second, third = (world.submit(partition="part", ntasks=3, **one) for _ in range(3))
@@ -142,7 +142,7 @@ def test_backfill_starts_jobs_that_delay_no_other(world: World) -> None:
     assert first.start_time == world.now + 3600
 
 
-def test_time_min_lets_a_job_in(world: World) -> None:
+def test_time_min_lets_a_job_be_backfilled(world: World) -> None:
     world.submit(nodes_min=3, nodes_max=3, exclusive="", time_limit_min=60)
     world.pass_()
     world.submit(nodes_min=4, nodes_max=4, exclusive="", time_limit_min=10)
@@ -266,7 +266,7 @@ def test_a_tier_given_later_counts(world: World) -> None:
     assert second.state is JobState.RUNNING and first.state is JobState.PENDING
 
 
-def test_a_job_that_breaks_the_scheduler_leaves_the_others_alone(world: World) -> None:
+def test_a_job_that_raises_in_the_scheduler_affects_no_other_job(world: World) -> None:
     broken, healthy = world.submit(), world.submit()
     broken.dependency = "afterok:("  # as a damaged record may say
     done = world.pass_()

@@ -97,6 +97,6 @@ def test_refused_at_submit(world: World, fields: dict[str, Any], text: str) -> N
         {"ntasks": 6, "nodes_min": 1, "nodes_max": 1, "ntasks_per_socket": 1, "overcommit": True},
     ],
 )
-def test_waits_though_it_asks_for_more_than_there_is(world: World, fields: dict[str, Any]) -> None:
+def test_a_job_beyond_the_partition_limit_waits(world: World, fields: dict[str, Any]) -> None:
     """The expected answers were recorded from the real Slurm on equal nodes."""
     assert world.submit(**fields).state == JobState.PENDING

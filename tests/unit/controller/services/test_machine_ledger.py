@@ -67,7 +67,7 @@ def another(folder: str, held: Held, uid: int = STRANGER, home: str = "/home/oth
 
 
 @as_root
-def test_what_another_user_holds_is_seen_until_its_controller_dies(folder: str, mine: Ledger) -> None:
+def test_resources_of_another_user_count_until_its_controller_dies(folder: str, mine: Ledger) -> None:
     with another(folder, SOME):
         assert mine.others() == (SOME, NOTHING)
     assert mine.others() == (NOTHING, NOTHING)
@@ -114,7 +114,7 @@ def test_entries_of_killed_controllers_are_removed_by_the_next_controller(folder
 @pytest.mark.parametrize(
     "data", [b"", b"x", b"[]", b"{}", b'{"cpus":"a"}', b'{"cpus":1,"memory_mib":0,"gpus":5}', b"[" * 99999, b"\xff"]
 )
-def test_records_of_other_users_do_no_harm(folder: str, mine: Ledger, data: bytes) -> None:
+def test_invalid_records_of_other_users_are_ignored(folder: str, mine: Ledger, data: bytes) -> None:
     with another(folder, SOME) as pid:
         (entry,) = [name for name in os.listdir(folder) if name.startswith(f"{STRANGER}-")]
         Path(folder, entry).write_bytes(data)
@@ -126,7 +126,7 @@ def test_records_of_other_users_do_no_harm(folder: str, mine: Ledger, data: byte
         assert pid and mine.others() == (NOTHING, NOTHING)
 
 
-def test_a_lock_that_is_never_given_back_is_not_waited_for(folder: str, mine: Ledger) -> None:
+def test_a_lock_that_is_never_released_delays_a_pass_only_briefly(folder: str, mine: Ledger) -> None:
     second = Ledger("/home/me/second", folder)
     second.open()
     second.enter()
@@ -136,7 +136,7 @@ def test_a_lock_that_is_never_given_back_is_not_waited_for(folder: str, mine: Le
     second.close(NOTHING)
 
 
-def test_a_folder_that_is_not_for_all_is_not_used(folder: str) -> None:
+def test_a_ledger_folder_that_is_not_shared_is_not_used(folder: str) -> None:
     os.mkdir(folder, 0o755)
     with pytest.raises(OSError, match="not a folder for all users"):
         Ledger("/home/me", folder).open()
@@ -158,14 +158,14 @@ def share_of(
 NODE = NodeConfig(name="vm", cpus=4, memory_mib=1000, gres=(("gpu", "h100", 2),))
 
 
-def test_the_others_part_of_this_machine_is_taken() -> None:
+def test_resources_of_other_users_are_subtracted() -> None:
     share, use = share_of(NODE, SOME)
     (seen,) = share.open([use])
     assert (seen.cpu_ids, seen.memory_mib, seen.gres) == ({0, 1}, 500, {"gpu:h100": {0}})
     assert use.cpu_ids == set() and share.contended
 
 
-def test_what_is_taken_is_never_more_than_there_is() -> None:
+def test_subtracted_resources_never_exceed_the_machine() -> None:
     share, use = share_of(NODE, Held(99, 9999, frozenset({0, 1, 7})))
     use.cpu_ids.add(1)
     (seen,) = share.open([use])
@@ -180,7 +180,7 @@ def test_controllers_of_one_user_share_real_devices_alone() -> None:
     assert (seen.cpu_ids, seen.memory_mib, seen.gres) == (set(), 0, {"gpu:h100": {0}})
 
 
-def test_what_our_jobs_hold() -> None:
+def test_the_ledger_has_the_resources_of_our_jobs() -> None:
     share, use = share_of(NODE, NOTHING)
     use.cpu_ids.update((1, 2))
     use.memory_mib = 300

@@ -45,7 +45,7 @@ def test_accounts_and_qos_outlive_the_controller(tmp_path: Path) -> None:
     assert {one.name for one in second.cluster.qos} == {"normal", "fast"}
 
 
-def test_an_account_of_the_site_file_can_be_taken_away(tmp_path: Path) -> None:
+def test_an_account_of_the_site_file_can_be_deleted(tmp_path: Path) -> None:
     job_table = table(tmp_path)
     job_table.overrides.deleted_accounts.add("lab")
     job_table.put_accounting()

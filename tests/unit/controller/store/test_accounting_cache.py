@@ -30,7 +30,7 @@ def paged(*names: str) -> CachePage:
     return CachePage.of([(1, 0), (2, 3)], [2, 1], {name: [f"{name}{row}" for row in range(3)] for name in names})
 
 
-def test_any_cell_comes_back() -> None:
+def test_any_cell_round_trips() -> None:
     columns: dict[str, list[str | None]] = {
         "plain": ["a", "b c", "", "|"], "some": [None, "x", None, ""], "none": [None] * 4, "same": ["größe"] * 4,
         "odd": ["n\udcff", "日本", "\ud800", "a"], "odd same": ["n\udcff"] * 4, "signs": ["a\x1fb", "\x1e", "\n", "\0"],
@@ -82,7 +82,7 @@ def test_pages_are_of_a_program_and_a_cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["job", "step", "superseded", "cost"])
-def test_a_page_goes_with_what_is_committed(tmp_path: Path, how: str) -> None:
+def test_a_commit_of_a_pages_job_removes_the_page(tmp_path: Path, how: str) -> None:
     path = tmp_path / "queue.db"
     store = Store(path)
     job, neighbour, other = made(7, 1.0), made(9, 1.0), made(600, 1.0)
@@ -115,7 +115,7 @@ def test_a_page_is_complete_when_its_runs_have_ended_and_no_new_one_can_come(tmp
     assert [run[:2] for run in store.runs_on(0)] == [(1, 0), (2, 0)]
 
 
-def test_work_is_done_when_something_was_committed(tmp_path: Path) -> None:
+def test_idle_work_runs_after_a_commit(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
     done: list[str] = []
 
@@ -147,7 +147,7 @@ def test_work_is_done_when_something_was_committed(tmp_path: Path) -> None:
     assert done == ["a", "b"] * 2, "once for each time that something was committed"
 
 
-def test_runs_stand_in_sacct_s_order(tmp_path: Path) -> None:
+def test_runs_are_in_sacct_s_order(tmp_path: Path) -> None:
     jobs = [made(1, 50.2), made(2, 40.0), made(3, 50.1, 3, 7), made(4, 50.3, 3, 2), made(5, 50.9), made(6, 50.0, 3)]
     store = Store(tmp_path / "queue.db")
     store.write(jobs, (), [made(2, 40.0, restarts=3)], {})

@@ -131,7 +131,7 @@ def test_costs_are_what_the_jobs_add_up_to(store: Store, jobs: list[Job], start:
         assert amounts == pytest.approx(expected[key])
 
 
-def test_a_run_that_was_taken_back_counts_until_then(tmp_path: Path) -> None:
+def test_a_requeued_run_counts_until_its_end(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
     shares = [NodeShare("n1", cpu_ids=(0, 1))]
     run = Job(1, JobSpec(), "a", "ada", 1, 1, "g", "ada", "p", submit_time=NOW - 90, eligible_time=NOW - 90,
@@ -144,7 +144,7 @@ def test_a_run_that_was_taken_back_counts_until_then(tmp_path: Path) -> None:
     assert (use.ran, use.seconds, use.waited) == (1, 60.0, 10.0 + 18.0)
 
 
-def test_what_is_committed_is_what_is_chosen_by(tmp_path: Path) -> None:
+def test_conditions_select_by_committed_values(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     store = Store(path)
     job = Job(1, JobSpec(), "before", "ada", 1, 1, "g", "ada", "p", submit_time=5.0)

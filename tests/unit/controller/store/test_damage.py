@@ -58,7 +58,7 @@ def test_a_damaged_step_leaves_its_job(tmp_path: Path) -> None:
     assert [(one.source, one.key) for one in store.damage.found()] == [("steps", "2.0.0")]
 
 
-def test_a_damaged_spec_takes_its_jobs_with_it_and_no_other(tmp_path: Path) -> None:
+def test_a_damaged_spec_makes_only_its_jobs_unreadable(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     fill(path)
     spoil(path, "UPDATE specs SET spec='{' WHERE spec_id=2")
@@ -67,7 +67,7 @@ def test_a_damaged_spec_takes_its_jobs_with_it_and_no_other(tmp_path: Path) -> N
     assert {one.source for one in store.damage.found()} == {"specs", "jobs"}
 
 
-def test_a_damaged_note_is_as_none(tmp_path: Path) -> None:
+def test_a_damaged_note_counts_as_missing(tmp_path: Path) -> None:
     store = Store(tmp_path / "queue.db")
     store.put_note("states", "{")
     assert store.damage.parse_note("states", lambda kept: kept["x"]) is None
@@ -75,7 +75,7 @@ def test_a_damaged_note_is_as_none(tmp_path: Path) -> None:
     assert [(one.source, one.key) for one in store.damage.found()] == [("meta", "states")]
 
 
-def test_a_damaged_counter_gives_no_id_twice(tmp_path: Path) -> None:
+def test_a_damaged_counter_repeats_no_id(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     fill(path)
     spoil(path, "UPDATE meta SET value='x' WHERE name='next_job_id'")
@@ -91,7 +91,7 @@ def _old_copy(path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss", [_remove, _old_copy])
-def test_a_lost_database_gives_no_id_twice(tmp_path: Path, loss: Callable[[Path], None]) -> None:
+def test_a_lost_database_repeats_no_id(tmp_path: Path, loss: Callable[[Path], None]) -> None:
     path = tmp_path / "queue.db"
     fill(path)
     path.with_suffix(".old").write_bytes(path.read_bytes())

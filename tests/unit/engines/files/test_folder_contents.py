@@ -65,14 +65,14 @@ def test_private_folders_that_the_home_folder_has_links_to(tmp_path, home):
     assert names_of(shipped_files(project, home, tmp_path)) == {"job.sh"}
 
 
-def test_a_projects_own_dot_folders_travel(tmp_path, home):
+def test_dot_folders_of_a_project_are_copied(tmp_path, home):
     project = tmp_path / "project"
     (project / ".docker").mkdir(parents=True)
     (project / ".docker" / "Dockerfile").write_text("FROM x")
     assert names_of(shipped_files(project, home, tmp_path)) == {".docker", ".docker/Dockerfile"}
 
 
-def test_the_state_folder_stays(tmp_path, home):
+def test_the_state_folder_is_not_copied(tmp_path, home):
     (tmp_path / "project" / "state").mkdir(parents=True)
     (tmp_path / "project" / "state" / "queue.db").write_text("secret")
     (tmp_path / "state").symlink_to(tmp_path / "project" / "state")

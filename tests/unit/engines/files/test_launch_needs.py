@@ -19,7 +19,7 @@ def launch(environment: dict[str, str], export: str | None = None) -> SimpleName
     return SimpleNamespace(environment=environment, spec=JobSpec(export=export))
 
 
-def test_launches_leave_credentials_here() -> None:
+def test_launches_contain_no_credentials() -> None:
     elements = [launch(ENVIRONMENT), launch(ENVIRONMENT)]
     line = leave_credentials(elements, SITE)
     assert line.startswith("not sent to the cloud: AWS_SECRET_ACCESS_KEY, HF_TOKEN (")
@@ -28,7 +28,7 @@ def test_launches_leave_credentials_here() -> None:
     assert "HF_TOKEN" in ENVIRONMENT
 
 
-def test_a_launch_that_names_them_takes_them_along() -> None:
+def test_a_launch_contains_credentials_that_export_names() -> None:
     one = launch(ENVIRONMENT, "ALL,HF_TOKEN,AWS_SECRET_ACCESS_KEY")
     assert leave_credentials([one], SITE) == "" and one.environment == ENVIRONMENT
 
@@ -37,7 +37,7 @@ def request(*args: str, **env: str) -> wire.CommandRequest:
     return wire.CommandRequest("srun", args, "/", 0o22, (False,) * 3, None, 9, {**ENVIRONMENT, **env})
 
 
-def test_an_srun_of_this_machine_takes_along_what_it_names(tmp_path: Path) -> None:
+def test_srun_sends_credentials_that_export_names(tmp_path: Path) -> None:
     proxy = ProxySocket(tmp_path / "door", None, tmp_path / "none", ("WANDB_*",))
     plain = {"PATH", "WANDB_API_KEY"}
     assert set(proxy._without_credentials(request("hostname")).env) == plain

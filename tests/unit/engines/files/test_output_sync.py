@@ -94,7 +94,7 @@ def test_the_users_own_link_leads_where_it_led_at_submission(tmp_path, home):
 
 
 @pytest.mark.parametrize("path", [".ssh/authorized_keys", ".ssh/new", ".netrc", ".config/gcloud/x", "sub/keys/new"])
-def test_private_files_do_not_come_back(tmp_path, home, path):
+def test_private_files_are_not_returned(tmp_path, home, path):
     (home / "sub").mkdir()
     (home / "sub" / "keys").symlink_to(home / ".ssh")
     sync = of_job(tmp_path, home)
@@ -111,13 +111,13 @@ def test_a_fifo_does_not_block_the_controller(tmp_path, home):
     assert "could not be written" in sync.messages[0]
 
 
-def test_no_set_uid_file_comes_back(tmp_path, home):
+def test_returned_files_have_no_set_uid_bit(tmp_path, home):
     (tmp_path / "project").mkdir()
     brings_back(of_job(tmp_path, tmp_path / "project"), "a/b/tool", mode=0o4755)
     assert (tmp_path / "project" / "a" / "b" / "tool").stat().st_mode & 0o7777 == 0o755
 
 
-def test_what_is_longer_than_announced_is_dropped(tmp_path, home):
+def test_bytes_beyond_the_announced_size_are_dropped(tmp_path, home):
     sync = of_job(tmp_path, tmp_path)
     sync.begin_file("1.0.9", FileBegun(stream=9, path="x", size=3, mode=0o600, mtime=0, sha256=""))
     sync.output("1.0.9", Output(1, 0, 9, 0, b"x" * 10))

@@ -92,7 +92,7 @@ def kinds(reported: list[dict]) -> list[str]:
 
 
 @pytest.mark.parametrize("version", [None, "1.00000000"])
-def test_an_idle_one_is_replaced_at_once(tmp_path: Path, version: str | None) -> None:
+def test_an_idle_agent_of_another_version_is_replaced(tmp_path: Path, version: str | None) -> None:
     async def scene(engine: LocalEngine, reported: list[dict]) -> None:
         async with OldAgent(engine._socket("n1"), version, busy=False):
             link = await engine.link("n1")
@@ -101,7 +101,7 @@ def test_an_idle_one_is_replaced_at_once(tmp_path: Path, version: str | None) ->
     play(tmp_path / "state", scene)
 
 
-def test_a_busy_one_drains_its_node_until_it_has_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_agent_of_another_version_drains_its_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_engine, "LEAVES_WITHIN_S", 0.2)
 
     async def scene(engine: LocalEngine, reported: list[dict]) -> None:

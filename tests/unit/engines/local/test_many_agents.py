@@ -27,7 +27,7 @@ def launch(nodes: int) -> Launch:
     return Launch(**words, **folders, job_id=7, uid=1, gid=1, ntasks=nodes, spec=JobSpec(), shares=shares)
 
 
-def test_a_job_that_is_cancelled_while_its_agents_start_ends_at_once(
+def test_a_job_that_is_cancelled_while_its_agents_start_ends_immediately(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_engine, "STARTS_AT_ONCE", 4)

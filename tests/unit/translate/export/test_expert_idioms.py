@@ -244,7 +244,7 @@ def test_an_environment_of_conda_by_its_start_file_is_activated() -> None:
     assert "/home/me" not in held.yaml and "conda activate x" in held.fields["run"]
 
 
-def test_installations_in_setup_ask_nothing() -> None:
+def test_installations_in_setup_are_not_interactive() -> None:
     setup = export("conda install -c akode atari-py\nmamba create -n x python\npython a.py").fields["setup"]
     assert "conda install -y -n base -c akode atari-py" in setup and "mamba create -y -n x" in setup
 

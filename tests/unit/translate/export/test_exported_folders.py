@@ -32,7 +32,7 @@ def test_the_submit_folder_in_a_container_is_a_link() -> None:
 
 
 @pytest.mark.parametrize("body", ["./a.out", "python a.py", "make", "source env.sh", "Rscript a.R", "cat in.nml"])
-def test_files_beside_the_script_travel(body: str) -> None:
+def test_files_beside_the_script_are_sent(body: str) -> None:
     assert export(script(body)).fields["workdir"] == "."
 
 
@@ -203,7 +203,7 @@ def test_arguments_name_files_of_the_workdir() -> None:
     assert found.fields["workdir"] == "." and "# $@ of the script" in found.yaml
 
 
-def test_folders_that_the_script_makes_do_not_travel() -> None:
+def test_folders_that_the_script_makes_are_not_sent() -> None:
     cloned = export(script("git clone https://example.org/a/proj.git\ncd proj\nmake\npython tools/run.py\n./build/x"))
     assert "workdir" not in cloned.fields
     assert "TODO: the folder" not in cloned.yaml

@@ -52,7 +52,7 @@ def test_a_file_above_the_submit_folder_changes_the_copied_folder() -> None:
         ("source /projects/intel/mkl/bin/mklvars.sh intel64", ("intel",)),
     ],
 )  # fmt: skip
-def test_software_of_the_old_cluster_stands_for_its_modules(text: str, modules: tuple[str, ...]) -> None:
+def test_software_of_the_old_cluster_replaces_its_modules(text: str, modules: tuple[str, ...]) -> None:
     assert needs.of(f"#!/bin/bash\n{text}\n").modules == modules
 
 

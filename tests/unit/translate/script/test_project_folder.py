@@ -113,7 +113,7 @@ def test_setup_makes_no_folder_in_the_submit_folder(project: Project) -> None:
     assert not [name for name in found.folders if "CosDefence" in name] and found.folders
 
 
-def test_explain_says_that_the_folder_is_copied(project: Project) -> None:
+def test_explain_reports_that_the_folder_is_copied(project: Project) -> None:
     data = f"#!/bin/bash\ncd {project.folder}/learning\ncd /old/CosDefence/learning\ncd /old/other\n".encode()
     specs, site = (JobSpec(),), load("", "none")
     page = explain(data, specs, site, options("sbatch"), file="a.sh", engine="sky", project=project)

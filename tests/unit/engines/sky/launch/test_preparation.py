@@ -10,9 +10,9 @@ from slurmsky.engines.sky.launch.preparation import _placed
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder/x.out", "/no/such/x-%N.out"])
-def test_a_folder_that_is_not_here_gives_a_file_of_that_name_in_the_submit_folder(name: str) -> None:
+def test_output_in_a_missing_folder_is_written_to_the_submit_folder(name: str) -> None:
     assert _placed(name, "/submit") == "/submit/" + name.rpartition("/")[2]
 
 
-def test_a_folder_that_is_here_is_used(tmp_path: Path) -> None:
+def test_output_in_an_existing_folder_is_written_there(tmp_path: Path) -> None:
     assert _placed(str(tmp_path / "x.out"), "/submit") == str(tmp_path / "x.out")
