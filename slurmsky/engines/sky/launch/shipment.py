@@ -35,7 +35,7 @@ START = r"""#!/bin/sh
 folder=$(cd "$(dirname "$0")" && pwd)
 for python in python3 /usr/bin/python3 "$HOME/skypilot-runtime/bin/python" "$HOME/sky-user-env/bin/python3" \
     "$HOME/miniconda3/bin/python3" /opt/conda/bin/python3; do
-    if "$python" -c 'import sys, ssl; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+    if "$python" -I -S -c 'import sys, _ssl; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
         "$python" -E -s "$folder/../AGENT" cloud "$folder"
         exit
     fi
