@@ -69,6 +69,16 @@ def test_outputs_of_the_commands_for_scripts_and_sites(
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("where", ["local", "sky"])
+def test_files_beside_a_script_are_found_from_another_folder(where: str, engine: LocalEngine, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a.sh").write_text("#!/bin/bash\n#SBATCH -n1\nbash step.sh\nbash other.sh\n")
+    (tmp_path / "p" / "step.sh").write_text("hostname\n")
+    done = engine.run(f"slurmsky explain --json --no-prices --engine={where} p", cwd=tmp_path)
+    found = json.loads(done.stdout)["scripts"][0]["findings"]
+    assert [one["text"] for one in found if one["effect"] == "not here"] == ["other.sh"]
+
+
 def test_a_script_for_the_agent_gets_its_folder(engine: LocalEngine, tmp_path: Path) -> None:
     (tmp_path / "t.sh").write_text("#!/bin/bash\n#SBATCH -J ranks -n2\nsrun python each.py\n")
     done = engine.run("slurmsky translate -o ranks.yaml t.sh", cwd=tmp_path)

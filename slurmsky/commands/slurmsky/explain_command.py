@@ -192,16 +192,18 @@ def page_of(
         exit_code = 1
     home, user = ctx.env.get("HOME", ""), ctx.env.get("USER", "")
     sources = _folders_of(absolute(ctx, path), submit_folder or ctx.cwd)
+    given = (specs[0].chdir if specs else None) or ""
+    chdir = "" if given == ctx.cwd else given  # without --chdir it is the caller's folder
     if submit_folder:
         read, script_path = needs.of(pages.text_of(data)), absolute(ctx, path)
         beside = os.path.dirname(script_path)
-        named = (*read.paths, (specs[0].chdir if specs else None) or "")
+        named = (*read.paths, chdir)
         own = pages.Project.of_script(script_path, submit_folder, named, home, user).folder
         submit_folder = beside if own == submit_folder and (read.above or _has_beside(beside, own, read)) else own
     partition = (specs[0].partition if specs else None) or ""
     default = site.cluster.default_partition
     chosen = engine or ctx.controller.engine.engine_name(partition.split(",")[0] or (default.name if default else ""))
-    folder = (specs[0].chdir if specs else None) or submit_folder or ctx.cwd
+    folder = chdir or submit_folder or ctx.cwd
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
         lookup=local_lookup(ctx.env, folder, sources),
@@ -210,7 +212,7 @@ def page_of(
     )  # fmt: skip
     if chosen == "sky" and specs:
         stays = credentials.line(credentials.left_out(ctx.env, specs[0], site.sky.credentials))
-        page = replace(page, remarks=(*filter(None, (stays,)), *remarks(ctx, specs[0].chdir or ctx.cwd)))
+        page = replace(page, remarks=(*filter(None, (stays,)), *remarks(ctx, folder)))
     if page.unchanged and chosen == "local":
         refusal, exit_code = _submission_error(ctx, specs)
         return replace(page, refusal=refusal, exit_code=exit_code)

@@ -48,7 +48,10 @@ def missing_files(view: View) -> Iterator[Finding]:
             return
         image = found.image.text or "" if found.image is not None else ""
         for name in [image] if _IMAGE.fullmatch(image) else () if found.inside else files_beside([command]):
-            if name and name not in seen | tested and (not ran or _PROGRAM.match(name)) and not lookup.path(name):
+            known = "/" not in name and name == found.name and find(name) is not None
+            if known or not name or name in seen | tested or (ran and not _PROGRAM.match(name)):
+                continue
+            if not lookup.path(name):
                 seen.add(name)
                 yield Finding(command.line, "path", one_line(name, 60), MISSING, "not in the submit folder")
         if found.name in _MAKERS:

@@ -60,6 +60,8 @@ def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[st
             if source is not None and source.kind == "image" and not chosen and not image:
                 chosen = source.package
     setup += [line for name in wants.environments for line in environment_setup(site, name, wants)]
+    if site.shipped_modules and wants.environments:
+        setup += programs_beside_environments(wants)
     if site.shipped_modules and wants.packages and not wants.environments:
         setup.append(f"pip install {' '.join(shlex.quote(name) for name in wants.packages)}")
     if site.shipped_modules:
@@ -128,6 +130,17 @@ def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
     yield f"s=$(command -v sudo || true); [ -e {folder}/bin/activate ] || ({made})"
     if listed:
         yield f"{folder}/bin/pip install {listed}"
+
+
+def programs_beside_environments(wants: Needs) -> Iterator[str]:
+    """Links to the programs of conda's base environment, which another environment takes from PATH."""
+    found = ((name, programs.find(name)) for name in wants.programs)
+    listed = " ".join(shlex.quote(name) for name, source in found if source is not None and source.kind == "conda")
+    if listed:
+        yield (
+            f"s=$(command -v sudo || true); b=$(conda info --base)/bin; for p in {listed}; do "
+            'if [ -x "$b/$p" ]; then $s ln -sf "$b/$p" /usr/local/bin/; fi; done'
+        )
 
 
 def folders_setup(site: Site, wants: Needs) -> Iterator[str]:

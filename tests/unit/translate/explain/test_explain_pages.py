@@ -141,6 +141,7 @@ def lacking(text: str, here: tuple[str, ...] = ()) -> list[str]:
         ("echo 1 > made.txt\ncat made.txt", []),
         ("singularity exec x.sif python /app/x.py", ["x.sif"]),
         ("python here.py", []),
+        ("srun pw.x < scf.in", ["scf.in"]),
     ],
 )
 def test_files_that_the_submit_folder_lacks(body: str, expected: list[str]) -> None:
@@ -197,3 +198,9 @@ def test_a_launcher_starts_a_program_that_the_project_builds() -> None:
     specs = moving.request(data, "x").components
     page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="sky", lookup=lookup)
     assert page.unchanged
+
+
+def test_an_environment_reaches_the_programs_of_condas_base() -> None:
+    setup = page_without_files("conda activate utils\nvcftools --vcf a.vcf\n", "sky").task_yaml
+    assert "for p in vcftools; do" in setup and "/usr/local/bin/" in setup
+    assert "for p in" not in page_without_files("vcftools --vcf a.vcf\n", "sky").task_yaml
