@@ -198,7 +198,7 @@ class Relay(TerminalSignals):
 
         try:
             if self._session is not None:
-                self._session.reconnect(fields[0])  # only asked for while there is no connection
+                self._session.reconnect(fields[0])  # requested only while there is no connection
                 return
             channel = ControllerConnection(connect(fields[0]))
         except OSError:

@@ -79,7 +79,7 @@ async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
             continue
         if query.interactive and not await _confirmed(ctx, job, one_id):
             if one_id is not None:
-                skipped_ids.add(one_id)  # ask no further question about this id
+                skipped_ids.add(one_id)  # no further prompt for this id
             continue
         code = max(code, _act(ctx, query, _own_record(ctx, job, one_id), one_id))
     return code

@@ -43,7 +43,7 @@ Options:
  -l         show your crontab
  -r         remove your crontab
  -u <user>  the user whose crontab is meant
- -v         say more
+ -v         verbose
 """
 #: initial text in the editor when no table exists
 _EMPTY = """# Lines that begin with # are comments, but for #SCRON lines: they hold options as of sbatch

@@ -92,7 +92,7 @@ class Grammar(Generic[Value]):
         from lark.exceptions import UnexpectedInput, UnexpectedToken
 
         try:
-            value: Value = parser.parse(text)  # type: ignore[assignment]  # lark says Tree
+            value: Value = parser.parse(text)  # type: ignore[assignment]  # lark declares Tree
         except Fault as fault:
             raise self.error(text, fault.pos, fault.message, **fault.values) from None
         except UnexpectedInput as exc:

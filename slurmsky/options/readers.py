@@ -277,7 +277,7 @@ def rlimits(item: Item) -> str:
 
 _BIND_HELP = """\
 Ways to bind tasks to {what} (--{option}=, comma separated):
-    q[uiet], v[erbose]     say nothing, or what was bound
+    q[uiet], v[erbose]     print nothing, or the binding
     none                   do not bind
     rank                   by task number
     {map}:LIST          one entry for each task of the node

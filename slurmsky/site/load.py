@@ -306,7 +306,9 @@ class _SiteReader:
             if not path.startswith(("/", "~")):
                 raise self.fault("paths", 0, path, f"{path} is not an absolute path")
             if path in ("/*", "~/*") and "://" not in target:
-                raise self.fault("paths", 0, path, f"{path} wants a bucket URL: each folder is one of that bucket")
+                raise self.fault(
+                    "paths", 0, path, f"{path} needs a bucket URL: each folder is mapped to a folder of that bucket"
+                )
             if not re.match(r"(s3|gs|r2|azure|oci|cos|nebius|https)://.|volume:.|host:/|nfs:[^:/]+:/", target):
                 expected = "a bucket URL, volume:NAME, nfs:SERVER:/PATH or host:/PATH is expected"
                 raise self.fault("paths", 0, path, expected)

@@ -54,17 +54,17 @@ def warm_nodes(
 
 def _warm(table: dict[str, Any], mine: dict[str, Any], wrong: Callable[[str, str], SiteError]) -> WarmNodes:
     if table.get("engine", "auto") != "auto":
-        raise wrong("engine", "warm nodes have an engine of their own: engine goes without shape and cluster")
+        raise wrong("engine", "engine cannot be combined with shape or cluster: warm nodes have their own engine")
     if mine.get("cluster"):
         for key in ("shape", "suspend_time", "keep_up", "resume_timeout"):
             if schema.PARTITION_WARM[key].field in mine or key in mine:
-                raise wrong(key, f"{key} does not go with cluster: an existing cluster is taken as it is")
+                raise wrong(key, f"{key} cannot be combined with cluster: an existing cluster is used unchanged")
     elif "shape" not in mine:
         key = next(name for name, value in schema.PARTITION_WARM.items() if (value.field or name) in mine)
         raise wrong(key, f"{key} needs the shape of the nodes: shape = {{ cpus = ..., memory = ... }}")
     for key, why in _OF_JOBS.items():
         if key in table:
-            raise wrong(key, f"{key} does not go with warm nodes: {why}")
+            raise wrong(key, f"{key} cannot be combined with warm nodes: {why}")
     if not table.get("nodes_text") or table["nodes_text"].upper() == "ALL":
         raise wrong("nodes" if "nodes_text" in table else "shape", 'warm nodes need names: nodes = "gpu-[1-8]"')
     try:

@@ -105,7 +105,7 @@ def test_requests_of_sacctmgr_and_scontrol_have_answers(engine: LocalEngine) -> 
     engine.run(["scancel", job])
 
 
-def test_changes_as_newer_releases_make_them(engine: LocalEngine) -> None:
+def test_changes_follow_newer_releases(engine: LocalEngine) -> None:
     job = engine.run(["sbatch", "-H", "-t", "9", "--parsable", "--wrap=true"]).stdout.strip()
 
     def shown(key: str) -> str:

@@ -192,7 +192,7 @@ def test_an_arrays_rest_is_one_line_while_it_shrinks() -> None:
     assert (one.name_for_commands, element.name_for_commands) == ("7", "7_2")
 
 
-def test_nodes_of_several_partitions_are_one() -> None:
+def test_nodes_of_several_partitions_are_shown_once() -> None:
     fields = ("n1", "{}", "mixed", "3/5/0/8", "4000", "100", "0.50", "gpu:a100:4", "gpu:a100:1(IDX:0)", "none", "")
     line = "\x1f".join(fields)
     (node,) = rows.nodes(f"{line.format('debug*')}\n{line.format('gpu')}\n\n")

@@ -87,7 +87,7 @@ def test_a_refusal_is_printed_in_slurms_words(queue: Any, top: Top) -> None:
     view.press("y")
     text = view.until("Requested operation is presently disabled")
     assert "Requested operation" in text.splitlines()[-1]
-    view.until("c Cancel")  # and the keys come back
+    view.until("c Cancel")  # and the keys are shown again
 
 
 def test_filter_and_sort(queue: Any, top: Top) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs" / "troubleshooting.md").read_text().replace("`", "").split())
 #: what raises a message that a user reads, beside literals that begin with our name
 RAISERS = {"CannotStart", "EngineError", "StoreError", "NoController", "Unable"}
-#: pieces of a message shorter than this say nothing
+#: pieces of a message shorter than this occur in other messages
 LEAST = 14
 
 

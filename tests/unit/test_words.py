@@ -29,6 +29,7 @@ LISTED = re.compile(
     r"get rid of|kept nodes?|judged?|told as|heard of|in its own words|oneself|by the hundred|of one's own|so many|"
     r"(?:is|are) over(?=\s*[,;:.)]|\s+(?:and|or|has)\b|\s*$)|stands? in for|anybody|anyone|held to|makes way|bears?|"
     r"came up|vanish(?:es|ed)?|gives? back|takes? place|falls? silent|"
+    r"(?:do|does) not go with|goes? without|say more|says? nothing|does not say|lies outside|wants an?|comes? back|"
     r"within reach|leaves? out|(?:takes?|took) the place of)\b",
     re.IGNORECASE,
 )

@@ -79,7 +79,7 @@ class FolderCopy:
         """Path of an entry on this node. Raises ValueError. An entry outside of the folder is an error."""
         path = os.path.normpath(os.path.join(self.at, relative))
         if not path.startswith(self.at.rstrip("/") + "/"):
-            raise ValueError("%s lies outside of %s" % (relative, self.at))
+            raise ValueError("%s is outside of %s" % (relative, self.at))
         return path
 
     def save(self) -> None:

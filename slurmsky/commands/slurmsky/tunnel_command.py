@@ -119,7 +119,7 @@ async def _tunnel(line: Sequence[str], job: str, ports: tuple[int, int], bind: s
         port = server.sockets[0].getsockname()[1]
         _announce(job, host, remote, bind, port, answers, as_json)
         if not local and port != remote:
-            click.echo(f"port {remote} of this machine is taken; {port} is free", err=True)
+            click.echo(f"port {remote} of this machine is in use; {port} is free", err=True)
         await asyncio.wait(first[1:], return_when=asyncio.FIRST_COMPLETED)
         server.close()
         if not stopped.done():

@@ -197,13 +197,13 @@ class OutputSync:
         path = os.path.normpath(event.path)
         digest = _digest(os.open(partial, os.O_RDONLY | os.O_CLOEXEC))
         if digest != event.sha256:
-            self.add_message(f"{event.path} did not come back whole")
+            self.add_message(f"{event.path} was returned incompletely")
         else:
             try:
                 self._install(path, partial, digest, event)
             except OSError as error:
                 out = error.errno in safe_paths.OUTSIDE_ERRORS
-                why = "it lies outside of the submit folder" if out else error.strerror or str(error)
+                why = "it is outside of the submit folder" if out else error.strerror or str(error)
                 self.add_message(f"{path} was not brought back: {why}")
         partial.unlink(missing_ok=True)
 

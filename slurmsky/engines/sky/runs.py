@@ -128,7 +128,7 @@ class SkyRuns(EngineDefaults):
             await earlier
         code, refusal = await inbox.deliver(self.socket, request)
         if code:
-            watch.output_sync.add_message(f"what the job asked for was refused: {refusal}")
+            watch.output_sync.add_message(f"a request of the job was refused: {refusal}")
         watch.record.delivered.append(key)
         watch.save()
 

@@ -38,7 +38,7 @@ class FormatItem(NamedTuple):
 class Field(Generic[Row]):
     """Field of a table: header, and reader of its value.
 
-    ``cut`` and ``cut_header`` say whether right-justified text is cut to the width. ``sized`` replaces ``value`` if the
+    ``cut`` and ``cut_header``: right-justified text is cut to the width. ``sized`` replaces ``value`` if the
     value depends on the width of its column. ``shared`` is not 0 if rows of one record class have the same value; it is
     the cost of computing the value, relative to a simple field. ``left_header``: the header is always left-justified.
     """

@@ -44,8 +44,8 @@ class Options:
     """Options of sinfo.
 
     ``letters`` is -o or SINFO_FORMAT, ``names`` is -O, ``partitions`` is -p. The caller applies -n, -t, -r and -d
-    before sinfo_text. ``reasons`` (-R) keeps nodes that are down, failing or drained, unless ``states`` says that -t
-    has selected the nodes.
+    before sinfo_text. ``reasons`` (-R) keeps nodes that are down, failing or drained, unless -t has selected the nodes
+    (``states``).
     """
 
     letters: Optional[str] = None

@@ -20,7 +20,7 @@ from .conversion_base import Base, add_module, expands
 _LISTS = frozenset(("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "MANPATH", "PKG_CONFIG_PATH", "INCLUDE"))
 #: commands whose folders a search path need not keep
 _NO_USE = frozenset(("", "export", "conda", "mamba", "source", "."))
-#: folders of environments whose names say nothing
+#: folders of environments whose names identify no environment
 _UNNAMED = re.compile(r"\.?(v?env|conda|envs?|[\d.]+)")
 #: variables that torchrun sets
 _RANKS = frozenset(("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))

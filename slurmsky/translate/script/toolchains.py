@@ -1,4 +1,4 @@
-"""Finds modules of compilers and MPIs that a script ignores."""
+"""Finds modules of compilers and MPIs that a script loads but does not use."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def controller(node: Path) -> Callable[[Peer], None]:
 
 
 def rejoined(peer: Peer, received: int) -> int:
-    """Answer a client that comes back; returns the number of bytes that it has received."""
+    """Answer a client that reconnects; returns the number of bytes that it has received."""
     token, count = wire.decode_list(peer.expect(wire.SESSION))
     assert token == b"token"
     peer.send(wire.SESSION, b"%d" % received)

@@ -142,7 +142,7 @@ def test_a_file_is_followed_from_its_end_where_no_first_byte_is_named() -> None:
     )
 
 
-def test_the_version_counts_messages_that_agents_import_later() -> None:
+def test_the_version_covers_messages_that_agents_import_later() -> None:
     families = (StepPartRequest, StepPartReport, StepPlan, TaskBinding, ContainerRequest, MpiPlan, MpiMessage,
                 FileRequest, FileReport)  # fmt: skip
     checksum = zlib.crc32(" ".join(family.signature() for family in families).encode())

@@ -18,7 +18,7 @@ from .prices import read_bills
 
 @dataclass(frozen=True)
 class ExistingCluster:
-    """Number and size of a cluster's nodes; 0 and "": SkyPilot does not say."""
+    """Number and size of a cluster's nodes; 0 and "": not reported by SkyPilot."""
 
     nodes: int = 0
     cpus: int = 0

@@ -75,7 +75,7 @@ class Inbox:
         try:
             return zlib.decompress(unseal(self._secret, bytes(message), key))
         except (BrokenSeal, zlib.error) as error:
-            log.warning("a message in a job's log was set aside: %s", error)
+            log.warning("ignore a message in a job's log: %s", error)
             return None
 
 

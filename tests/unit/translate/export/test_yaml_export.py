@@ -125,7 +125,7 @@ def test_names_are_whole_and_differ() -> None:
     assert one.name == "a-long-name-of-an-experiment-1" and two.name != one.name
 
 
-def test_a_script_that_wants_an_array_gets_its_index_by_env() -> None:
+def test_a_script_with_an_array_gets_its_index_by_env() -> None:
     found = export(script("python a.py $SLURM_ARRAY_TASK_ID"))
     assert not found.needs and found.fields["envs"] == {"TASK_ID": None}
 
