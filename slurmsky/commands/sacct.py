@@ -21,7 +21,7 @@ from ..report.text.print_fields import InvalidField
 from .accounting import cached_rows as past
 from .accounting import run_selection as accounted
 from .common import verbosity
-from .common.caller_settings import find_group, find_user, surroundings
+from .common.caller_settings import find_group, find_user, read_context
 from .common.command_errors import streaming
 from .common.data_output import check_style, send
 from .common.report_settings import caller_zone, report
@@ -34,7 +34,7 @@ _BATCH_SIZE = 500
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Select the jobs and print them."""
-    query = parse_sacct(ctx.args, surroundings(ctx), table(ctx, "sacct"))
+    query = parse_sacct(ctx.args, read_context(ctx), table(ctx, "sacct"))
     check_style(ctx, query.json, query.yaml)
     check_window(ctx, query)
     for line in query.warnings:

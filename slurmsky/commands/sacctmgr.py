@@ -25,7 +25,7 @@ from ..report.text.print_fields import TableStyle
 from ._files import write
 from .accounting import entity_changes
 from .accounting.account_view import records
-from .common.caller_settings import surroundings, user_name
+from .common.caller_settings import read_context, user_name
 from .common.command_errors import streaming
 from .common.data_output import as_data, check_style, document, is_list
 from .common.iteration import dialogue
@@ -61,7 +61,7 @@ class _SessionOptions:
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Run one verb, or each line of stdin."""
-    request = parse("sacctmgr", ctx.args, surroundings(ctx))
+    request = parse("sacctmgr", ctx.args, read_context(ctx))
     options = _SessionOptions(TableStyle(parsable=request.parsable, header=not request.get("noheader")),
                  bool(request.get("associations")), bool(request.get("readonly")))  # fmt: skip
     check_style(ctx, request.get("json"), request.get("yaml"))

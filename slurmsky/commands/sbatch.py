@@ -31,7 +31,7 @@ from . import _files
 from ._start_notice import WRAPPED, forecast
 from ._submit_warnings import warnings as foresee
 from .common import verbosity
-from .common.caller_settings import parse_with_files, submitter, surroundings
+from .common.caller_settings import parse_with_files, read_context, submitter
 from .common.command_errors import error_exit, refused, streaming
 from .common.progress import phase, show_progress
 from .common.report_settings import known_cluster
@@ -54,7 +54,7 @@ async def main(ctx: CommandContext) -> int:
 
 
 async def _submit(ctx: CommandContext) -> int:
-    around = surroundings(ctx)
+    around = read_context(ctx)
     options_table = table(ctx, "sbatch")
     choice = options.find_script(ctx.args, around, options_table)
     script, path = await _script(ctx, choice)

@@ -19,7 +19,7 @@ from ..model.states import JobState
 from ..options.query import JobId, ScancelQuery, parse_scancel
 from ..report.fields.derived import job_id_text
 from .common import job_targets
-from .common.caller_settings import find_user, surroundings
+from .common.caller_settings import find_user, read_context
 from .common.command_errors import streaming
 from .common.report_settings import known_cluster
 
@@ -27,7 +27,7 @@ from .common.report_settings import known_cluster
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Cancel or signal the jobs that ids and filters select."""
-    query = parse_scancel(ctx.args, surroundings(ctx))
+    query = parse_scancel(ctx.args, read_context(ctx))
     for line in query.warnings:
         ctx.err(line)
     if not known_cluster(ctx, query.clusters):

@@ -27,7 +27,7 @@ from ..options.family import parse
 from ..options.usage_errors import CommandError, Printed, failure
 from ..protocol import wire
 from ._files import read
-from .common.caller_settings import find_user, submitter, surroundings
+from .common.caller_settings import find_user, read_context, submitter
 from .common.command_errors import streaming
 from .common.site_options import table
 from .sbatch import job_environment
@@ -78,7 +78,7 @@ class _Job:
 async def main(ctx: CommandContext) -> int:
     """Show, remove, edit or install the table."""
     try:
-        request = parse("scrontab", ctx.args, surroundings(ctx))
+        request = parse("scrontab", ctx.args, read_context(ctx))
     except Printed:
         raise
     except CommandError:
@@ -268,7 +268,7 @@ def _spec(ctx: CommandContext, pending: Sequence[str], when: cronspec.CronSpec, 
     program = when.command.partition(" ")[0]
     script = options.ScriptText(program, f"#!/bin/sh\n{directives}\n".encode("utf-8", "surrogateescape"))
     home = pwd.getpwuid(os.geteuid()).pw_dir
-    around = replace(surroundings(ctx), env={}, cwd=home)  # the caller's SBATCH_* variables are ignored
+    around = replace(read_context(ctx), env={}, cwd=home)  # the caller's SBATCH_* variables are ignored
     try:
         request = options.parse_sbatch([], script, around, table(ctx, "sbatch"))
     except CommandError as error:

@@ -13,7 +13,7 @@ from ..options.family import parse
 from ..report.json.manager_records import statistics_record
 from ..report.text.controller_statistics import Counters, sdiag_text
 from ..report.text.units import Clock
-from .common.caller_settings import surroundings, user_name
+from .common.caller_settings import read_context, user_name
 from .common.command_errors import command
 from .common.data_output import as_data, check_style, document
 from .common.report_settings import caller_zone, known_cluster
@@ -22,7 +22,7 @@ from .common.report_settings import caller_zone, known_cluster
 @command
 def main(ctx: CommandContext) -> int:
     """Print the statistics, or reset them."""
-    request = parse("sdiag", ctx.args, surroundings(ctx))
+    request = parse("sdiag", ctx.args, read_context(ctx))
     check_style(ctx, request.get("json"), request.get("yaml"))
     if not known_cluster(ctx, request.get("clusters")):
         return 1

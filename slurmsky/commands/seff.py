@@ -13,7 +13,7 @@ from ..options.usage_errors import CommandError, Printed
 from ..report.report_context import ReportContext as Report
 from ..report.text.seff_report import seff_text
 from ..report.text.units import Clock
-from .common.caller_settings import surroundings
+from .common.caller_settings import read_context
 from .common.command_errors import command
 from .common.report_settings import caller_zone
 
@@ -29,7 +29,7 @@ _USAGE = """Usage: seff [Options] <Jobid>
 def main(ctx: CommandContext) -> int:
     """Print the summary of one job."""
     try:
-        request = parse("seff", ctx.args, surroundings(ctx))
+        request = parse("seff", ctx.args, read_context(ctx))
     except Printed as shown:
         # Slurm's seff, a Perl script, exits with 1 after -h and -v.
         ctx.out("seff Version 2.1\n" if shown.stdout.startswith("slurm ") else _USAGE)

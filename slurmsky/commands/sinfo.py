@@ -21,7 +21,7 @@ from ..report.text.show_reservations import reservations_text
 from ..report.text.units import Scale
 from ..site.assumed import with_partitions
 from .common import verbosity
-from .common.caller_settings import surroundings
+from .common.caller_settings import read_context
 from .common.command_errors import streaming
 from .common.data_output import check_style, write
 from .common.iteration import repeat
@@ -32,7 +32,7 @@ from .common.report_settings import report as report_context
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Print once, or every --iterate seconds until interrupted."""
-    query = parse_sinfo(ctx.args, surroundings(ctx))
+    query = parse_sinfo(ctx.args, read_context(ctx))
     check_style(ctx, query.json, query.yaml)
     for line in query.warnings:
         ctx.err(line)

@@ -13,7 +13,7 @@ from ..options.usage_errors import CommandError, failure
 from ..options.values import leading_int
 from ..report.text.sprio_rows import NO_FACTORS
 from .common import verbosity
-from .common.caller_settings import find_user, surroundings
+from .common.caller_settings import find_user, read_context
 from .common.command_errors import command
 from .common.report_settings import known_cluster
 
@@ -21,7 +21,7 @@ from .common.report_settings import known_cluster
 @command
 def main(ctx: CommandContext) -> int:
     """Validate the request, then print the message of priority/basic."""
-    request = parse("sprio", ctx.args, surroundings(ctx))
+    request = parse("sprio", ctx.args, read_context(ctx))
     if request.get("long") and request.get("format") is not None:
         message = "Options -o(--format) and -l(--long) are mutually exclusive. Please remove one and retry."
         raise failure("sprio", message, level="fatal")

@@ -22,7 +22,7 @@ from ..report.fields.squeue_fields import StepRow
 from ..report.text import squeue_rows as report
 from ..report.text.units import Scale
 from .common import verbosity
-from .common.caller_settings import find_user, surroundings
+from .common.caller_settings import find_user, read_context
 from .common.command_errors import streaming
 from .common.data_output import Build, check_style, send
 from .common.expected_jobs import with_expected_starts
@@ -47,7 +47,7 @@ _STARTS = re.compile("start|end|sched", re.IGNORECASE)
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Print once, or every --iterate seconds until interrupted."""
-    query = parse_squeue(ctx.args, surroundings(ctx))
+    query = parse_squeue(ctx.args, read_context(ctx))
     check_style(ctx, query.json, query.yaml)
     for line in query.warnings:
         ctx.err(line)

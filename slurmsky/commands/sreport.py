@@ -27,7 +27,7 @@ from ..report.text import utilization
 from ..report.text.print_fields import TableStyle
 from ..report.text.spending import Charge
 from ..report.text.units import Clock
-from .common.caller_settings import surroundings, user_name
+from .common.caller_settings import read_context, user_name
 from .common.command_errors import streaming
 from .common.iteration import dialogue
 from .common.report_settings import caller_zone, midnight
@@ -88,7 +88,7 @@ class _ReportOptions:
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Print one report, or the report of each line of stdin."""
-    request = parse("sreport", ctx.args, surroundings(ctx))
+    request = parse("sreport", ctx.args, read_context(ctx))
     if not utilization.known_tres(request.get("tres", ())) and request.get("tres") is not None:
         raise failure("sreport", "No valid TRES given", level="fatal")
     options = _ReportOptions(

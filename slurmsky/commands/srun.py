@@ -25,7 +25,7 @@ from ..options import submit as options
 from ..options.usage_errors import NOT_CREATED
 from .common import verbosity
 from .common.agent_request import agent_socket, exit_code, lookup_error, rejoin
-from .common.caller_settings import surroundings
+from .common.caller_settings import read_context
 from .common.command_errors import error_exit, refused, streaming
 from .common.job_allocation import Revoked, allocate, await_returned_files, notified, release_allocation
 from .common.report_settings import known_cluster
@@ -42,7 +42,7 @@ async def main(ctx: CommandContext) -> int:
     if paths.SESSION_NODE in ctx.env:
         return await _rejoin(ctx)
     # The agent parses the options of the step again: a FIFO that the client has read would block it.
-    request = options.parse_srun(ctx.args, surroundings(ctx), table(ctx, "srun"))
+    request = options.parse_srun(ctx.args, read_context(ctx), table(ctx, "srun"))
     text = request.step.jobid or ctx.env.get("SLURM_JOB_ID") or ctx.env.get("SLURM_JOBID")
     if text and not request.step.test_only:
         return await _attach(ctx, text)

@@ -12,7 +12,7 @@ from ..report.text import sshare_rows as report
 from ..report.text.print_fields import InvalidField, TableStyle
 from ..report.text.sacctmgr_tables import associations
 from .accounting.account_view import records
-from .common.caller_settings import surroundings, user_name
+from .common.caller_settings import read_context, user_name
 from .common.command_errors import command
 from .common.data_output import as_data, check_style, document
 from .common.report_settings import known_cluster
@@ -21,7 +21,7 @@ from .common.report_settings import known_cluster
 @command
 def main(ctx: CommandContext) -> int:
     """Print the table."""
-    request = parse("sshare", ctx.args, surroundings(ctx))
+    request = parse("sshare", ctx.args, read_context(ctx))
     check_style(ctx, request.get("json"), request.get("yaml"))
     # A uid must belong to a user; an unknown name selects no rows.
     users = [user_name(int(name)) if name.isdecimal() else name for name in request.get("users", ())]

@@ -10,7 +10,7 @@ from ..report.fields.field_tables import table as field_table
 from ..report.text import sstat_rows as report
 from ..report.text.print_fields import InvalidField, TableStyle
 from .common.agent_request import hand_over
-from .common.caller_settings import surroundings
+from .common.caller_settings import read_context
 from .common.command_errors import streaming
 from .common.report_settings import report as report_context
 
@@ -20,7 +20,7 @@ _NO_JOB = "couldn't get steps"
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Query the agent of each running job; report other jobs."""
-    query = parse_sstat(ctx.args, surroundings(ctx))
+    query = parse_sstat(ctx.args, read_context(ctx))
     if query.helpformat:
         ctx.out(helps.in_columns([row["name"] for row in field_table("sstat_fields")]))
         return 0

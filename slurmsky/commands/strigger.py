@@ -13,7 +13,7 @@ from ..controller.services.triggers import Trigger, TriggerRefused
 from ..options.family import FamilyRequest, parse
 from ..options.usage_errors import failure
 from ..options.values import leading_int
-from .common.caller_settings import find_user, surroundings, user_name
+from .common.caller_settings import find_user, read_context, user_name
 from .common.command_errors import command
 from .common.report_settings import known_cluster
 
@@ -32,7 +32,7 @@ _LIMIT_S = 32000
 @command
 def main(ctx: CommandContext) -> int:
     """Set, list or clear triggers."""
-    request = parse("strigger", ctx.args, surroundings(ctx))
+    request = parse("strigger", ctx.args, read_context(ctx))
     types = tuple(name for name in _TYPES if request.get(name))
     job = leading_int(request.get("jobid", "0"))
     if request.get("jobid") is not None and job <= 0:

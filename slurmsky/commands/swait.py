@@ -16,7 +16,7 @@ from ..options.family import parse
 from ..options.ids import step_or_job
 from ..options.table import load
 from ..options.usage_errors import CommandError
-from .common.caller_settings import surroundings
+from .common.caller_settings import read_context
 from .common.command_errors import streaming
 from .sbatch import end_code, wait_for_end
 
@@ -27,7 +27,7 @@ TIMED_OUT = 124
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Wait for all named jobs."""
-    request = parse("swait", ctx.args, surroundings(ctx))
+    request = parse("swait", ctx.args, read_context(ctx))
     wanted = step_or_job("swait", ",".join(request.words))
     if not wanted:
         raise CommandError(("swait: error: No job identification provided",), 1, helps.usage_text(load("swait")))

@@ -17,12 +17,12 @@ from slurmsky.language.syntax_errors import DirectiveError
 _MAX_OTHER_LINES = 100  # xlate_batch_script stops after this many lines that are not comments
 
 
-class BadForeign(ScriptError):
+class BadOtherDirective(ScriptError):
     """A #PBS or #BSUB word that sbatch does not know."""
 
 
 @dataclass(frozen=True)
-class Foreign:
+class OtherDirectives:
     """The family found, and its options as words of sbatch.
 
     The family is `PBS`, `BSUB`, or "" for none. An option is always one word, `--name=value` or `-xvalue`, so values
@@ -119,10 +119,10 @@ _FAMILIES = {
 }
 
 
-def parse(script: bytes, name: str = "") -> Foreign:
+def parse(script: bytes, name: str = "") -> OtherDirectives:
     """Options of the #BSUB lines, else of the #PBS lines.
 
-    Raises BadForeign with the line that sbatch prints.
+    Raises BadOtherDirective with the line that sbatch prints.
 
     >>> parse(b"#!/bin/sh\\n#PBS -N a -l nodes=2:ppn=3,walltime=1:00:00\\n").words
     ('--job-name=a', '--nodes=2', '--ntasks=6', '--time=1:00:00')
@@ -130,8 +130,8 @@ def parse(script: bytes, name: str = "") -> Foreign:
     for family, rules in _FAMILIES.items():  # BSUB takes precedence
         words = _script_words(script, "#" + family, name)
         if words is not None:
-            return Foreign(family, tuple(_translated(family, _options(words, rules, family))))
-    return Foreign()
+            return OtherDirectives(family, tuple(_translated(family, _options(words, rules, family))))
+    return OtherDirectives()
 
 
 def _script_words(script: bytes, magic: str, name: str) -> Optional[list[str]]:
@@ -176,7 +176,7 @@ def _options(words: list[str], rules: _Family, family: str) -> Iterator[tuple[st
                     break
                 yield letter, ""
         else:
-            raise BadForeign(word, 0, f"Invalid argument: {word}")
+            raise BadOtherDirective(word, 0, f"Invalid argument: {word}")
 
 
 def _next(queue: Iterator[tuple[int, str]], word: str) -> str:
@@ -186,9 +186,9 @@ def _next(queue: Iterator[tuple[int, str]], word: str) -> str:
         raise _unknown(word) from None
 
 
-def _unknown(word: str) -> BadForeign:
+def _unknown(word: str) -> BadOtherDirective:
     # getopt prints its own line; sbatch then prints getopt's return value, a `?`
-    return BadForeign(word, 0, "Unrecognized command line parameter ?")
+    return BadOtherDirective(word, 0, "Unrecognized command line parameter ?")
 
 
 def _translated(family: str, options: Iterator[tuple[str, str]]) -> Iterator[str]:
@@ -218,7 +218,7 @@ def _most_tasks(value: str) -> str:
     """The larger count of LSF's MIN,MAX."""
     least, comma, most = value.partition(",")
     if comma and not most:
-        raise BadForeign(value, 0, f"#BSUB -n format not correct given: '{value}'")
+        raise BadOtherDirective(value, 0, f"#BSUB -n format not correct given: '{value}'")
     return most or least
 
 
@@ -262,8 +262,8 @@ class _Build:
 
 
 _BUILD = _Build()
-_RESOURCES: Grammar[tuple[tuple[str, str], ...]] = Grammar("foreign", _BUILD, DirectiveError)
-_NODES: Grammar[tuple[tuple[str, str], ...]] = Grammar("foreign", _BUILD, DirectiveError, start="nodes_of")
+_RESOURCES: Grammar[tuple[tuple[str, str], ...]] = Grammar("other_schedulers", _BUILD, DirectiveError)
+_NODES: Grammar[tuple[tuple[str, str], ...]] = Grammar("other_schedulers", _BUILD, DirectiveError, start="nodes_of")
 
 _SIMPLE = {
     "nice": "--nice=",

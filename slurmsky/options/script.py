@@ -1,7 +1,7 @@
 """Options of a batch script, or Slurm's refusal of it.
 
-``language.directives`` scans the script (``language.foreign`` scans #PBS and #BSUB); this module adds prefixes and
-exit codes to their errors.
+``language.directives`` scans the script (``language.other_schedulers`` scans #PBS and #BSUB); this module adds prefixes
+and exit codes to their errors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read(data: bytes, path: str, context: ReadContext) -> ScriptOptions:
     return ScriptOptions(tuple(tuple(map(str, words)) for words in found.components), tuple(messages))
 
 
-def foreign(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:
+def other_directives(data: bytes, path: str, context: ReadContext) -> tuple[str, ...]:
     """Convert #PBS or #BSUB lines to words of sbatch. Raises CommandError."""
     if b"#PBS" not in data and b"#BSUB" not in data:
         return ()

@@ -201,7 +201,7 @@ def _sbatch_components(
         if len(parts) < len(directives.components):
             _put_directives(part, table, directives.components[len(parts)])
         if script is not None and not parts and not _ignores_pbs(part, argv, table):
-            part.put_words(split(table, reading.foreign(script.data, script.path, part.context)), SCRIPT)
+            part.put_words(split(table, reading.other_directives(script.data, script.path, part.context)), SCRIPT)
         part.put_environment(table)
         # Components that only the script defines use the last component's command line: sbatch.c advances in argv only
         # at a ":".

@@ -25,7 +25,7 @@ LISTED = re.compile(
     r"anew|in vain|for good|(?:is|was|are|were|be) given up|flag says|by itself|"
     r"go(?:es)? on|(?:is|are|was|were|be|been)(?: not)? asked|proved|whatever|wherever|whichever|again and again|"
     r"time and again|once more|lies in|runs? on unseen|as ever|long over|made to order|dealt|"
-    r"hand(?:s|ed)? out|waits without an end|travels|gone with|left alone|so long as|of all things|of theirs|its kin|"
+    r"hand(?:s|ed)? out|waits without an end|travels?|gone with|left alone|so long as|of all things|of theirs|its kin|"
     r"get rid of|kept nodes?|judged?|told as|heard of|in its own words|oneself|by the hundred|of one's own|so many|"
     r"(?:is|are) over(?=\s*[,;:.)]|\s+(?:and|or|has)\b|\s*$)|stands? in for|anybody|anyone|held to|makes way|bears?|"
     r"came up|vanish(?:es|ed)?|gives? back|takes? place|falls? silent|"

@@ -26,7 +26,7 @@ from ...report.report_context import ReportContext as Report
 from ...report.text import sacct_rows as report
 from ...report.text.print_fields import Column, SharedCell, TableStyle, Writer, values_of
 from ...report.text.units import KILO, Scale
-from ..common.caller_settings import surroundings
+from ..common.caller_settings import read_context
 from ..common.report_settings import caller_zone
 from ..common.report_settings import report as report_context
 from ..common.site_options import table
@@ -269,7 +269,7 @@ async def prepare(controller: Controller) -> AsyncGenerator[None, None]:
     ctx = CommandContext(
         CommandRequest("sacct", (), "/", 0o022, (False,) * 3, None, os.getpid(), {}), controller, NoClient()
     )
-    query = parse_sacct((), surroundings(ctx), table(ctx, "sacct"))
+    query = parse_sacct((), read_context(ctx), table(ctx, "sacct"))
     context = form(ctx, query).context
     kinds = (*_kinds(ctx, query, context), _documents(ctx))
     known = {kind.words: store.pages.stored(kind.words) for kind in kinds}

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ...controller.command_context import CommandContext
 from ...controller.jobs.submitter import Submitter
-from ...options.values import ReadContext as Surroundings
+from ...options.values import ReadContext
 from .._files import opener, read
 
 Parsed = TypeVar("Parsed")
@@ -53,14 +53,14 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
-def surroundings(ctx: CommandContext) -> Surroundings:
+def read_context(ctx: CommandContext) -> ReadContext:
     """The caller's settings that the option parser needs."""
 
     def read_file(name: str) -> bytes:
         with open(os.path.join(ctx.cwd, name), "rb", opener=opener) as file:
             return file.read(_FILE_SIZE)
 
-    return Surroundings(
+    return ReadContext(
         now=ctx.controller.clock(),
         cwd=ctx.cwd,
         env=ctx.env,
@@ -76,7 +76,7 @@ class _Unread(Exception):
     """The parser needs a file (its path) that the client has not read yet."""
 
 
-async def parse_with_files(ctx: CommandContext, parse: Callable[[Surroundings], Parsed]) -> Parsed:
+async def parse_with_files(ctx: CommandContext, parse: Callable[[ReadContext], Parsed]) -> Parsed:
     """Parse options that may name files, such as --nodefile. The caller's own process reads these files.
 
     The parser is synchronous. It stops at a file that has not been read, and starts again with its content.
@@ -91,7 +91,7 @@ async def parse_with_files(ctx: CommandContext, parse: Callable[[Surroundings], 
             raise found
         return found
 
-    around = replace(surroundings(ctx), read_file=read_file)
+    around = replace(read_context(ctx), read_file=read_file)
     while True:
         try:
             return parse(around)

@@ -17,7 +17,7 @@ from ...options import help as helps
 from ...options.query import ScontrolQuery, parse_scontrol
 from ...options.table import load
 from ...report.json.other_records import running_records
-from ..common.caller_settings import surroundings
+from ..common.caller_settings import read_context
 from ..common.command_errors import streaming
 from ..common.data_output import check_style, is_list
 from ..common.report_settings import known_cluster
@@ -253,7 +253,7 @@ def find_verb(word: str) -> Verb | None:
 @streaming
 async def main(ctx: CommandContext) -> int:
     """Run the command line's request, or each request from stdin."""
-    query = parse_scontrol(ctx.args, surroundings(ctx))
+    query = parse_scontrol(ctx.args, read_context(ctx))
     for line in query.warnings:
         ctx.err(line)
     if not known_cluster(ctx, query.clusters):

@@ -35,7 +35,7 @@ from ...translate.sky_task import credentials
 from ...translate.sky_task.price_table import read_prices
 from .._files import opener
 from .._submit_warnings import remarks
-from ..common.caller_settings import submitter, surroundings
+from ..common.caller_settings import read_context, submitter
 from ..common.command_errors import absolute
 from ..common.site_options import table
 from ..sbatch import WHAT, find_file
@@ -76,7 +76,7 @@ async def command(
     form = explain_text.to_json if as_json else _html if as_html else _text
     folder = absolute(ctx, words[-1])
     if os.path.isdir(folder):
-        first = options.find_script(words, surroundings(ctx), table(ctx, "sbatch")).path
+        first = options.find_script(words, read_context(ctx), table(ctx, "sbatch")).path
         if first != words[-1]:
             raise failed(f"slurmsky: explain: {words[-1]}: only options of sbatch precede a folder")
         files = await asyncio.to_thread(scripts_in, folder)
@@ -153,7 +153,7 @@ def scripts_in(folder: str) -> list[str]:
 
 def read_script(ctx: CommandContext, words: Sequence[str]) -> options.ScriptText:
     """Read the script that an sbatch command line names. Raises CommandError, OSError."""
-    choice = options.find_script(words, surroundings(ctx), table(ctx, "sbatch"))
+    choice = options.find_script(words, read_context(ctx), table(ctx, "sbatch"))
     if choice.wrap is not None:
         return options.ScriptText("", options.wrap_script(choice.wrap))
     path = find_file(ctx, choice.path or "")
@@ -177,7 +177,7 @@ def page_of(
     several projects, and then the script's own project is its submit folder.
     """
     site = site or ctx.controller.site
-    around, sbatch = surroundings(ctx), table(ctx, "sbatch", site)
+    around, sbatch = read_context(ctx), table(ctx, "sbatch", site)
     refusal, exit_code, data, path = "", 0, b"", ""
     specs: tuple[JobSpec, ...] = ()
     try:

@@ -21,7 +21,7 @@ from ...page.timeline import Period
 from ...report.report_context import ReportContext as Report
 from ...report.text.units import Clock
 from .._files import opener
-from ..common.caller_settings import surroundings
+from ..common.caller_settings import read_context
 from ..common.command_errors import absolute
 from ..common.report_settings import caller_zone
 from ..common.site_options import table
@@ -107,7 +107,7 @@ def _query(ctx: CommandContext, call: Call) -> SacctQuery:
     if call.jobs:
         argv += ["-j", ",".join(call.jobs)]
     # Only the command line counts; the caller's SACCT_FORMAT is ignored.
-    around = replace(surroundings(ctx), env={}, timezone=caller_zone(ctx))
+    around = replace(read_context(ctx), env={}, timezone=caller_zone(ctx))
     query = parse_sacct(argv, around, table(ctx, "sacct"))
     check_window(ctx, query)
     problem = unknown(ctx, query)

@@ -17,7 +17,7 @@ from ...site import GpuNames, Site, load
 from ...site.from_scripts import Need, gather, render
 from ...translate.explain import explanation as pages
 from ...translate.script import gpu_types
-from ..common.caller_settings import surroundings, user_name
+from ..common.caller_settings import read_context, user_name
 from ..common.site_options import table
 from .explain_command import page_of, read_script, scripts_in, write
 
@@ -70,7 +70,7 @@ def _specs(ctx: CommandContext, file: str) -> tuple[JobSpec, ...]:
     """Job specs of a script without options; () if sbatch refuses it."""
     try:
         script = read_script(ctx, (file,))
-        return options.parse_sbatch((file,), script, surroundings(ctx), table(ctx, "sbatch")).components
+        return options.parse_sbatch((file,), script, read_context(ctx), table(ctx, "sbatch")).components
     except (CommandError, OSError):
         return ()
 

@@ -34,7 +34,7 @@ from ...translate.script.unknown_directives import without_unknown
 from ...translate.shell.script_commands import parse
 from ...translate.sky_task.sky_names import sky_name
 from ...translate.sky_task.translation_notes import Refused
-from ..common.caller_settings import submitter, surroundings
+from ..common.caller_settings import read_context, submitter
 from ..common.command_errors import absolute, print_error
 from ..common.site_options import table
 from ..sbatch import job_environment
@@ -162,7 +162,7 @@ def _request(
     unknown: list[Dropped] = []
     while True:
         try:
-            return options.parse_sbatch(words, script, surroundings(ctx), table(ctx, "sbatch")), script, unknown
+            return options.parse_sbatch(words, script, read_context(ctx), table(ctx, "sbatch")), script, unknown
         except CommandError as error:
             found = without_unknown(script.data, error.lines[0] if error.lines else "")
             if found is None:
@@ -254,7 +254,7 @@ def _pack(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     name = shipped.program.name
-    # Keys stay here, and files that git ignores travel, as with sbatch.
+    # Keys are not sent, and files that git ignores are sent, as by sbatch.
     workdir = f"# no workdir: {folder} has the submit folder's files, without keys, with those that git ignores"
     if shipped.workdir is not None:
         sent = os.path.relpath(shipped.workdir, beside.parent)

@@ -146,7 +146,7 @@ def test_invalid_utf8_is_preserved() -> None:
         ("echo", ""),
     ],
 )
-def test_foreign_directives(lines: str, words: str | None) -> None:
+def test_directives_of_other_schedulers(lines: str, words: str | None) -> None:
     if words is None:
         words = "--mail-type=BEGIN,END,FAIL --mail-user=me@x --partition=batch --account=acc --array=1-3"
     assert " ".join(other_schedulers.parse(f"#!/bin/sh\n{lines}\n".encode()).words) == words
@@ -161,8 +161,8 @@ def test_foreign_directives(lines: str, words: str | None) -> None:
         ("#BSUB -n 2,", "#BSUB -n format not correct given: '2,'"),
     ],
 )
-def test_foreign_directives_refused(line: str, message: str) -> None:
-    with pytest.raises(other_schedulers.BadForeign) as caught:
+def test_directives_of_other_schedulers_refused(line: str, message: str) -> None:
+    with pytest.raises(other_schedulers.BadOtherDirective) as caught:
         other_schedulers.parse(f"#!/bin/sh\n{line}\n".encode())
     assert caught.value.lines == (message,)
 
