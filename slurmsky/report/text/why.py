@@ -252,13 +252,19 @@ def _ended(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
         lines.append(f"It was requeued {_plural(job.restarts, 'time')}.")
     if known.no_output and not cause and where:
         lines.append(known.no_output)
-    advice = _cause_advice(job, cause) or advice
+    advice = _cause_advice(job, cause or _task_error(known.tail)) or advice
     if known.tail:
         advice = (f"less {shlex.quote(known.output)}", *advice)
     if job.state is JobState.COMPLETED or job.state is JobState.CANCELLED:
         advice = ()
     shown = () if job.state is JobState.COMPLETED else known.tail
     return Explanation(headline, tuple(lines), known.output, shown, tuple(dict.fromkeys(advice)))
+
+
+def _task_error(tail: tuple[str, ...]) -> str:
+    """The agent's last error about a task's program, or ""."""
+    found = [line.partition(": error: execve(): ")[2] for line in tail if line.startswith("slurmstepd-")]
+    return next((f"task: {error}" for error in reversed(found) if error), "")
 
 
 def _cause_advice(job: Job, cause: str) -> tuple[str, ...]:

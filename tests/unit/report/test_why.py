@@ -171,6 +171,18 @@ def test_the_end_of_a_failed_jobs_output_is_shown() -> None:
     assert "| one" not in why.explain(job(JobState.COMPLETED), CONTEXT, known).text()
 
 
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [("/a b/prog: Permission denied", "chmod +x '/a b/prog'"), ("mpiexe: No such file or directory", "ls -l mpiexe")],
+)
+def test_a_task_that_cannot_be_executed_has_its_remedy(error: str, advice: str) -> None:
+    known = why.WhyInput(
+        output="/w/o", tail=(f"slurmstepd-n1: error: execve(): {error}", "srun: error: n1: task 0: ...")
+    )
+    failed = why.explain(job(JobState.FAILED, exit_code=13, reason="NonZeroExitCode"), CONTEXT, known)
+    assert advice in failed.advice
+
+
 CAUSES = [
     ("its output file cannot be opened: there is no folder /a b", ["mkdir -p '/a b'", "scontrol requeue 7"]),
     ("its error file cannot be opened: /a b: Is a directory", ["sbatch --error='/a b'/slurm-%j.out"]),
