@@ -226,7 +226,7 @@ class Relay(TerminalSignals):
         self._connect_first(self._request, os.environb.get(AGENT))
 
     def _connect_first(self, request: bytes, agent: bytes | None) -> None:
-        """Send a request to the agent, else to the controller, which is started if there is none."""
+        """Send a request to the agent, else to the controller. A missing controller is started."""
         from slurmsky import client, client_start
 
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -265,7 +265,7 @@ class Relay(TerminalSignals):
             self._send(channel, self._session.report(at_once))
 
     def _rejoin(self, session: ResumableSession) -> None:
-        """Continue a session whose connection was cut: at the same socket, else through the next controller."""
+        """Continue a session whose connection was cut. The same socket is tried first, then the next controller."""
         session.part()
         try:
             session.reconnect()

@@ -1,4 +1,4 @@
-"""The client's end of a session that continues over another connection when its own is cut.
+"""The client's end of a resumable session. It continues over another connection after a cut.
 
 `client_relay` loads this module when the node's agent gives the session a token. Standard library only, like the
 client. `slurmsky/agent/net/session_channel.py` is the agent's end.
@@ -40,7 +40,7 @@ class ResumableSession:
 
     @property
     def variables(self) -> list[bytes]:
-        """Variables of the request with which the client looks for its session at the next controller."""
+        """Variables of a request for the session at the next controller."""
         return [*self._variables, VARIABLE + b"=" + self._path.rpartition(b"/")[2]]
 
     def welcome(self, payload: bytes) -> None:

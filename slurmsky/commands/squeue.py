@@ -123,7 +123,7 @@ def _selected(ctx: CommandContext, query: SqueueQuery, found: list[Job], users: 
 
 
 def _shows_starts(query: SqueueQuery) -> bool:
-    """True if a column or the order of the jobs depends on starts or planned nodes."""
+    """True if a column or the order depends on planned starts."""
     letters = re.findall(r"%[.\d]*([a-zA-Z])", query.format or "")
     return bool({"S", "Y", "e"} & {*letters, *(query.sort or "")}) or bool(_STARTS.search(query.format2 or ""))
 

@@ -61,7 +61,7 @@ class Router:
             engine.drop_followers(node)
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise Unable for a job that its engine can never run, or whose partitions have different engines."""
+        """Raise Unable for a job that its engine can never run. Its partitions must have one engine."""
         names = {self.engine_name(partition) for _, partition in components}
         if len(names) > 1:
             hint = "components of one job in partitions of this machine and of SkyPilot do not reach each other"

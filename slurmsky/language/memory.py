@@ -43,7 +43,7 @@ def parse_mib(text: str) -> int:
 
 
 def format_mib(mib: int) -> str:
-    """MiB with a unit letter, as scontrol: a larger unit only while the number is exact, halves included.
+    """MiB with the largest exact unit, halves included, as in scontrol.
 
     >>> format_mib(1536), format_mib(4000), format_mib(4096)
     ('1.50G', '4000M', '4G')

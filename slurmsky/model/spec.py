@@ -23,7 +23,7 @@ OptStr = Optional[str]
 
 @dataclass(frozen=True)
 class DeclaredOption:
-    """A site's own option of sbatch, salloc and srun, as a SPANK plugin would add it."""
+    """A site's own option of sbatch, salloc and srun. SPANK plugins add such options."""
 
     name: str
     argument: str = "none"  # none | required | optional
@@ -155,7 +155,7 @@ class JobSpec:
 
     @property
     def whole_nodes(self) -> bool:
-        """True if the job shares its nodes with no other job, as with --exclusive and --reboot."""
+        """True if the job shares its nodes with no other job."""
         return self.reboot or (self.exclusive is not None and self.exclusive not in ("user", "mcs"))
 
     @property

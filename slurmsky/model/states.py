@@ -94,7 +94,7 @@ SHOWN_FLAGS: tuple[tuple[JobFlag, str, str], ...] = (
 
 
 def shown_state(state: JobState, flags: JobFlag) -> tuple[str, str]:
-    """Return the long and compact form of a state with flags, as squeue and scontrol print it."""
+    """Return the long and compact form of a state with flags."""
     for flag, long, compact in SHOWN_FLAGS:
         if flag in flags:
             return long, compact

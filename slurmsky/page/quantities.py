@@ -37,7 +37,7 @@ _STEPS = (
 
 
 def duration(seconds: float) -> str:
-    """Duration as ``12 s``, ``4 min 5 s``, ``3 h 2 min``, ``2 d 7 h``.
+    """Duration in two units, as ``4 min 5 s`` or ``2 d 7 h``.
 
     >>> duration(0.4), duration(245), duration(7 * 3600 + 120), duration(90000)
     ('0.4 s', '4 min 5 s', '7 h 2 min', '1 d 1 h')

@@ -86,7 +86,7 @@ class Frame(NamedTuple):
 
 
 def header(kind: bytes, length: int) -> bytes:
-    """Return the five bytes before a payload of ``length`` bytes, for writers that send the payload separately."""
+    """Encode the five bytes before a payload of ``length`` bytes. The caller sends the payload separately."""
     return kind + length.to_bytes(4, "big")
 
 

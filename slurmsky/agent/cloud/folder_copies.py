@@ -208,7 +208,7 @@ class FolderCopies:
             self._unsaved.pop().save()
 
     def with_content(self, digests: Container[str]) -> dict[str, tuple[str, FolderEntry]]:
-        """Return path and entry of a file with each of these contents that a copy has."""
+        """Return path and entry of a file for each of these contents."""
         found: dict[str, tuple[str, FolderEntry]] = {}
         for copy in self._copies.values():
             for relative, entry in copy.entries.items():

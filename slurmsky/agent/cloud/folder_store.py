@@ -331,7 +331,7 @@ class _Tail:
         self._sent = hashlib.sha256()
 
     def content(self) -> tuple[int, str]:
-        """Size and digest of the file if all of it was sent, else a digest ""."""
+        """Size and digest of a file; digest "" if it is incomplete."""
         return self.position, "" if self.start else self._sent.hexdigest()
 
     def send(self, channel: Channel, final: bool = False) -> None:

@@ -54,7 +54,7 @@ def detected(rank: int, host: str, port: int, given: str = "") -> CloudNodeInfo:
 
 
 def allocated_gpus(environment: Mapping[str, str]) -> tuple[int, ...]:
-    """Device numbers that a Slurm infra allocated, from the environment in which SkyPilot started this node's program.
+    """Device numbers that a Slurm infra allocated. They are in the environment of this node's program.
 
     () where the infra is not Slurm: all devices of the node can be used.
     """

@@ -101,7 +101,7 @@ def accept_all(
 
 
 def admit(sock: socket.socket, tls: ssl.SSLContext, given: str) -> Optional[tuple[Line, CloudNodeInfo]]:
-    """Return the line to a connected node, and its info, or None for a rejected connection."""
+    """Return line and info of a connected node; None: rejected."""
     try:
         sock.settimeout(10)
         line = Line(tls.wrap_socket(sock, server_side=True))

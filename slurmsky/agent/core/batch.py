@@ -1,4 +1,4 @@
-"""Runs the batch script of a job on its first node, with its files and container."""
+"""Runs a job's batch script on its first node, with files and container."""
 
 from __future__ import annotations
 

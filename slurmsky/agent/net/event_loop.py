@@ -98,7 +98,7 @@ class Loop:
 
     # --- children
     def child(self, pid: int, on_exit: OnExit) -> None:
-        """Call on_exit(wait status, rusage) at the end of a process, at once if it has ended."""
+        """Call on_exit(wait status, rusage) at a process's end. Immediately if it has ended."""
         self._children[pid] = on_exit
 
     def is_child(self, pid: int) -> bool:

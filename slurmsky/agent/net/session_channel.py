@@ -96,7 +96,7 @@ class SessionChannel(TlsChannel):
         return super()._all_sent() and not (self._token and self._exiting and self._kept)
 
     def close(self, at_once: bool = False) -> None:
-        """Close at once, or after all frames are sent and an exit code among them has been acknowledged."""
+        """Close immediately, or after all frames. A queued exit code must have been acknowledged."""
         if at_once or self._all_sent():
             self._cut = False
             self._lost()

@@ -58,7 +58,7 @@ class MemoryGroup:
         return 0
 
     def close(self) -> None:
-        """Remove the group of an ended step, and the job's group after its last step."""
+        """Remove an ended step's group; after the last step the job's."""
         if cgroup_tree.remove(self.folder):
             cgroup_tree.rmdir(os.path.dirname(self.folder))
 

@@ -387,7 +387,7 @@ def detached(work: Callable[[], object]) -> None:
 
 
 def close_others(keep: int = -1) -> None:
-    """In a child: reset signal handlers and close descriptors other than 0 to 2 and ``keep``."""
+    """Reset a child's signal handlers, and close its descriptors except 0 to 2 and ``keep``."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)

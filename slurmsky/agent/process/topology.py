@@ -88,7 +88,7 @@ def node(count: int) -> tuple[Cpu, ...]:
 
 
 def allocated(launch: Launch) -> Optional[frozenset[int]]:
-    """Return the machine's CPUs that a job is bound to on its first node, or None.
+    """CPUs to which a job is bound on its first node, or None.
 
     A job is bound with TaskPlugin=task/affinity, except on a virtual node.
     """

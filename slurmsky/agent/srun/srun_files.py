@@ -53,7 +53,7 @@ class Files:
         return self.stderr or _TERMINAL_ERROR
 
     def on_nodes(self, folder: str) -> tuple[str, str]:
-        """stdout and stderr in the nodes' plans: "stream", "null", "=stdout" or a file on the node."""
+        """stdout and stderr in the nodes' plans. "stream", "null", "=stdout" or a file on the node."""
         out, err = self.stdout, self.stderr
         stdout = "null" if out.null else os.path.join(folder, out.node_pattern) if out.node_pattern else "stream"
         if err is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def serve_srun(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
-    """Run the step, or forward it to the head agent or (for a new allocation) the controller."""
+    """Run the step, or forward it to the head agent. The controller makes new allocations."""
     CallersFiles(channel, request, lambda files: _serve(agent, channel, request, payload, files)).serve()
 
 

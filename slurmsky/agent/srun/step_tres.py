@@ -1,4 +1,4 @@
-"""TRES that scontrol show step prints: the request of srun, else that of the job.
+"""TRES that scontrol show step prints. The request of srun, else that of the job.
 
 Source: srun/launch.c, stepmgr.c _copy_job_tres_to_step.
 """

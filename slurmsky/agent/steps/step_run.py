@@ -222,7 +222,7 @@ class StepRun:
         return [part for part, ranks in running if own.issuperset(ranks)]
 
     def signal(self, number: int, owner: int = 0) -> None:
-        """Send a signal to all processes of the step, or of a component's part of it."""
+        """Send a signal to all processes of the step or of one component."""
         for part in self.parts_of(owner):
             part.signal(number)
 

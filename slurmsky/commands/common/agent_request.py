@@ -69,7 +69,7 @@ async def hand_over(ctx: CommandContext, wanted: JobId, env: Mapping[str, str] =
 
 
 async def rejoin(ctx: CommandContext) -> int:
-    """Connect the caller to its session, whose connection was cut, and return the exit code."""
+    """Reconnect the caller to its session; return the exit code."""
     node = ctx.env[paths.SESSION_NODE]
     address = await ctx.controller.engine.node_socket(node)
     if address is None:

@@ -94,7 +94,7 @@ def _systemctl(*words: str) -> None:
 
 @click.group(cls=SlurmskyGroup, example="slurmsky service install && loginctl enable-linger", page="guide")
 def command() -> None:
-    """Run the controller as a systemd user unit, so that pending jobs continue after a reboot.
+    """Run the controller as a systemd user unit. Pending jobs then continue after a reboot.
 
     Without the unit the first command starts the controller.
     """

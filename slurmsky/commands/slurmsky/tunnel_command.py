@@ -83,7 +83,7 @@ def wait_for(job: str, controller: ControllerClient) -> None:
 @click.argument("job")
 @click.argument("ports", type=Ports(), metavar="[LOCAL:]PORT")
 def command(job: str, ports: tuple[int, int], node: str, bind: str, as_json: bool) -> int:
-    """Forward a local port to a port on a job's node: Jupyter, VS Code, TensorBoard, a debugger.
+    """Forward a local port to a job's node, for Jupyter or a debugger.
 
     The tunnel is a step of the job, and works with jobs on this machine and on SkyPilot's nodes. The command waits
     until a pending job runs. It ends with Ctrl-C or when the job ends. Every user of this machine can connect to the

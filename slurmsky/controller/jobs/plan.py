@@ -32,7 +32,7 @@ class Start(NamedTuple):
 
     @property
     def qos(self) -> str:
-        """The QOS of the start, which one of several may be: ``job`` is then a copy with it."""
+        """The QOS of the start. If the job has several, ``job`` is a copy with this one."""
         return self.job.qos
 
 

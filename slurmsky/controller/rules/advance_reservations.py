@@ -48,7 +48,7 @@ class Reservations:
         clock: Callable[[], float],
         available: Callable[[str], bool] = lambda name: True,
     ) -> None:
-        """``available`` returns True for the name of a node that is up and not drained."""
+        """``available``: returns True for a node that is up and not drained."""
         self._store, self.cluster, self._clock, self._available = store, cluster, clock, available
         known = {node.name for node in cluster.nodes}
         kept = store.damage.parse_note(

@@ -134,11 +134,11 @@ class ManagedJobs:
             await wait_and_clear(self._requested, self._gap())
 
     def _is_limited(self) -> bool:
-        """True if idle warm nodes must cause few requests, although users may call squeue and sinfo often."""
+        """True if idle warm nodes must cause few requests. Users may call squeue and sinfo often."""
         return bool(self.site.warm_nodes) and not self._needs_read()
 
     def _paced(self, sent: int) -> float:
-        """Monotonic time of the next read of a sort, whose latest one began at this number of requests."""
+        """Monotonic time of the next read of a sort. Its latest one began at this number of requests."""
         return time.monotonic() + PACE_S * (self.account.requests - sent)
 
     def _gap(self) -> float:

@@ -1,4 +1,4 @@
-"""Expected start and cost of jobs on warm nodes, for budgets, sbatch --test-only and slurmsky explain."""
+"""Expected start and cost of jobs on warm nodes. Budgets, sbatch --test-only and slurmsky explain use them."""
 
 from __future__ import annotations
 

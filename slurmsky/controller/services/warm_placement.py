@@ -1,4 +1,4 @@
-"""Chooses the nodes of a job among warm nodes, whether they are up or off."""
+"""Chooses a job's nodes among warm nodes that are up or off."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def archive(
 
 
 def walk(folder: Path, guard: private.Private, submit_dir: Path | None = None) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield path in the folder and metadata of each entry that is sent, folders before their entries."""
+    """Yield path and metadata of each entry to send, folders before their entries."""
     patterns = [
         (base, line.strip().rstrip("/"))
         for base in dict.fromkeys((folder, submit_dir or folder))

@@ -110,7 +110,7 @@ def _make(target: Path, fill: Callable[[Path], object]) -> None:
 
 
 def _digest(files: list[tuple[str, Path]]) -> str:
-    """Return a name for these files, from their times and sizes, by which Python detects changed modules, too."""
+    """Name these files by their times and sizes. Python detects changed modules by the same values."""
     found = hashlib.sha256()
     for name, path in files:
         metadata = path.stat()

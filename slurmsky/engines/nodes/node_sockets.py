@@ -1,4 +1,4 @@
-"""Relays commands to and from warm nodes, by a socket and a parked connection per node."""
+"""Relays commands of warm nodes, by a socket and a parked connection each."""
 
 from __future__ import annotations
 

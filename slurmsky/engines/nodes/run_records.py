@@ -45,7 +45,7 @@ class RunRecords:
         _write(self._run_file(key), {**record, "listing": listing})
 
     def _save_listing(self, listing: str, given: Given) -> None:
-        """Store a listing's entries, or its differences from the latest one with entries if these are few."""
+        """Store a listing's entries, or its few differences from the latest one."""
         base, earlier = self._whole
         changed = {path: entry for path, entry in given.items() if earlier.get(path) != entry}
         removed = list(earlier.keys() - given.keys())

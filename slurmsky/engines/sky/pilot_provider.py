@@ -228,7 +228,7 @@ class Pilots:
         return job_id
 
     async def _newest_job(self, order: Order) -> int:
-        """Return the id of the cluster's newest job, on an existing cluster that of the order; 0: none."""
+        """Return the id of the cluster's newest job (of the order, if existing); 0: none."""
         jobs = await self._client.call("/queue", {"cluster_name": order.name, "skip_finished": False})
         if order.existing:
             name = task_fields(dict(self._site.warm_nodes)[order.partition], order, self._site)["name"]

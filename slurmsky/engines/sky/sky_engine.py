@@ -147,7 +147,7 @@ class SkyEngine(SkyRuns):
         return watches
 
     def _pointer(self, job_id: int, restart: int) -> Path:
-        """Return the file with the folder of a run of the job or its pack."""
+        """Return the file that names the folder of a job's run."""
         return self.folder / str(job_id) / f"where{restart}"
 
     async def signal(self, job_id: int, signal: int, target: str) -> None:

@@ -162,7 +162,7 @@ def share(pages: Sequence[Page]) -> str:
 
 
 def lacking(pages: Sequence[Page]) -> str:
-    """The number of unchanged scripts for which a file, program or variable is missing here, or ""."""
+    """The number of unchanged scripts with missing names here, or ""."""
     count = sum(page.unchanged and bool(page.missing_names) for page in pages)
     good = sum(page.unchanged for page in pages)
     return f"{count} of these {good} name files, programs or variables that are not here" if count else ""

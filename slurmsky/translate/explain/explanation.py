@@ -68,7 +68,7 @@ class Page:
 
     @property
     def missing_names(self) -> tuple[Finding, ...]:
-        """Names that this machine lacks, for a script that runs here, or that the submit folder lacks."""
+        """Names that this machine or the submit folder lacks."""
         return tuple(found for found in self.findings if found.effect == MISSING)
 
     def count(self, effect: str) -> int:

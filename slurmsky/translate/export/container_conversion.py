@@ -21,7 +21,7 @@ class Containers(Workflows):
     """Rules for commands in containers."""
 
     def _choose_image(self) -> None:
-        """Choose the image of all containers, if it is one, and nothing else runs a program."""
+        """Choose the only image, if every program runs in it."""
         found = [launched(command, self.scope.containers) for command in self.script.commands]
         inside = [one for one in found if one.inside in _RUNTIMES]
         outside = [one for one in found if one.words and not one.inside]

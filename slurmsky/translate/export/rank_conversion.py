@@ -94,7 +94,7 @@ class Ranks(Lines):
         return True
 
     def _meet(self, name: str) -> None:
-        """Set what a program of PyTorch reads to find the other nodes, as srun's variables do."""
+        """Set the variables by which PyTorch finds the other nodes."""
         files = own_files(self.script.source, Path(self.directives.folder)) if self.directives.folder else []
         texts = "\n".join((self.script.source, *(read_small(one) or "" for one in files)))
         if not name.startswith("python") or not _MEETS.search(texts) or "MASTER_ADDR" in self.script.source:

@@ -221,7 +221,7 @@ class Steps(Containers):
         self._pyxis(command, options)
 
     def _has_own_gpus(self, options: dict[str, str | None]) -> bool:
-        """Whether a step gets some of the node's GPUs, as no other step at that time."""
+        """Return whether a step has GPUs of the node that simultaneous steps lack."""
         asked = [
             text or ""
             for option, text in options.items()

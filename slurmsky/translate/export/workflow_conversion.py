@@ -1,4 +1,4 @@
-"""Converts workflow managers that submit jobs to Slurm: their rules and processes run on the node."""
+"""Converts workflow managers that submit jobs. Their rules and processes run on the node."""
 
 from __future__ import annotations
 

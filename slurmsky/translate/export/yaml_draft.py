@@ -73,7 +73,7 @@ class Draft(StorageDraft):
         return document.text(), document.fields
 
     def _link(self) -> list[str]:
-        """Setup that gives the workdir its path on the old cluster, if the translated lines still name it."""
+        """Setup that links the old cluster's path to the workdir, if needed."""
         former = self.reading.former
         rest = " ".join([run_text(self.source, self.reading), *self.reading.activate, *self.reading.envs.values()])
         if not former or not re.search(rf"[/}}]{re.escape(former.rpartition('/')[2])}(?![\w-])", rest):

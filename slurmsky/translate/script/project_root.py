@@ -74,7 +74,7 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = (),
 
 
 def _own_folder(script: Script, scope: Scope, named: Sequence[str], bases: Sequence[str], own: str) -> str:
-    """The script's own folder ``own``, if each of ``bases`` has fewer of the ``named`` files, or "".
+    """The script's folder ``own``, if no base has as many ``named`` files, or "".
 
     A script that names only files above its start folder, as ``../data``, starts in its own folder, too.
     """

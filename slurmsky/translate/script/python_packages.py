@@ -136,7 +136,7 @@ def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = Fa
 
 
 def environment_file(folder: str, name: str) -> str:
-    """File of conda's for an environment in a folder, under a name other than environment.yml, or ""."""
+    """Conda's environment file in a folder, not named environment.yml, or ""."""
     stems = ("environment", "env", "conda", "conda_env", name, f"environment_{name}", f"envs/{name}")
     files = (f"{stem}.{ending}" for stem in stems for ending in ("yml", "yaml")) if folder else ()
     return next((file for file in files if "dependencies:" in (read_small(Path(folder) / file) or "")), "")

@@ -78,7 +78,7 @@ def outside_made(commands: Iterable[Command]) -> Iterator[tuple[Command, set[str
 
 
 def runs_own_programs(script: Script) -> bool:
-    """Return whether the script starts programs of the user, or others that read files of its folder."""
+    """Return whether the script's commands use files of its folder."""
     scope = Scope.of(script)
     for command, _ in outside_made(script.commands):
         found = launched(command, scope.containers)

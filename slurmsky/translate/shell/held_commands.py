@@ -17,7 +17,7 @@ _MOST = 4  # variables within variables
 
 
 def held_commands(script: Script, scope: Scope) -> Iterator[Command]:
-    """Commands of a script, in order, with the words of the variables that hold their programs.
+    """Commands of a script, with programs that variables hold.
 
     Commands inside a container (``bash -c``) do not count. ``$(which NAME)`` counts as NAME, except in a test.
     """
@@ -38,7 +38,7 @@ def held_commands(script: Script, scope: Scope) -> Iterator[Command]:
 
 
 def _entered(command: Command, script: Script, scope: Scope) -> Command:
-    """The command with the value of the variable that holds its program, or the same command."""
+    """The command with its program, if a variable holds the program."""
     for part in (command.words, launched(command, scope.containers).words):
         inner = _value(part[0], script, scope) if part else ()
         at = command.words.index(part[0]) if inner and part[0] in command.words else -1

@@ -15,7 +15,7 @@ def sky_name(name: str, length: int = 20) -> str:
 
 
 def label(value: str) -> str:
-    """Convert a value to a label of any cloud: at most 63 lower-case letters, digits, dashes, underscores."""
+    """Convert a value to a valid label. At most 63 lower-case letters, digits, dashes, underscores."""
     return re.sub(r"[^a-z0-9_-]+", "-", value.lower())[:63].strip("-_") or "none"
 
 

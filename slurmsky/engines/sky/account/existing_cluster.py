@@ -1,4 +1,4 @@
-"""An existing SkyPilot cluster whose nodes a partition uses: its size and price, from SkyPilot's status and costs.
+"""Size and price of an existing SkyPilot cluster, from its status and costs. A partition uses its nodes.
 
 Source: sky/core.py status and cost_report, sky/schemas/api/responses.py StatusResponse (0.14.1).
 """

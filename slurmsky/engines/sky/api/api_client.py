@@ -375,7 +375,7 @@ def _ids(value: Any) -> list[int]:
 
 
 def _detail(body: bytes) -> tuple[str, str]:
-    """Name and message of the exception in an error's body, in any of the server's four shapes."""
+    """Name and message of the exception in an error's body. The server has four shapes of it."""
     try:
         data = json.loads(body)
     except ValueError:
