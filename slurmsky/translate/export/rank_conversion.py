@@ -103,7 +103,7 @@ class Ranks(Lines):
         self.found.activate += [] if line in self.found.activate else [line]
 
     def _starts_workers(self, command: Command, tasks: int) -> bool:
-        """Return whether torchrun starts several workers. With one per torchrun, srun's tasks are meant as written."""
+        """Return whether torchrun starts several workers. With one per torchrun, srun starts all workers itself."""
         text = " ".join(self._known(word) for word in command.words)
         workers = re.search(r"--nproc[_-]per[_-]node[= ](\S+)", text)
         nodes = re.search(r"--nnodes[= ](\S+)", text)

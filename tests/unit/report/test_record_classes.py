@@ -104,7 +104,7 @@ def watched(job: Job, seen: set[str]) -> Job:
     return found
 
 
-def test_shared_values_read_nothing_of_a_jobs_own(fleet: list[Job], context: ReportContext) -> None:
+def test_shared_values_do_not_read_values_of_single_jobs(fleet: list[Job], context: ReportContext) -> None:
     for job in fleet:
         seen: set[str] = set()
         record = sacct_fields.SacctRow(watched(job, seen))
