@@ -72,15 +72,6 @@ def _ping(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     return 0
 
 
-def _completing(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    show_jobs.completing(ctx, query)
-    return 0
-
-
-def _listpids(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    return process_verbs.listpids(ctx, query, words)
-
-
 def _listed(what: str) -> Run:
     def run(ctx: CommandContext, query: ScontrolQuery, words: Words) -> Answer:
         if show_output.as_data(query):
@@ -103,14 +94,6 @@ def _errnumstr(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     known = {errno.number: errno.text for errno in Errno}
     ctx.out((known.get(number) or os.strerror(number)) + "\n")
     return 0
-
-
-async def _notify(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    return await process_verbs.notify(ctx, words)
-
-
-def _pidinfo(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
-    return process_verbs.pidinfo(ctx, words)
 
 
 def _create(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
@@ -162,9 +145,9 @@ _NEEDS_ONE = "one argument required for keyword:{}"
 _NEEDS_TWO = "two arguments required for keyword:{}"
 
 
-def _mode(**changes: Any) -> Run:
+def _accepted(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     """Accept a keyword that affects only later interactive requests."""
-    return lambda ctx, query, words: 0
+    return 0
 
 
 def _words(run: Callable[[CommandContext, Words], Answer]) -> Run:
@@ -177,25 +160,25 @@ def _hold(user: bool) -> Run:
 
 #: in lookup order: the first verb that a prefix fits wins
 VERBS: tuple[Verb, ...] = (
-    Verb("all", 2, 0, None, _mode()),
+    Verb("all", 2, 0, None, _accepted),
     Verb("cancel_reboot", 3, 1, 1, _words(update_nodes.cancel_reboot), _MISSING),
-    Verb("completing", 2, 0, 0, _completing),
+    Verb("completing", 2, 0, 0, lambda ctx, query, words: show_jobs.completing(ctx, query)),
     Verb("cluster", 2, 0, None, _cluster),
     Verb("create", 2, 1, None, _create, _FEW_KEYWORD),
-    Verb("details", 1, 0, 0, _mode()),
+    Verb("details", 1, 0, 0, _accepted),
     Verb("errnumstr", 2, 1, 1, _errnumstr, _ONE, _ONE),
     Verb("errnostr", 2, 1, 1, _errnumstr, _ONE, _ONE),
-    Verb("exit", 2, 0, 0, _mode(), drops_surplus=True),
+    Verb("exit", 2, 0, 0, _accepted, drops_surplus=True),
     Verb("getaddrs", 8, 1, 1, _words(admin_verbs.getaddrs), _NEEDS_ONE, _NEEDS_ONE),
     Verb("gethost", 7, 2, 2, _words(admin_verbs.gethost), _NEEDS_TWO, _NEEDS_TWO),
     Verb("help", 2, 0, 0, _usage, drops_surplus=True),
-    Verb("hide", 2, 0, None, _mode()),
-    Verb("oneliner", 1, 0, 0, _mode(), drops_surplus=True),
-    Verb("pidinfo", 3, 1, 1, _pidinfo, _MISSING),
+    Verb("hide", 2, 0, None, _accepted),
+    Verb("oneliner", 1, 0, 0, _accepted, drops_surplus=True),
+    Verb("pidinfo", 3, 1, 1, _words(process_verbs.pidinfo), _MISSING),
     Verb("ping", 3, 0, 0, _ping),
     Verb("power", 2, 2, 4, _words(update_nodes.power), loud=False),
-    Verb("quiet", 4, 0, 0, _mode(), drops_surplus=True),
-    Verb("quit", 4, 0, 0, _mode(), drops_surplus=True),
+    Verb("quiet", 4, 0, 0, _accepted, drops_surplus=True),
+    Verb("quit", 4, 0, 0, _accepted, drops_surplus=True),
     Verb("reboot_nodes", 3, 0, None, lambda ctx, query, words: update_nodes.reboot(ctx, query.words[0], words)),
     Verb("reconfigure", 3, 0, 1, lambda ctx, query, words: admin_verbs.reconfigure(ctx), drops_surplus=True),
     Verb("requeue", 3, 1, None, _words(lambda ctx, words: job_verbs.requeue(ctx, words, "requeue")), loud=False),
@@ -221,13 +204,13 @@ VERBS: tuple[Verb, ...] = (
     Verb("shutdown", 8, 0, 1, _words(admin_verbs.shutdown)),
     Verb("update", 1, 1, None, _words(update_jobs.update), _FEW_KEYWORD),
     Verb("delete", 1, 1, None, _delete, _FEW_KEYWORD),
-    Verb("verbose", 4, 0, 0, _mode(), many=_MANY_KEYWORD, drops_surplus=True),
+    Verb("verbose", 4, 0, 0, _accepted, many=_MANY_KEYWORD, drops_surplus=True),
     Verb("version", 4, 0, 0, _version, many=_MANY_KEYWORD, drops_surplus=True),
-    Verb("listpids", 1, 0, 2, _listpids),
+    Verb("listpids", 1, 0, 2, process_verbs.listpids),
     Verb("listjobs", 1, 0, 1, _listed("jobs")),
     Verb("liststeps", 1, 0, 1, _listed("steps")),
     Verb("getent", 6, 0, None, _words(admin_verbs.getent)),
-    Verb("notify", 1, 2, None, _notify),
+    Verb("notify", 1, 2, None, _words(process_verbs.notify)),
     Verb("callerid", 3, 4, 5, _words(admin_verbs.callerid)),
 )  # fmt: skip
 

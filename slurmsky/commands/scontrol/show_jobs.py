@@ -139,7 +139,7 @@ def steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
     return 0
 
 
-def completing(ctx: CommandContext, query: ScontrolQuery) -> None:
+def completing(ctx: CommandContext, query: ScontrolQuery) -> int:
     """Print jobs in state COMPLETING, with their nodes."""
     context = report_context(ctx, query)
     now = ctx.controller.clock()
@@ -150,3 +150,4 @@ def completing(ctx: CommandContext, query: ScontrolQuery) -> None:
                 f"JobId={job.job_id} EndTime={context.clock.text(job.end_time)} CompletingTime={took} "
                 f"Nodes(COMPLETING)={hostlist.compress(job.nodes)} \n"
             )
+    return 0
