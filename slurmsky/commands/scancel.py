@@ -64,7 +64,7 @@ async def _cancel_by_filters(ctx: CommandContext, query: ScancelQuery) -> int:
     if query.jobs:
         jobs = [job for job in jobs if any(_is_named(one, job) for one in wanted)]
     if query.filtered:
-        jobs = job_targets.without_components([job for job in jobs if _passes(ctx, query, job)])
+        jobs = job_targets.without_components([job for job in jobs if _passes(query, job)])
         if not jobs and query.verbose:
             ctx.error("No active jobs match ALL job filters, including: " + _filters(query))
     targets: list[tuple[JobId | None, Job]] = [(None, job) for job in jobs]
@@ -141,7 +141,7 @@ def _cancel_directly(ctx: CommandContext, query: ScancelQuery, wanted: JobId) ->
     return max(_act(ctx, query, job, wanted) for job in job_targets.without_components(found))
 
 
-def _passes(ctx: CommandContext, query: ScancelQuery, job: Job) -> bool:
+def _passes(query: ScancelQuery, job: Job) -> bool:
     """Return whether the job passes every filter."""
     # Jobs that sbatch did not launch are cancelled by id or name only: "scancel -u me" in a script written for Slurm
     # must not end a service on SkyPilot.
