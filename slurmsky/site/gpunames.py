@@ -51,7 +51,7 @@ _BY_MEMORY = {("A100", 80): "A100-80GB", ("A100", 40): "A100", ("V100", 32): "V1
 _DROPPED = re.compile(r"^(nvidia|tesla|quadro|geforce|amd|instinct|radeon|gpu|gpus|graphics|hbm2e?|hbm3e?|pcie|sxm\d?|"
                       r"nvl|nvlink|"
                       r"oam|p\d|dgx|hgx|node|nodes|part|queue|q|type|gpu_type|model|arch|small|large|big|dev|shared|x\d|\d|"
-                      r"generation|gen|mem|memory|vram|only|s|m|l)$")  # fmt: skip
+                      r"generation|gen|mem|memory|vram|only|s|m|l|mig)$")  # fmt: skip
 _MEMORY = re.compile(r"^(\d{2,3})(?:g|gb|gib)$")
 #: a slice of a GPU (MIG), by memory -> the GPU. Source: NVIDIA's MIG profiles.
 _SLICE = re.compile(r"^(?:mig)?([1-7])g\.?(\d{1,3})gb?(?:\.?(?:me|gfx))?$")
@@ -63,7 +63,7 @@ _SLICES = {5: "A100", 10: "A100-80GB", 20: "A100-80GB", 40: "A100-80GB", 12: "H1
 def known_gpu(word: str) -> str:
     """SkyPilot's name for a word; "" if it names no GPU.
 
-    >>> [known_gpu(word) for word in ("TESLA_V100", "nvidia_a100-sxm4-80gb", "v100-32g", "1G.5GB", "gfx90a", "skylake")]
+    >>> [known_gpu(word) for word in ("TESLA_V100", "a100-sxm4-80gb", "v100-32g", "mig_1g.5gb", "gfx90a", "skylake")]
     ['V100', 'A100-80GB', 'V100-32GB', 'A100', 'MI250', '']
     """
     text = word.lower().strip().rpartition("=")[2]

@@ -183,7 +183,7 @@ class Body:
         for command in held_commands(self.view.script, self.view.scope):
             found = launched(command, self.view.scope.containers)
             names = [(command.name, Launched(command.name, command.words))] if command.words else []
-            if found.name != command.name and not found.inside:
+            if found.name != command.name and not found.inside and "--multi-prog" not in command.word_texts:
                 names.append((found.name, found))
             for name, part in names:
                 name = _SAME.get(name, name)

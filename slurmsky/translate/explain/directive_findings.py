@@ -151,6 +151,13 @@ class Directives:
         if view.refused is not None and name in _GPU_OPTIONS and "GPU type" in view.refused.hint:
             why = "SkyPilot needs a GPU type and the script names none"
             return DECISION, why, '[gpus]\ndefault = "H100"'
+        kind = view.task.geometry.gpu_type if view.task is not None and self._is_gpu(name) else ""
+        if (
+            kind.isalpha()
+            and not gpu_types.sky_name(site.gpus, kind)
+            and f"{kind.upper()}:" in str(view.fields["accelerators"])
+        ):
+            return DECISION, f"{kind} is no GPU of a cloud", f'[gpus.names]\n"{toml(kind)}" = "GPU_TYPE"'
         if view.sky and name == "constraint" and not site.cluster.open:
             return self._constraint(value)
         return None

@@ -11,6 +11,7 @@ from ...site.modules import find
 from ..script.conversion_tables import one_line
 from ..script.slurm_variables import KNOWN, RENAMED
 from ..script.unset_variables import ENTERED, INPUT, INPUTS, unset_variables, values_read
+from ..shell.script_commands import interpreter_of
 from .explain_input import View, sentences
 from .finding import CHANGED, DECISION, KEPT, MISSING, Finding
 from .site_suggestions import toml
@@ -105,8 +106,13 @@ class Variables:
             yield self._missing(line, name)
 
     def _setter(self, name: str) -> str:
-        """Loaded module that sets a variable, or "". The module's folder is known."""
+        """Loaded module that sets a variable, or "".
+
+        The module's folder is known, and `module` sets variables in bash only.
+        """
         site = self.view.site
+        if interpreter_of(self.view.source) not in ("bash", ""):
+            return ""
         loaded = self.view.wants.modules if site.shipped_modules or not self.view.sky else ()
         found = ((one, find(site, one)) for one in loaded)
         return next((one for one, module in found if module is not None and name in dict(module.sets)), "")

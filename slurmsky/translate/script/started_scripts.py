@@ -54,6 +54,8 @@ def started_by(script: Script, scope: Scope, project: Project) -> Iterator[Inner
                 words = words[1:]
         elif command.name != "srun" and words and "/" not in words[0].raw:
             continue  # a program of PATH
+        elif command.name == "srun" and "--multi-prog" in command.word_texts:
+            continue  # a list of programs for ranks
         name = scope.expand(words[0]) if words else ""
         name = next((name[len(start) :] for start in _SUBMIT_FOLDER if name.startswith(start)), name)
         path = os.path.normpath(os.path.join(folder, name)) if name and name[0] not in "/~$-" else ""

@@ -62,6 +62,8 @@ def unset_variables(script: Script, scope: Scope) -> dict[str, int]:
                     continue
                 if name.rstrip("_") in scope.given or source.endswith(("[@]}", "[*]}")):
                     continue  # $A_$B for ${A}_$B, or an empty list: empty on any cluster
+                if word.raw == source and name.startswith("FLAGS_"):
+                    continue  # a site's own options for mpiexec, empty elsewhere
                 if not _SLURM.fullmatch(name) and not name.startswith(("SKYPILOT_", "SLURMSKY_")):
                     found[name] = word.line
     return found

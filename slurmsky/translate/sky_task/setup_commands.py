@@ -57,7 +57,7 @@ def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[st
         setup += programs.setup_lines(missing)
         for name in missing:
             source = programs.find(name)
-            if source is not None and source.kind == "image" and not chosen and not image:
+            if source is not None and source.kind == "image" and not image and _replaces(source.package, chosen):
                 chosen = source.package
     setup += [line for name in wants.environments for line in environment_setup(site, name, wants)]
     if site.shipped_modules and wants.environments:
@@ -91,6 +91,11 @@ def one_environment(lines: Iterable[str]) -> list[str]:
 def _contains(image: str, than: str) -> bool:
     """Return whether an image contains another one. A framework's image has CUDA, but not vice versa."""
     return not than or ("nvidia/cuda" in than and "nvidia/cuda" not in image)
+
+
+def _replaces(image: str, chosen: str) -> bool:
+    """Return whether a program's image replaces the chosen one, of which it has the CUDA."""
+    return not chosen or ("cuda" in image and _contains(image, chosen))
 
 
 def environment_packages(site: Site, name: str, wants: Needs) -> str | None:

@@ -204,3 +204,19 @@ def test_an_environment_reaches_the_programs_of_condas_base() -> None:
     setup = page_without_files("conda activate utils\nvcftools --vcf a.vcf\n", "sky").task_yaml
     assert "for p in vcftools; do" in setup and "/usr/local/bin/" in setup
     assert "for p in" not in page_without_files("vcftools --vcf a.vcf\n", "sky").task_yaml
+
+
+@pytest.mark.parametrize(("shell", "unchanged"), [("bash", True), ("zsh", False)])
+def test_a_module_sets_variables_in_bash_only(shell: str, unchanged: bool) -> None:
+    text = f"#!/bin/{shell}\nmodule load OpenMPI\n$MPIEXEC $FLAGS_MPI_BATCH ./a\n"
+    assert explain(text, site=BARE).unchanged == unchanged
+
+
+@pytest.mark.parametrize(("kind", "unchanged"), [("tesla", False), ("v100", True), ("mig_1g.10gb", True)])
+def test_a_word_that_names_no_gpu_is_a_decision(kind: str, unchanged: bool) -> None:
+    assert explain(f"#!/bin/bash\n#SBATCH --gres=gpu:{kind}:1\npython -c 1\n", site=BARE).unchanged == unchanged
+
+
+def test_the_image_of_a_program_replaces_one_with_cuda_alone() -> None:
+    page = explain("#!/bin/bash\nmodule load cuda/11.2\ncolabfold_batch a b\n", site=BARE)
+    assert page.unchanged and "sokrypton/colabfold" in page.task_yaml

@@ -202,3 +202,12 @@ def test_a_sourced_file_gives_functions(project: Project) -> None:
 def test_a_folder_builds_a_program(tmp_path: Path, file: str, text: str, expected: bool) -> None:
     (tmp_path / file).write_text(text)
     assert builds((str(tmp_path / "none"), str(tmp_path)), "solve") == expected
+
+
+def test_a_file_for_multi_prog_is_no_script(project: Project) -> None:
+    (Path(project.folder) / "multi.conf").write_text("0 nosuchprogram\n1 other\n")
+    text = "#!/bin/bash\nsrun --multi-prog multi.conf\n"
+    page = explain(
+        text.encode(), (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="sky", project=project
+    )
+    assert page.unchanged
