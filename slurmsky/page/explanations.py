@@ -27,13 +27,13 @@ class Similar:
 def similar_jobs(jobs: Iterable[Job]) -> list[list[Job]]:
     """Jobs to explain, in groups: failed before pending, larger groups first.
 
-    Jobs of one group have the same name, state, exit status and reason; of a requeued job the last run counts.
+    Jobs of one group have the same name, state, exit status, reason and cause; of a requeued job the last run counts.
     """
     last = {(job.job_id, job.array_task_id): job for job in sorted(jobs, key=lambda job: job.restarts)}
     found: dict[tuple[object, ...], list[Job]] = {}
     for job in last.values():
         if job.state is JobState.PENDING or (job.state.finished and job.state is not JobState.COMPLETED):
-            reason = (job.reason, job.exit_code, job.exit_signal, derived.cause(job) and job.blocked_reason)
+            reason = (job.reason, job.exit_code, job.exit_signal, derived.cause(job))
             found.setdefault((job.name, job.state, job.partition, *reason), []).append(job)
     return sorted(found.values(), key=lambda some: (some[0].state is JobState.PENDING, -_count(some), some[0].job_id))
 

@@ -357,6 +357,8 @@ def test_an_option_of_the_site_is_read_on_every_node(two: Cluster) -> None:
     """A task of another node than the first runs srun: only the first node's agent has the job's launch."""
     declared = (DeclaredOption("image", "required", "environment", environment="IMAGE"),)
     inner = "srun --overlap -N1 -n1 --image=b sh -c 'echo $SLURMD_NODENAME $IMAGE'"
+    # A job of the second node, submitted before the site declared the option.
+    other = two.start(two.prepare(None, first_node=1))
     launch = two.start(
         two.prepare(
             f"#!/bin/bash\nsrun --overlap -N1 -n1 -w n2 bash -c {shlex.quote(inner)}\n",
@@ -366,4 +368,6 @@ def test_an_option_of_the_site_is_read_on_every_node(two: Cluster) -> None:
         )
     )
     two.finish(launch)
+    two.head(other).send({"op": "terminate", "job_id": other.job_id, "state": "COMPLETED", "signal": 15})
+    two.finish(other)
     assert two.output(launch) == "n1 b\n"

@@ -27,12 +27,14 @@ def _serve(agent: Agent, channel: Channel, request: wire.CommandRequest, payload
     from ...options.table import load
     from ...options.usage_errors import CommandError
 
-    declared = next((job.launch.declared_options for job in agent.jobs.values()), ())
+    callers = request.env.get("SLURM_JOB_ID", "")
+    number = int(callers) if callers.isdecimal() else 0
+    jobs = [agent.jobs[number]] if number in agent.jobs else list(agent.jobs.values())
+    declared = jobs[0].launch.declared_options if jobs else ()
     try:
         parsed = parse_srun(request.args, files.context, load("srun").with_site_options(declared))
     except CommandError as error:
-        own = request.env.get("SLURM_JOB_ID", "")
-        head = address_for_job(agent, int(own)) if own.isdecimal() and not agent.jobs else ""
+        head = address_for_job(agent, number) if number and number not in agent.jobs else ""
         if head:  # the job's first node has the job's launch, and with it the site's options
             relay(agent, channel, payload, head, "srun")
             return

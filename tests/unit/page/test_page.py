@@ -301,9 +301,11 @@ def test_kinds_of_failed_and_waiting_jobs_are_explained(make_job: MakeJob, conte
     waiting = {"state": JobState.PENDING, "start_time": 0.0, "end_time": 0.0, "shares": [], "steps": {}}
     jobs = [make_job(), *(make_job(20 + task, array_task_id=task, **failed) for task in range(3)),
             make_job(8, state=JobState.FAILED, restarts=0), make_job(8, restarts=1),
+            *(make_job(number, state=JobState.FAILED, reason="JobLaunchFailure", system_comment=f"no folder {number}")
+              for number in (30, 31)),
             make_job(9, reason="Resources", **waiting)]  # fmt: skip
     found = similar_jobs(jobs)
-    assert [[job.job_id for job in some] for some in found] == [[20, 21, 22], [9]]
+    assert [[job.job_id for job in some] for some in found] == [[20, 21, 22], [30], [31], [9]]
     why = [Similar(some, explain(some[0], context)) for some in found]
     read = check(group_page(jobs, context, "Jobs", Period(NOW - 86400, NOW, timezone.utc), why=why, omitted=2))
     for words_ in ("Job 20_0 (train) is FAILED: exit code 1", "The same holds for 3 jobs: 20_0, 20_1, 20_2.",
