@@ -22,6 +22,8 @@ _USUAL = re.compile(
 )
 #: a script that splits its own path
 _OWN_PLACE = re.compile(r"\$\{?BASH_SOURCE\b|(?<=dirname )(?:-- )?\"?\$\{?0\b|\$\{0%/")
+#: a script that finds its original in a job
+_FINDS_ORIGINAL = re.compile(r"\bSLURM_SUBMIT_DIR\b|scontrol\s+show\s+job|\bSLURM_JOB_?ID\b")
 _SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
 #: names of network interfaces that a cloud node may lack; ^ excludes interfaces, and lo exists everywhere
 _OLD_CARD = re.compile(r"^=?(?!\^|lo$|eth|en|\$)[a-z]\w+")
@@ -63,7 +65,23 @@ class Variables:
         for line, text in self._matches(_OWN_PLACE):
             name = "BASH_SOURCE" if "BASH" in text else "$0"
             yield Finding(line, "variable", name, KEPT, self.view.sentence("variable", "BASH_SOURCE"))
+            break
+        else:
             return
+        if _FINDS_ORIGINAL.search(self.view.source):
+            return
+        for command in self.view.script.commands:
+            word = command.words[1] if command.name in ("source", ".") and len(command.words) > 1 else None
+            own = word and re.match(r"\"?\$\{?(\w+)\}?\"?/", word.raw)
+            if word and own and _OWN_PLACE.search(self._assigned(own[1])):
+                reason = "not beside the job's copy of the script: sbatch of Slurm fails, too; use $SLURM_SUBMIT_DIR"
+                yield Finding(command.line, "path", one_line(word.raw.strip('"'), 60), MISSING, reason)
+                return
+
+    def _assigned(self, name: str) -> str:
+        """Source of a variable's values."""
+        found = (given for command in self.view.script.commands for given in command.assignments if given.name == name)
+        return "\n".join(given.value.raw for given in found)
 
     def _common(self) -> Iterator[Finding]:
         """Common variables whose value the user should check."""

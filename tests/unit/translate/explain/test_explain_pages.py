@@ -220,3 +220,17 @@ def test_a_word_that_names_no_gpu_is_a_decision(kind: str, unchanged: bool) -> N
 def test_the_image_of_a_program_replaces_one_with_cuda_alone() -> None:
     page = explain("#!/bin/bash\nmodule load cuda/11.2\ncolabfold_batch a b\n", site=BARE)
     assert page.unchanged and "sokrypton/colabfold" in page.task_yaml
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('D="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"\nsource "${D}/x.sh"', ["${D}/x.sh"]),
+        ('D=$(dirname "$0")\n. $D/x.sh', ["$D/x.sh"]),
+        ('D=$(dirname "$0")\n[ -n "$SLURM_JOB_ID" ] && D=$SLURM_SUBMIT_DIR\n. $D/x.sh', []),
+        ("D=$PWD\n. $D/x.sh", []),
+    ],
+)
+def test_files_beside_the_jobs_copy_are_not_here(body: str, expected: list[str]) -> None:
+    page = page_without_files(body + "\n", "local")
+    assert [one.text for one in page.missing_names if "copy of the script" in one.reason] == expected
