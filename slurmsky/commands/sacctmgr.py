@@ -23,7 +23,7 @@ from ..report.text import sacctmgr_dump
 from ..report.text import sacctmgr_tables as report
 from ..report.text.print_fields import TableStyle
 from ._files import write
-from .accounting import entity_changes
+from .accounting import cluster_load, entity_changes
 from .accounting.account_view import records
 from .common.caller_settings import read_context, user_name
 from .common.command_errors import streaming
@@ -111,7 +111,12 @@ async def _run(ctx: CommandContext, request: FamilyRequest, words: Sequence[str]
         return 1
     elif verb == "dump":
         return await _dump(ctx, rest)
-    elif verb in ("clear", "reconfigure", "rollup", "load"):
+    elif verb == "load":
+        if options.readonly:
+            ctx.err("Can't run this command in readonly mode.")
+            return 1
+        return await cluster_load.load(ctx, rest, options.style, ask=not request.get("immediate"))
+    elif verb in ("clear", "reconfigure", "rollup"):
         ctx.error(_NO_PRIVILEGE)
         return 1
     return 0

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ...controller.command_context import CommandContext
+from ...controller.jobs.job_table import JobTable
 from ...controller.store.account_overrides import Overrides
 from ...model.policy import AccountConfig, QosConfig, UserAssociation
 from ...report.text.sacctmgr_tables import Association
@@ -66,9 +67,14 @@ def changes(verb: str, what: str) -> bool:
     return what in ("Account", "QOS", "User") or (verb, what) == ("modify", "Job")
 
 
+def known_accounts(job_table: JobTable) -> dict[str, AccountConfig]:
+    """All accounts with an association, by name."""
+    known = {one.name: one for one in job_table.cluster.accounts}
+    return {**{name: AccountConfig(name) for name in ("root", *job_table.accounts)}, **known}
+
+
 def _accounts(change: ChangeRequest) -> dict[str, AccountConfig]:
-    known = {one.name: one for one in change.job_table.cluster.accounts}
-    return {**{name: AccountConfig(name) for name in ("root", *change.job_table.accounts)}, **known}
+    return known_accounts(change.job_table)
 
 
 def _no_change(line: str, *before: str) -> ChangeRefused:
@@ -273,7 +279,7 @@ def _add_users(change: ChangeRequest) -> None:
     clusters = change.lists.get("cluster", [change.cluster])
     skipped = [f"No account {name} on cluster {cluster}, skipping." for name in wanted for cluster in clusters
                if name not in known or cluster != change.cluster]  # fmt: skip
-    level = _admin_level(next(iter(change.lists.get("admin_level", ())), ""))
+    level = admin_level(next(iter(change.lists.get("admin_level", ())), ""))
     overrides, added, users = change.overrides(), [], []
     for name in wanted if change.cluster in clusters else ():
         for user in change.names if name in known else ():
@@ -304,7 +310,7 @@ def _add_users(change: ChangeRequest) -> None:
         change.lines += [" Non Default Settings", *(f" {line}" for line in change.options.settings())]
 
 
-def _admin_level(text: str) -> str:
+def admin_level(text: str) -> str:
     """Level that AdminLevel= names; "" for any other text."""
     levels = ("None", "Operator", "Administrator")
     return next((level for level in levels if text and level.lower().startswith(text.lower())), "")
@@ -324,7 +330,7 @@ def _users(change: ChangeRequest) -> list[Association]:
 
 
 def _modify_users(change: ChangeRequest) -> None:
-    default, level = change.own.get("default_account"), _admin_level(change.own.get("admin_level", ""))
+    default, level = change.own.get("default_account"), admin_level(change.own.get("admin_level", ""))
     heads = [" Modified users..."] * bool(change.own)
     heads += [" Modified user associations..."] * bool(change.options.fields)
     selected, overrides = _users(change), change.overrides()

@@ -130,6 +130,10 @@ class EntityOptions:
         words += [given.sign + word for word in given.unquoted.split(",") if word]
         return ",".join(words)
 
+    def typed(self, field: str) -> list[str]:
+        """Words of a list option, each with its sign."""
+        return self._names.get(field, [])
+
     def check(self) -> None:
         """Raise ChangeRefused if a word was rejected."""
         if self.refused:

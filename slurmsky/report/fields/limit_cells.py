@@ -15,7 +15,7 @@ from ..text.named_columns import Cells
 
 def qos(cluster: ClusterConfig) -> list[Cells]:
     """All QOS, which always include ``normal``."""
-    return [_qos(one, number) for number, one in enumerate(cluster.qos or (NORMAL,), 1)]
+    return [qos_cells(one, number) for number, one in enumerate(cluster.qos or (NORMAL,), 1)]
 
 
 def number(cluster: ClusterConfig, name: str) -> int:
@@ -24,7 +24,8 @@ def number(cluster: ClusterConfig, name: str) -> int:
     return names.index(name) + 1 if name in names else 1
 
 
-def _qos(one: QosConfig, number: int) -> Cells:
+def qos_cells(one: QosConfig, number: int) -> Cells:
+    """Cells of one QOS with its id."""
     limits = one.limits
     return {
         "Name": one.name, "Priority": str(one.priority), "GraceTime": _clock(one.grace_time_s),
@@ -67,9 +68,14 @@ def association(cluster: ClusterConfig, name: str, user: str) -> Cells:
     limits, share = record.limits, record.fair_share
     return {
         "Share": "parent" if share is None else str(share),
-        "QOS": ",".join(qos_names(cluster, name, user)), "Def QOS": default, **_shared(limits),
-        "MaxJobs": _count(limits.max_jobs_per_user), "MaxSubmit": _count(limits.max_submit_jobs_per_user),
+        "QOS": ",".join(qos_names(cluster, name, user)), "Def QOS": default, **association_limits(limits),
     }  # fmt: skip
+
+
+def association_limits(limits: Limits) -> Cells:
+    """Limits of an association as cells."""
+    jobs, submitted = limits.max_jobs_per_user, limits.max_submit_jobs_per_user
+    return {**_shared(limits), "MaxJobs": _count(jobs), "MaxSubmit": _count(submitted)}
 
 
 def _shared(limits: Limits) -> Cells:
