@@ -15,6 +15,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 rig=${RIG_DIR:-$HOME/.cache/slurmsky-rig}
 venv=$rig/sky
 endpoint=http://127.0.0.1:46580
+# Our own commands are not the rig's Slurm.
+PATH=$(IFS=:; for folder in $PATH; do [ -x "$folder/slurmsky" ] || printf '%s:' "$folder"; done)
 cd / # the server outlives whoever starts it, and the folder they stand in
 mkdir -p "$rig" ~/.ssh ~/.slurm ~/.sky /run/sshd
 alive() { curl -sf -m 5 -o /dev/null $endpoint/api/health; }
@@ -82,6 +84,11 @@ grep -qs consolidation_mode ~/.sky/config.yaml ||
 grep -qs '^slurm:' ~/.sky/config.yaml || printf 'slurm:\n  pricing: {cpu: 0.04, memory: 0.005}\n' >>~/.sky/config.yaml
 
 export PATH="$venv/bin:$PATH" SKYPILOT_DISABLE_USAGE_COLLECTION=1
-alive || sky api start
+if ! alive; then
+    # Executors of a server that was killed keep its ports.
+    pkill -f "^$venv/bin/python3? .*sky[./](server|jobs)" || true
+    pkill -f '^SkyPilot:executor:' || true
+    sky api start
+fi
 for _ in $(seq 60); do alive && break; sleep 1; done
 sky check slurm

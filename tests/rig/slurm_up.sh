@@ -8,6 +8,8 @@
 set -Eeuo pipefail
 trap 'echo "${BASH_SOURCE[0]}: line $LINENO failed: $BASH_COMMAND" >&2' ERR # no start of the rig fails without a word
 
+# Our own commands are not the rig's Slurm.
+PATH=$(IFS=:; for folder in $PATH; do [ -x "$folder/slurmsky" ] || printf '%s:' "$folder"; done)
 conf=/etc/slurm
 private=${RIG_PRIVATE:-/srv/slurmsky}
 nodes="n1 n2 n3 n4"
