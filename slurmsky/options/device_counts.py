@@ -103,6 +103,15 @@ def resolved(spec: JobSpec) -> DeviceRequest:
     return request
 
 
+def consistent(spec: JobSpec) -> bool:
+    """Return whether the counts of a spec agree. Raises GresError."""
+    try:
+        _resolve(_read(lambda field: getattr(spec, field)))
+    except CountConflict:
+        return False
+    return True
+
+
 def check(part: Component) -> None:
     """Raise CommandError for contradicting counts; add Slurm's warnings."""
     gpus = [part.get(field) for field in ("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task")]

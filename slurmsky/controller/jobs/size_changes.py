@@ -13,6 +13,7 @@ from ...language.syntax_errors import LanguageError
 from ...model.job import Job
 from ...model.spec import INFINITE
 from ...model.states import JobState
+from ...options import device_counts
 from ..rules.demand import gres_names
 from ..rules.job_placement import partition_nodes
 from ..rules.submit_checks import node_names
@@ -84,7 +85,7 @@ class Sizes:
             _check_types(f"{self.job.spec.gres or ''},{changes['gres']}")
         known = {name for node in self.job_table.cluster.nodes for name, _, _ in node.gres} | {"gpu"}
         try:
-            if gres_names(wished) - known:
+            if gres_names(wished) - known or not device_counts.consistent(wished):
                 raise SlurmError(Errno.INVALID_GRES)
         except LanguageError as error:
             raise SlurmError(Errno.INVALID_GRES) from error

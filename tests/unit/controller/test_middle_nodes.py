@@ -163,3 +163,27 @@ def test_a_running_component_of_a_het_job_is_cancelled_alone(play: Play) -> None
         assert states() == ["CANCELLED"] * 3
 
     play(story)
+
+
+GPU_SITE = """
+[[node]]
+names = "n[1-2]"
+cpus = 4
+gres = "gpu:4"
+[[partition]]
+name = "debug"
+default = true
+nodes = "n[1-2]"
+"""
+
+
+def test_an_update_to_device_counts_that_disagree_is_refused(play: Play) -> None:
+    async def story(world: World) -> None:
+        job_id = await world.sbatch("10", "-H", "--gpus=4")
+        error = f"Invalid generic resource (gres) specification for job {job_id}\n"
+        assert await world.run("scontrol", "update", f"jobid={job_id}", "gres=gpu:3") == (1, "", error)
+        assert world.job(job_id).spec.gres is None
+        await world.out("scontrol", "update", f"jobid={job_id}", "tresperjob=gres/gpu:6")
+        assert world.job(job_id).spec.gpus == "6"
+
+    play(story, GPU_SITE)
