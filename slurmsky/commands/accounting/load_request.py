@@ -6,7 +6,7 @@ Source: src/sacctmgr/file_functions.c load_sacctmgr_cfg_file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...controller.command_context import CommandContext
 from ...language.key_values import Given, matching_value, parse
@@ -34,6 +34,7 @@ class LoadRequest:
 def read(ctx: CommandContext, words: Sequence[str]) -> LoadRequest:
     """Parse the words, and print the errors in them."""
     request = LoadRequest()
+    found: dict[str, str] = {}
     names = (("clean", 3, "clean"), ("File", 1, "file"), ("Cluster", 3, "cluster"))
     already = {"file": " File name already set to {}",
                "cluster": " Can only do one cluster at a time.  Already doing {}"}  # fmt: skip
@@ -51,9 +52,9 @@ def read(ctx: CommandContext, words: Sequence[str]) -> LoadRequest:
             ctx.err(f" Unknown option: {word}")
         else:
             target = name if given.name and name else "file"
-            if getattr(request, target):
+            if target in found:
                 request.code = 1
-                ctx.err(already[target].format(getattr(request, target)))
+                ctx.err(already[target].format(found[target]))
             else:
-                setattr(request, target, given.value)
-    return request
+                found[target] = given.value
+    return replace(request, file=found.get("file", ""), cluster=found.get("cluster", ""))

@@ -202,5 +202,9 @@ def test_a_missing_file_is_named(play: Play) -> None:
         assert answer == (1, "", ' Unable to read "file=/nosuch": No such file or directory\n')
         answer = await cluster.run("sacctmgr", "-i", "load")
         assert answer == (1, "", " No filename given, specify one with file=''\n")
+        answer = await cluster.run("sacctmgr", "-i", "load", "/nosuch", "file=b", "cluster=x", "cluster=y")
+        assert answer == (1, "", " File name already set to /nosuch\n"
+                          " Can only do one cluster at a time.  Already doing x\n"
+                          ' Unable to read "/nosuch": No such file or directory\n')  # fmt: skip
 
     play(story)
