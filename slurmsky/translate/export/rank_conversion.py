@@ -130,7 +130,8 @@ class Ranks(Lines):
         mpi = any(_MPI.search(module.name) for module in self.found.modules)
         if mpi and name.startswith("python") and "conda env create" not in "".join(self.found.setup):
             self.found.setup.append("pip install mpi4py")
-        return self._is_mpi(name) or (mpi and name.startswith("python"))
+        openfoam = "-parallel" in command.word_texts  # as each of its solvers spells it
+        return openfoam or self._is_mpi(name) or (mpi and name.startswith("python"))
 
     def _start_ranks(self, command: Command, program: Word, tasks: int, nodes: int) -> None:
         """Replace ``srun PROGRAM`` by ``mpirun PROGRAM``."""

@@ -30,6 +30,8 @@ _USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow
 _GPU_PROGRAM = re.compile(
     r"VISIBLE_DEVICES=[\"']?\d|\b(nvidia-smi|nvcc|nsys|ncu)\b|\s--nv\b|--nproc[_-]per[_-]node[= ]gpu|--device[= ]cuda"
 )
+#: number of processes on a node, of which each uses a GPU
+_WORKERS = re.compile(r"(?m)^[^#\n]*--(?:nproc[_-]per[_-]node|num_processes|num_gpus)[= ]([1-8])\b")
 #: programs that use the GPUs of a partition that has any
 _LEARNS = re.compile(r"(?m)^[^#\n]*\b(python[\d.]*|torchrun|accelerate|deepspeed)\s")
 
@@ -176,12 +178,13 @@ class NodeDraft:
 
         It is the number of GPUs that the script numbers, else one per process.
         """
+        workers = [int(count) for count in _WORKERS.findall(self.source)] if self.task.geometry.nodes == 1 else []
         each = (
             self.directives.tasks_per_node
             if self.spec.exclusive is not None and self.directives.tasks_per_node <= 8
             else 1
         )
-        return self.reading.devices or each
+        return max([self.reading.devices or each, *workers])
 
     def _whole_node(self, wanted: dict[str, Any], notes: dict[str, str]) -> None:
         """Choose a size for --exclusive without CPUs. The user must check it."""

@@ -75,6 +75,8 @@ _CACHES = re.compile(
 _OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake"))
 #: programs with an option for code, which may create the paths in it
 _CODE = words("R Rscript julia python python3 perl octave")
+#: a text in a line of MATLAB
+_LITERAL = re.compile(r"'([^'\n]+)'")
 _CUDA = re.compile(r"^(CUDA|CUDNN|CUDATOOLKIT)_?(HOME|PATH|ROOT|DIR|TOOLKIT_ROOT_DIR|INSTALL_PATH|ROOT_DIR)$")
 _SITE_PACKAGES = re.compile(r"/lib(?:64)?/python[\d.]+/(?:site|dist)-packages(?:/|$)")
 _PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
@@ -299,6 +301,8 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
             continue
         if named in _BINDS:  # options of a container program in a variable
             yield from _bound(scope.expand(word), word.line)
+        elif name in ("matlab", "octave") and (texts := _LITERAL.findall(scope.expand(word))):
+            yield from (Place(word.line, home(text), _role(text, READ)) for text in texts if is_path(text))
         elif named in ("-e", "-c", "--eval") and name in _CODE and words[1].raw.startswith("-"):
             pass
         elif sign and (option.startswith("-") or (re.fullmatch(r"[\w.]+", option) and name not in _MOVERS | _READERS)):

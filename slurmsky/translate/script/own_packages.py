@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .project_root import LEVELS
+from .project_root import candidates
 from .python_packages import LOCAL, holds_module, imported_modules, python_trees, read_small, started_python_files
 
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
@@ -44,7 +44,7 @@ def own_packages(source: str, folder: str, programs: Iterable[str] = ()) -> list
     """
     if not (folder and os.path.isdir(folder)):
         return []
-    bases = list(_bases(Path(folder)))
+    bases = [Path(base) for base in candidates(folder)]
     found = [one for name in programs if (one := _program(name, bases))]
     if _INSTALLS.search(source):
         return []
@@ -53,17 +53,6 @@ def own_packages(source: str, folder: str, programs: Iterable[str] = ()) -> list
         if at >= 0 or name in LOCAL:
             found.append(OwnPackage(name, at, at >= 0 and _is_project(bases[at]), bool(_FINDS.search(text + source))))
     return list(dict.fromkeys(found))
-
-
-def _bases(folder: Path) -> Iterator[Path]:
-    """The submit folder and the folders above it in the repository."""
-    home = Path(os.path.expanduser("~"))
-    for base in (folder, *folder.parents)[: LEVELS + 1]:
-        if base == home or base in home.parents:
-            return
-        yield base
-        if (base / ".git").exists():
-            return
 
 
 def _has(base: Path, name: str) -> bool:

@@ -53,7 +53,7 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = (),
     """
     if not (folder and os.path.isdir(folder)):
         return Origin(0)
-    bases = list(_candidates(folder))
+    bases = list(candidates(folder))
     for level, base in reversed(list(enumerate(bases))):  # the folder of the whole project, not of a part
         found = [(path, former) for path in paths if (former := Project(base).former(path))]
         former = next((former for path, former in found if path != former), found[0][1] if found else "")
@@ -69,7 +69,7 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = (),
     best = counts.index(max(counts))
     missing = [path.partition("|")[0] for path in named if not (_is_file(bases[best], path) or path[:2] == "..")]
     programs = [path for path in missing if _CODE.search(path)]
-    unbuilt = [path for path in missing if path in started and not _CODE.search(path)]
+    unbuilt = [path for path in sorted(started) if not (_CODE.search(path) or _is_file(bases[best], path))]
     return Origin(best, () if counts[best] else tuple(programs[:3]), "", tuple(unbuilt[:3]))
 
 
@@ -85,7 +85,7 @@ def _own_folder(script: Script, scope: Scope, named: Sequence[str], bases: Seque
     return own if there > max(others) or only_above else ""
 
 
-def _candidates(folder: str) -> Iterator[str]:
+def candidates(folder: str) -> Iterator[str]:
     """A folder and its parents, up to the repository. A home folder and its parents are excluded."""
     home = f"{os.path.realpath(os.path.expanduser('~'))}/"
     base = os.path.realpath(folder)
@@ -98,9 +98,18 @@ def _candidates(folder: str) -> Iterator[str]:
 
 
 def _by_path(script: Script, scope: Scope) -> Iterator[str]:
-    """The programs that a script starts as ``./NAME``."""
+    """Programs that a script starts by relative paths.
+
+    Paths other than ./NAME count only if the script changes into no folder.
+    """
+    made = {name for one in script.commands for name in made_by(one.name, [word.text or "" for word in one.arguments])}
+    stays = not any(command.name in ("cd", "pushd") for command in script.commands)
     for command in script.commands:
-        yield from _by_path_of(launched(command, scope.containers), scope)
+        found = launched(command, scope.containers)
+        yield from _by_path_of(found, scope)
+        program = scope.expand(found.words[0]) if found.words and not found.inside else ""
+        if stays and re.fullmatch(r"(\.{1,2}/)*[\w.-]+(/[\w.-]+)+", program) and program.split("/")[0] not in made:
+            yield program
 
 
 def _by_path_of(found: Launched, scope: Scope) -> Iterator[str]:

@@ -19,6 +19,7 @@ from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .conversion_tables import one_line, quoted
 from .project_folder import Project
+from .project_root import candidates
 from .started_scripts import started_by
 
 MAX_FILES = 40
@@ -37,9 +38,12 @@ _NAMES = {
     "serial": "pyserial", "usb": "pyusb", "zmq": "pyzmq", "attr": "attrs", "google": "protobuf", "jwt": "pyjwt",
     "pl_bolts": "lightning-bolts", "pytorch_lightning": "pytorch-lightning", "tensorflow": "tensorflow[and-cuda]",
     "jax": "jax[cuda12]", "ray": "ray[default]", "hydra": "hydra-core", "omegaconf": "omegaconf",
-    "faiss": "faiss-cpu", "ot": "pot", "umap": "umap-learn", "gym": "gymnasium", "rdkit": "rdkit",
+    "faiss": "faiss-cpu", "ot": "pot", "umap": "umap-learn", "rdkit": "rdkit",
     "igraph": "python-igraph", "MDAnalysis": "MDAnalysis", "sentence_transformers": "sentence-transformers",
     "flash_attn": "flash-attn", "lightning_fabric": "lightning", "torch_geometric": "torch-geometric",
+    "backpack": "backpack-for-pytorch", "pybullet_envs": "pybullet", "mpl_toolkits": "matplotlib", "fitz": "pymupdf",
+    "docx": "python-docx", "slugify": "python-slugify", "community": "python-louvain", "psycopg2": "psycopg2-binary",
+    "pywt": "PyWavelets", "OpenGL": "pyopengl", "magic": "python-magic",
 }  # fmt: skip
 #: standard modules, or modules that a cluster provides
 _NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ amp_C nvidia")
@@ -78,6 +82,8 @@ def started_python_files(source: str, folder: str = "") -> list[str]:
     files = _python_files(script, scope)
     for one in started_by(script, scope, Project(folder)) if folder else ():
         files += [posixpath.normpath(posixpath.join(one.folder, name)) for name in _python_files(one.script, one.scope)]
+    own = Project(folder)
+    files = [name[len(former) + 1 :] if folder and (former := own.former(name)) else name for name in files]
     return list(dict.fromkeys(files))
 
 
@@ -92,8 +98,10 @@ def _python_files(script: Script, scope: Scope) -> list[str]:
         if found.name == "cd" and found.arguments and not command.blocks:
             target = scope.expand(found.arguments[0])
             where = "" if target[:1] in ("/", "~", "$", "-") else posixpath.join(where, target)
-        if not found.inside and _PYTHON.match(found.name):
-            texts = [scope.expand(word).removeprefix("$PWD/") for word in found.arguments]
+        direct = found.name.endswith(".py")  # a file that its first line starts
+        if not found.inside and (direct or _PYTHON.match(found.name)):
+            words = found.words if direct else found.arguments
+            texts = [scope.expand(word).removeprefix("$PWD/") for word in words]
             named = (text for text in texts if text.endswith(".py"))
             files += [posixpath.normpath(posixpath.join(where, text)) for text in named]
     return files
@@ -239,10 +247,11 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
 def _imported(files: list[str], folder: Path) -> Iterator[str]:
     """Imported modules that are neither standard nor beside the files."""
     standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
+    above = [Path(base) for base in candidates(str(folder))]
     for path, tree in python_trees(files, folder):
         for name in imported_modules(tree):
             top = name.partition(".")[0]
-            if any(holds_module(place, top) for place in places_of_modules(path, folder)):
+            if any(holds_module(place, top) for place in (*places_of_modules(path, folder), *above)):
                 continue
             if top not in standard and top not in _NONE | LOCAL and top.isidentifier() and not top.startswith("_"):
                 yield _NAMES.get(top, top.replace("_", "-"))

@@ -549,3 +549,22 @@ def test_a_csh_scripts_arguments_and_mpirun_are_provided() -> None:
 
 def test_a_name_that_resembles_slurms_variables_is_no_reason_for_the_agent() -> None:
     assert not export('touch "%SRUN_ERROR"').needs
+
+
+def test_a_program_at_a_relative_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.in").write_text("")
+    assert "build ../build/solver in setup" in export("srun ./../build/solver a.in", folder=str(tmp_path)).yaml
+
+
+def test_processes_of_torchrun_are_gpus_of_a_script_that_requests_none() -> None:
+    found = export("torchrun --nproc_per_node 4 train.py", "-p gpu")
+    assert found.fields["resources"]["accelerators"] == "H100:4"
+
+
+def test_paths_in_a_line_of_matlab_are_the_old_clusters() -> None:
+    assert "/global/home" in export("matlab -batch \"run('/global/home/me/x.m')\"").yaml
+
+
+def test_a_solver_of_openfoam_in_parallel_is_an_mpi_program() -> None:
+    found = export("srun $(getApplication) -parallel", "-n 8")
+    assert not found.needs and "mpirun -np 8 " in found.fields["run"]
