@@ -134,9 +134,11 @@ class WarmWorld:
             await asyncio.sleep(poll.pause_s())
 
     def _details(self) -> str:
-        """Details for a wait that timed out: the latest requests to SkyPilot, and the controller's log."""
+        """Details for a wait that timed out: requests to SkyPilot, jobs and nodes, and the controller's log."""
         log = (self.engine.home / "controller.log").read_text()
-        return f"{self.server.requests[-20:]}\n{[job.events for job in self.server.jobs]}\n{log[-4000:]}"
+        queue = [self.engine.run(argv, limit_s=60) for argv in (["scontrol", "show", "job"], ["sinfo", "-hN"])]
+        jobs = [job.events for job in self.server.jobs]
+        return "\n".join(map(str, (self.server.requests[-20:], jobs, *(one.stdout for one in queue), log[-4000:])))
 
     async def are_running(self, *jobs: str) -> bool:
         shown = await self.out("squeue", "-h", "-o", "%i %t")
