@@ -7,7 +7,7 @@ import re
 from ..script.conversion_tables import INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, quoted
 from ..script.mount_points import is_mounted, on_every_node
 from ..script.needs import spack_loads
-from ..script.outside_paths import environment_of
+from ..script.program_paths import environment_of
 from ..script.start_files import start_role
 from ..script.work_folder import plain
 from ..shell import module_lines

@@ -20,7 +20,7 @@ from ..shell.script_commands import Script, interpreter_of, parse
 from ..shell.script_variables import Scope
 from ..shell.shell_elements import Word
 from ..shell.word_sets import words
-from . import mount_points, outside_paths, start_files
+from . import mount_points, outside_paths, program_paths, start_files
 from .conversion_tables import LAUNCHERS
 from .folders_above import levels_above
 from .programs import find as find_program
@@ -217,11 +217,11 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
         else:
             found = launched(command, scope.containers)
             program = scope.expand(found.words[0]) if found.words and not found.inside else ""
-            folder = outside_paths.environment_of(program)
+            folder = program_paths.environment_of(program)
             if folder and folder not in made:
                 yield command.line, folder
     for place in outside_paths.places(script, scope):
-        folder = outside_paths.environment_of(place.text) if place.role == outside_paths.VENV else ""
+        folder = program_paths.environment_of(place.text) if place.role == outside_paths.VENV else ""
         if folder and folder not in made:
             yield place.line, folder
 
@@ -324,7 +324,7 @@ def _software(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
 
 def _by_path(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:
     """Installable programs that the script starts by an old path."""
-    return (outside_paths.known_program(place.text) for place in used if place.role == outside_paths.PROGRAM)
+    return (program_paths.known_program(place.text) for place in used if place.role == outside_paths.PROGRAM)
 
 
 def _mounts(used: tuple[outside_paths.Place, ...]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from ..shell.script_variables import STORES, Scope
 from ..shell.shell_elements import Command, Word
 from ..shell.word_sets import words
 from .mount_points import mount_of, on_every_node
-from .programs import find
+from .program_paths import environment_of, known_program
 from .start_files import start_role
 
 #: roles of a place: read, written, run (a program), conda (its own start file), modules (module files), venv,
@@ -71,15 +71,12 @@ _CACHES = re.compile(
     r"CACHE|^TMP(DIR)?$|^TEMP$|^HF_HOME$|^TORCH_HOME$|^WANDB_DIR$|^TRITON_|TIMELINE|^MPLCONFIGDIR$|^XDG_|_TMP$|_TMPDIR$|LOG|"
     r"OUT|RESULT|SAVE|CHECKPOINT|CKPT|^NUMBA_|^JUPYTER_|^IPYTHON|^PYTHONUSERBASE$|^NXF_(HOME|WORK)$"
 )
-#: programs of distributions, which old clusters have in other folders
-_OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake"))
 #: programs with an option for code, which may create the paths in it
 _CODE = words("R Rscript julia python python3 perl octave")
 #: a text in a line of MATLAB
 _LITERAL = re.compile(r"'([^'\n]+)'")
 _CUDA = re.compile(r"^(CUDA|CUDNN|CUDATOOLKIT)_?(HOME|PATH|ROOT|DIR|TOOLKIT_ROOT_DIR|INSTALL_PATH|ROOT_DIR)$")
 _SITE_PACKAGES = re.compile(r"/lib(?:64)?/python[\d.]+/(?:site|dist)-packages(?:/|$)")
-_PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
 #: programs whose first argument is a pattern; the others are files
 _FILTERS = words("sed grep egrep fgrep awk gawk mawk cut jq")
 _STARTS_PROGRAM = re.compile(r"[\"'(]\s*(?:python[\d.]*|Rscript|julia|bash|srun|mpirun)\s")
@@ -178,20 +175,6 @@ def _read_by_sourced_files(script: Script, scope: Scope) -> Iterator[Place]:
                 read = re.search(r"\$\{?%s\b" % re.escape(given.name), source)
                 if not read and not given.array and not _CACHES.search(given.name.upper()):
                     yield from _paths(given.value, scope, READ)
-
-
-def environment_of(program: str) -> str:
-    """Python environment's folder in a program's path, or ""."""
-    found = _PYTHON.fullmatch(program)
-    known = SHAPE.match(program) and "$" not in program
-    return found["folder"] if found and known and not on_every_node(program) else ""
-
-
-def known_program(path: str) -> str:
-    """Installable program at a path of the old cluster, or ""."""
-    name = path.rpartition("/")[2]
-    source = find(name) if "$" not in path and SHAPE.match(path) and not on_every_node(path) else None
-    return name if source is not None and (source.kind in ("conda", "pip") or name in _OWN_FOLDER) else ""
 
 
 def _below(text: str, made: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .conversion_tables import LAUNCHERS, Dropped
-from .outside_paths import known_program
+from .program_paths import known_program
 from .programs import find
 
 #: programs that only a toolchain's module provides

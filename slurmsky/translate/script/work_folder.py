@@ -13,7 +13,7 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command
 from .mount_points import is_scratch, on_every_node
-from .outside_paths import known_program
+from .program_paths import known_program
 from .script_files import files_beside, names_files_beside, reads_files_beside
 from .start_files import start_role
 

@@ -551,7 +551,7 @@ def test_a_name_that_resembles_slurms_variables_is_no_reason_for_the_agent() -> 
     assert not export('touch "%SRUN_ERROR"').needs
 
 
-def test_a_program_at_a_relative_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_an_unbuilt_program_at_a_relative_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.in").write_text("")
     assert "build ../build/solver in setup" in export("srun ./../build/solver a.in", folder=str(tmp_path)).yaml
 
