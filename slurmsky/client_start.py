@@ -20,6 +20,10 @@ NODE_SOCKETS = (b"kept", b"doors")
 START_TIMEOUT_S = 600.0
 #: seconds after which a terminal shows that the controller is starting
 _SHOWN_AFTER_S = 2.0
+#: descriptor of the start lock in a new controller, which closes it once it accepts connections
+START_LOCK_FD = 3
+#: the controller's argument that announces this descriptor
+HOLDS_LOCK = "--holds-start-lock"
 
 _NO_CONTROLLER = "Unable to contact slurm controller (connect failure)"
 
@@ -143,13 +147,14 @@ def _print_errors(*lines: str) -> None:
 def start(root: str, home: str, path: bytes) -> _socket.socket:
     """Start a controller unless one answers; return the connection.
 
-    The lock admits one client at a time. Raises CannotStart.
+    The lock admits one start at a time. The new controller holds it, too, so that a start continues and is known when
+    its client is interrupted. Raises CannotStart.
     """
     try:
         os.makedirs(home, mode=0o700, exist_ok=True)
         paths.check_state(home, tighten=True)
         lock = os.open(os.path.join(home, paths.LOCK_NAME), os.O_RDWR | os.O_CREAT | paths.OPEN_FLAGS, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _acquire(lock)
     except paths.ForeignFolder as error:
         raise CannotStart(error.strerror) from error
     except OSError as error:
@@ -163,12 +168,41 @@ def start(root: str, home: str, path: bytes) -> _socket.socket:
             except OSError as error:
                 raise CannotStart(f"cannot write {log}: {error.strerror}") from error
             before = os.fstat(log_fd).st_size
-            pid = _spawn(root, home, log_fd)
+            pid = _spawn(root, home, log_fd, lock)
             os.close(log_fd)
             sock = _wait(pid, path, log, before)
         return sock
     finally:
         os.close(lock)
+
+
+def wait_for_start(home: str) -> None:
+    """Wait until no controller is starting. Raises CannotStart."""
+    try:
+        lock = os.open(os.path.join(home, paths.LOCK_NAME), os.O_RDWR | paths.OPEN_FLAGS)
+    except OSError:
+        return  # no controller was ever started
+    try:
+        _acquire(lock)
+    finally:
+        os.close(lock)
+
+
+def _acquire(lock: int) -> None:
+    """Wait for the start lock. Raises CannotStart."""
+    began, pause, shown = time.monotonic(), 0.002, 0
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            shown = _show_wait(began, shown)
+            if time.monotonic() - began > START_TIMEOUT_S:
+                raise CannotStart(f"a controller has been starting for {START_TIMEOUT_S:.0f} s") from None
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.02)
+        else:
+            _clear(shown)
+            return
 
 
 def wait_until_gone(home: bytes, former: int | None = None) -> None:
@@ -230,18 +264,18 @@ def _interpreter() -> str:
     return os.path.join(os.path.realpath(folder), name)
 
 
-def _spawn(root: str, home: str, log_fd: int) -> int:
-    """Start the controller in a new session; return its pid. Only the log stays open."""
+def _spawn(root: str, home: str, log_fd: int, lock: int) -> int:
+    """Start the controller in a new session; return its pid. Only the log and the start lock stay open."""
     # Run the package, not the controller's module: the package passes the commands to the controller.
-    argv = [_interpreter(), "-m", "slurmsky"]
+    argv = [_interpreter(), "-m", "slurmsky", HOLDS_LOCK]
     env = _controller_environment(root, home)
     pid = os.fork()
     if pid:
         return pid
-    _become(argv, env, log_fd)
+    _become(argv, env, log_fd, lock)
 
 
-def _become(argv: list[str], env: dict[str, str], log_fd: int) -> NoReturn:
+def _become(argv: list[str], env: dict[str, str], log_fd: int, lock: int) -> NoReturn:
     import signal
 
     try:
@@ -252,7 +286,9 @@ def _become(argv: list[str], env: dict[str, str], log_fd: int) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(log_fd, 1)
         os.dup2(log_fd, 2)
-        os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
+        os.dup2(lock, START_LOCK_FD)
+        os.set_inheritable(START_LOCK_FD, True)  # dup2 changes nothing where both are equal
+        os.closerange(START_LOCK_FD + 1, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
         os.chdir("/")
         os.umask(0o077)
         os.execve(argv[0], argv, env)

@@ -12,11 +12,13 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from .. import paths, private_environment
 from ..agent.net.spare_descriptor import LIMITS
 from ..agent.process import processes
+from ..client_start import START_LOCK_FD
 from ..engines import machine_hardware
 from ..site.load import default_site, load
 from ..site.record import Site, SiteError
@@ -73,14 +75,20 @@ _NEVER_S = 1e9
 
 
 def main(
-    find: FindCommand, in_idle_time: Callable[[Controller], AsyncGenerator[None, None]], stay: bool = False
+    find: FindCommand,
+    in_idle_time: Callable[[Controller], AsyncGenerator[None, None]],
+    stay: bool = False,
+    holds_start_lock: bool = False,
 ) -> int:
     """Run until idle, stopped, or unable to run.
 
-    ``stay``: do not exit when idle. An error is printed on stderr as one line.
+    ``stay``: do not exit when idle. ``holds_start_lock``: close the client's lock once this controller accepts
+    connections. An error is printed on stderr as one line.
     """
     env = dict(os.environ)
     home = paths.state(env)
+    if holds_start_lock:
+        os.set_inheritable(START_LOCK_FD, False)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     logging.getLogger().handlers[0].setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger("asyncio").setLevel(logging.WARNING)
@@ -103,7 +111,9 @@ def main(
         os.pwrite(guard, f"{os.getpid()}\n".encode(), 0)
         processes.raise_open_files()
         site = read_site(env)
-        return asyncio.run(_serve(site, home, env, find, in_idle_time, _NEVER_S if stay else site.cluster.idle_exit_s))
+        idle_exit_s = _NEVER_S if stay else site.cluster.idle_exit_s
+        listening = partial(os.close, START_LOCK_FD) if holds_start_lock else lambda: None
+        return asyncio.run(_serve(site, home, env, find, in_idle_time, idle_exit_s, listening))
     except (SiteError, StoreError) as error:
         print(f"slurmsky: {error}", file=sys.stderr)
     except paths.ForeignFolder as error:
@@ -115,7 +125,7 @@ def main(
 
 async def _serve(
     site: Site, home: paths.StatePaths, env: dict[str, str], find: FindCommand,
-    in_idle_time: Callable[[Controller], AsyncGenerator[None, None]], idle_exit_s: float,
+    in_idle_time: Callable[[Controller], AsyncGenerator[None, None]], idle_exit_s: float, listening: Callable[[], None],
 ) -> int:  # fmt: skip
     for name in (paths.AGENT, "SLURM_JOB_ID", "SLURM_JOBID"):
         env.pop(name, None)
@@ -135,7 +145,7 @@ async def _serve(
     # Jobs stay for minutes and form no cycles: a garbage collection at every 700th new object would cost as much
     # as a tenth of all work when many jobs start and end.
     gc.set_threshold(20_000, 20, 50)
-    await service.run(home.socket)
+    await service.run(home.socket, listening)
     threads = asyncio.ensure_future(loop.shutdown_default_executor())
     done, _ = await asyncio.wait({threads}, timeout=_THREADS_S)  # wait_for would cancel, and its thread would fail then
     if not done:

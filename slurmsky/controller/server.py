@@ -278,8 +278,8 @@ class Service:
         while self._listener is not None and self._spare.refuse(self._listener):
             continue
 
-    async def run(self, path: Path) -> None:
-        """Serve until stopped or idle."""
+    async def run(self, path: Path, listening: Callable[[], None] = lambda: None) -> None:
+        """Serve until stopped or idle. ``listening`` is called once clients can connect."""
         loop = asyncio.get_running_loop()
         self._last_use = loop.time()
         # The socket is bound under another name and renamed into place, so that clients can connect as soon as it
@@ -297,6 +297,7 @@ class Service:
         server = await loop.create_unix_server(lambda: Session(self), sock=server_socket, backlog=512)
         os.rename(fresh, path)
         os.close(folder)
+        listening()
         mine = os.stat(path).st_ino
         watch = asyncio.ensure_future(self._idle())
         try:

@@ -34,6 +34,11 @@ def stop() -> int:
     """Stop the controller; return 0 once none runs for this state folder."""
     controller = ControllerClient()
     if not controller.running():
+        try:
+            client_start.wait_for_start(os.fsdecode(client.home()))  # of a command that was interrupted
+        except client_start.CannotStart as error:
+            raise failed(f"slurmsky: stop: {error}") from error
+    if not controller.running():
         click.echo("no controller is running")
         return 0
     try:

@@ -22,8 +22,8 @@ with open(home + "/starts", "a") as log:
     log.write("start\\n")
 assert os.getsid(0) == os.getpid() and os.getcwd() == "/"
 assert not [n for n in os.environ if n.startswith(("SLURM_", "PYTHONHOME"))], os.environ
-assert sorted(os.listdir("/proc/self/fd"))[:3] == ["0", "1", "2"]
-assert len(os.listdir("/proc/self/fd")) <= 4, os.listdir("/proc/self/fd")
+assert sorted(os.listdir("/proc/self/fd"))[:4] == ["0", "1", "2", "3"]
+assert len(os.listdir("/proc/self/fd")) <= 5, os.listdir("/proc/self/fd")
 time.sleep(float(os.environ.get("DELAY", "0")))
 if os.environ.get("LAST_WORDS"):
     sys.exit("first line\\n" + os.environ["LAST_WORDS"])
@@ -33,6 +33,8 @@ if os.path.exists(path):
 server = socket.socket(socket.AF_UNIX)
 server.bind(path)
 server.listen()
+assert sys.argv[1:] == ["--holds-start-lock"]
+os.close(3)
 server.settimeout(10)
 for _ in range(int(os.environ.get("CLIENTS", "1"))):
     peer, _ = server.accept()
