@@ -111,7 +111,7 @@ def test_a_proxy_socket_that_is_closed_while_it_opens_leaves_nothing_behind(tmp_
     """A socket closed without the loop's knowledge would close the next connection with its descriptor number, too."""
 
     async def open_one(_hello: dict[str, object]) -> Line:
-        raise HeadUnreachable("nobody is there")
+        raise HeadUnreachable("no answer")
 
     async def play() -> None:
         loop = asyncio.get_running_loop()
