@@ -197,11 +197,18 @@ class SkyServer:
             clusters = [job for job in self.jobs if job.cluster and job.up and job.name in body["cluster_names"]]
             value = [{"name": job.name, "status": "UP", **self.place} for job in clusters]
         elif path == "/queue":
-            value = [{"job_id": 1, "status": f"JobStatus.{self._cluster(body).status}"}]
+            jobs = [job for job in self.jobs if job.cluster and job.name == body["cluster_name"]]
+            value = [
+                {"job_id": 1, "job_name": job.task.get("name"), "username": "me", "status": f"JobStatus.{job.status}"}
+                for job in jobs
+                if not (body["skip_finished"] and job.status in FINAL)
+            ]
         elif path == "/job_status":
             value = {"1": self._cluster(body).status}
         elif path == "/down":
             self._cluster(body).up = False
+        elif path == "/cancel":
+            self._cluster(body).become("CANCELLED")
         elif path == "/jobs/cancel":
             for job_id in body["job_ids"]:
                 self.jobs[job_id - 1].cancelled = True

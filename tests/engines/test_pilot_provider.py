@@ -14,6 +14,7 @@ from polling import PATIENCE_S
 from slurmsky.agent.cloud.pilot import MARK
 from slurmsky.engines.nodes.provider import BringUpFailed, TemporarilyUnavailable
 from slurmsky.engines.powered import Order
+from slurmsky.engines.sky.account import existing_cluster
 from slurmsky.engines.sky.api.api_access import Access
 from slurmsky.engines.sky.api.api_client import Client
 from slurmsky.engines.sky.api.api_errors import Busy, Interrupted, Rejected
@@ -145,16 +146,25 @@ def test_a_launch_with_a_lost_answer_is_found_by_the_next_controller(tmp_path, j
     assert client.posted == posted and bool(one.accepted_at) is (job is not None)
 
 
-@pytest.mark.parametrize("name, job, posted", [("slurmsky-dev-0123ab", 4, []), ("train", 7, ["/launch"])])
+#: pilots of this user and of another on an existing cluster
+MINE = existing_cluster.pilot_name("dev", "mine-0123ab")
+HERS = "slurmsky-dev-00000000-fedcba"
+
+
+def existing(tmp_path: Path) -> Order:
+    return Order("mine", "dev", ["d1"], existing=True, folder=tmp_path / "mine-0123ab")
+
+
+@pytest.mark.parametrize("name, job, posted", [(MINE, 4, []), ("train", 7, ["/launch"])])
 def test_after_a_lost_answer_no_job_of_another_user_is_adopted(tmp_path, name, job, posted):
     class Shared(Launches):
         async def call(self, path: str, body: dict, *_more: object) -> object:
             if path == "/queue":
-                return [{"job_id": 3, "job_name": "slurmsky-dev-ffffff"}, {"job_id": 4, "job_name": name}]
+                return [{"job_id": 3, "job_name": HERS}, {"job_id": 4, "job_name": name}]
             return await super().call(path, body)
 
     client = Shared([], False)
-    one = Order("mine", "dev", ["d1"], existing=True, folder=tmp_path / "mine-0123ab")
+    one = existing(tmp_path)
     pilots = Pilots(client, SITE, tmp_path / "kept")
     pilots.prepare(one)
     one.notes.sent = True
@@ -167,12 +177,86 @@ def test_an_existing_cluster_with_another_number_of_nodes_is_refused(tmp_path):
             return [{"name": "mine", "status": "UP", "nodes": 2}]
 
     client = Larger([], False)
-    one = Order("mine", "dev", ["d1"], existing=True, folder=tmp_path / "mine-0123ab")
+    one = existing(tmp_path)
     pilots = Pilots(client, SITE, tmp_path / "kept")
     pilots.prepare(one)
     with pytest.raises(BringUpFailed, match="number of nodes in the partition: 1, in cluster mine: 2"):
         asyncio.run(pilots._launched(one))
     assert not client.posted
+
+
+class OneCluster(Launches):
+    """A cluster with the jobs of several users. ``busy``: its status while another user launches on it."""
+
+    def __init__(self, rows: list[dict[str, object]], job: str = "RUNNING", busy: str = "") -> None:
+        super().__init__([], False)
+        self.rows, self.job, self.busy = rows, job, busy
+        self.called: list[tuple[str, dict]] = []
+
+    async def call(self, path: str, body: dict, *_more: object) -> object:
+        self.called.append((path, body))
+        if path == "/cancel" and self.busy:
+            raise Rejected("ClusterNotUpError", "skipped for cluster 'mine'")
+        if path == "/status":
+            return [{"name": "mine", "status": self.busy or "UP", "nodes": 1}]
+        return {"/queue": self.rows, "/job_status": {"7": self.job}, "/cancel": None}[path]
+
+
+@pytest.mark.parametrize(
+    ("row", "refused"),
+    [
+        ({"job_name": HERS, "status": "JobStatus.RUNNING"}, True),
+        ({"job_name": HERS, "status": "PENDING"}, False),  # which of the two waits is the node's decision
+        ({"job_name": MINE.replace("0123ab", "fedcba"), "status": "RUNNING"}, False),
+        ({"job_name": "train", "status": "RUNNING"}, False),
+    ],
+)
+def test_a_cluster_that_another_users_pilot_holds_is_refused_before_a_launch(tmp_path, row, refused):
+    client, one = OneCluster([{"job_id": 2, "username": "ada", **row}]), existing(tmp_path)
+    pilots = Pilots(client, SITE, tmp_path / "kept")
+    pilots.prepare(one)
+    if refused:
+        with pytest.raises(BringUpFailed, match=r"cluster mine is in use by ada \(ExclusiveUser\)"):
+            asyncio.run(pilots._launched(one))
+    else:
+        assert asyncio.run(pilots._launched(one)) == 7
+    assert client.posted == ([] if refused else ["/launch"])
+
+
+def test_a_pending_pilot_names_the_jobs_that_hold_the_cluster(tmp_path):
+    reports: list[str] = []
+
+    def say(text: str) -> None:
+        reports.append(text)
+        client.job = "RUNNING"
+
+    client = OneCluster([
+        {"job_id": 2, "job_name": "train", "username": "ada", "status": "RUNNING"},
+        {"job_id": 7, "job_name": MINE, "username": "me", "status": "PENDING"},
+    ], job="PENDING")  # fmt: skip
+    pilots = Pilots(client, SITE, tmp_path / "kept")
+
+    async def wait() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("slurmsky.engines.sky.intervals.RUNNING_POLL_S", 0.0)
+            await pilots._report_wait(existing(tmp_path), say)
+
+    asyncio.run(wait())
+    assert reports == ["cluster mine is used by job 2 (train) of ada"]
+
+
+@pytest.mark.parametrize(("busy", "again"), [("", False), ("INIT", True), ("STOPPED", False)])
+def test_an_abandoned_order_cancels_its_pilot_and_leaves_the_cluster(tmp_path, busy, again):
+    client, one = OneCluster([], busy=busy), existing(tmp_path)
+    one.notes.sent, one.notes.request, one.notes.job = True, "r1", 7
+    pilots = Pilots(client, SITE, tmp_path / "kept")
+    if again:
+        with pytest.raises(TemporarilyUnavailable):
+            asyncio.run(pilots.down(one))
+    else:
+        asyncio.run(pilots.down(one))
+    assert client.called[0] == ("/cancel", {"cluster_name": "mine", "job_ids": [7]})
+    assert "/down" not in [path for path, _ in client.called]
 
 
 class Server(Client):

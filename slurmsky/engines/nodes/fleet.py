@@ -219,8 +219,7 @@ class Fleet:
             self._release(order, "off" if order.up_at else "failed", why)
         for attempt in range(1 << 30):
             try:
-                if not order.existing:
-                    await self.provider.down(order)
+                await self.provider.down(order)
                 break
             except TemporarilyUnavailable as error:
                 log.info("order %s: %s", order.name, error)

@@ -47,7 +47,7 @@ class Provider(Protocol):
         """True if the nodes still exist. Raises TemporarilyUnavailable if the state is unknown."""
 
     async def down(self, order: Order) -> None:
-        """Take the nodes down, if any. Raises TemporarilyUnavailable."""
+        """Take the nodes down, if any; of an existing cluster, the agents. Raises TemporarilyUnavailable."""
 
     def tunnel(self, order: Order, node: str) -> Tunnel | None:
         """Return a tunnel to a node whose address is unreachable, or None."""

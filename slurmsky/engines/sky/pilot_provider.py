@@ -8,13 +8,12 @@ SkyPilot 0.14.1.
 from __future__ import annotations
 
 import asyncio
-import getpass
+import contextlib
 import json
 import logging
 import os
 import re
 import shutil
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def task_fields(warm: WarmNodes, order: Order, site: Site) -> dict[str, Any]:
     """Return an order's task without its shipment. Resources of the node type, at the partition's infras."""
     size = {"num_nodes": len(order.nodes)} if len(order.nodes) > 1 else {}
     if warm.cluster:  # an existing cluster: a task without resources runs on its nodes
-        return {"name": f"slurmsky-{order.partition}-{order.folder.name[-6:]}", **size}  # unique on the cluster
+        return {"name": existing_cluster.pilot_name(order.partition, order.folder.name), **size}
     shape, sky = warm.shape, site.sky_partition(order.partition)
     resources: dict[str, Any] = {"cpus": shape.cpus, "memory": shape.memory}
     if shape.gpus:
@@ -110,14 +109,12 @@ class Pilots:
         ship.mkdir(mode=0o700, exist_ok=True)
         for target in (order.folder / "tls", ship / "tls"):
             shutil.copytree(tls, target, dirs_exist_ok=True)
-        partition = self._site.cluster.partition(order.partition)
-        exclusive = warm.cluster and partition is not None and partition.exclusive_user
         settings = PilotSettings(
             order=order.folder.name,
             nodes=tuple(order.nodes),
             spot=warm.shape.spot or bool(warm.cluster),  # of an existing cluster that is not known
             idle_s=self._site.sky.idle_minutes * 60 or 365 * 86400,
-            owner=f"{getpass.getuser()}@{socket.gethostname()}" if exclusive else "",
+            owner=existing_cluster.owner() if self._exclusive(order) else "",
         )
         _private(ship / FILE, json.dumps(settings.encode()))
         _private(ship / "start.sh", START.replace("AGENT", program.name))
@@ -133,6 +130,14 @@ class Pilots:
             order.notes.blob = shipment.zip_folder(ship, order.folder / "ship.zip")
             fields["file_mounts_mapping"] = {str(ship): str(ship)}
         _private(order.folder / "task.yaml", json.dumps(fields))  # JSON is YAML
+
+    def _exclusive(self, order: Order) -> bool:
+        """True if the nodes of an existing cluster are for one user at a time."""
+        partition = self._site.cluster.partition(order.partition)
+        return bool(order.existing and partition is not None and partition.exclusive_user)
+
+    def _pilot_name(self, order: Order) -> str:
+        return str(task_fields(dict(self._site.warm_nodes)[order.partition], order, self._site)["name"])
 
     def _certificates(self) -> Path:
         """Return the certificates that nodes of all orders share.
@@ -159,12 +164,15 @@ class Pilots:
         for attempt in range(1 << 30):
             try:
                 job_id = await self._launched(order)
-                placing = background(self._place(order))
+                beside = [background(self._place(order))]
+                if order.existing:
+                    beside.append(background(self._report_wait(order, say)))
                 try:
                     await self._listen(order, job_id)
-                    await asyncio.wait({pricing, placing}, timeout=DESCRIBE_S)
+                    await asyncio.wait({pricing, beside[0]}, timeout=DESCRIBE_S)
                 finally:
-                    placing.cancel()
+                    for task in beside:
+                        task.cancel()
                 return
             except SkyError as error:
                 if not error.may_succeed_later:
@@ -217,9 +225,26 @@ class Pilots:
             raise BringUpFailed(f"there is no SkyPilot cluster {order.name} that is UP")
         cluster = existing_cluster.read(row)
         objection = cluster.objection(order.name, len(order.nodes))
+        if self._exclusive(order) and not objection:
+            jobs = await existing_cluster.jobs(self._client, order.name, everyone=True)
+            other = existing_cluster.other_owner(jobs, self._pilot_name(order))
+            objection = f"cluster {order.name} is in use by {other} (ExclusiveUser)" if other else ""
         if objection:
             raise BringUpFailed(objection)
         return cluster.resources
+
+    async def _report_wait(self, order: Order, say: Say) -> None:
+        """Report which jobs hold the cluster's resources while the pilot is pending there.
+
+        A pilot requests all devices of the nodes, and on a Slurm infra SkyPilot gives CPUs to one job only.
+        """
+        with contextlib.suppress(SkyError):
+            while await self._job_status(order) in ("INIT", "PENDING"):
+                jobs = await existing_cluster.jobs(self._client, order.name, everyone=True)
+                held = existing_cluster.holders(jobs, self._pilot_name(order))
+                if held:
+                    say(f"cluster {order.name} is used by {held}")
+                await asyncio.sleep(intervals.RUNNING_POLL_S)
 
     def _found(self, order: Order, job_id: int) -> int:
         order.notes.job = job_id
@@ -231,7 +256,7 @@ class Pilots:
         """Return the id of the cluster's newest job (of the order, if existing); 0: none."""
         jobs = await self._client.call("/queue", {"cluster_name": order.name, "skip_finished": False})
         if order.existing:
-            name = task_fields(dict(self._site.warm_nodes)[order.partition], order, self._site)["name"]
+            name = self._pilot_name(order)
             jobs = [job for job in jobs or () if job.get("job_name") == name]
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
@@ -292,7 +317,7 @@ class Pilots:
             status = await self._status(order, refresh="FORCE")
             return bool(status) and await self._job_status(order) not in _ENDED
         except SkyError as error:
-            if status == "INIT" and not error.may_succeed_later:
+            if status == "INIT" and not error.may_succeed_later and not order.existing:
                 return False  # some of its nodes, including the first, no longer exist: a preempted spot node
             raise TemporarilyUnavailable(str(error)) from error
 
@@ -303,10 +328,18 @@ class Pilots:
                     await self._client.call("/api/cancel", {"request_ids": [order.notes.request]})
                 except SkyError as error:
                     log.info("cluster %s: its launch could not be cancelled: %s", order.name, error)
-            if order.notes.sent:
+            if order.existing:  # its pilot may be pending, and would start later
+                if order.notes.job:
+                    await self._client.call("/cancel", {"cluster_name": order.name, "job_ids": [order.notes.job]})
+            elif order.notes.sent:
                 await self._client.call("/down", {"cluster_name": order.name})
         except Rejected as error:
-            if "DoesNotExist" not in error.kind and not any(w in str(error) for w in ("does not exist", "not found")):
+            gone = "DoesNotExist" in error.kind or any(w in str(error) for w in ("does not exist", "not found"))
+            if order.existing and "NotUp" in error.kind:
+                gone = await self._status(order) != "INIT"  # which it is during another user's launch, too
+                if not gone:
+                    raise TemporarilyUnavailable(str(error)) from error
+            if not gone:
                 raise EngineError(str(error)) from error
         except SkyError as error:
             raise TemporarilyUnavailable(str(error)) from error

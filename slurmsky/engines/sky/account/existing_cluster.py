@@ -1,11 +1,16 @@
-"""Size and price of an existing SkyPilot cluster, from its status and costs. A partition uses its nodes.
+"""Size, price and pilots of an existing SkyPilot cluster, from its status, costs and queue.
 
-Source: sky/core.py status and cost_report, sky/schemas/api/responses.py StatusResponse (0.14.1).
+A partition uses its nodes by a pilot, which is one job on the cluster for each user of the partition.
+Source: sky/core.py status, cost_report and queue; sky/schemas/api/responses.py (0.14.1).
 """
 
 from __future__ import annotations
 
 import ast
+import getpass
+import hashlib
+import re
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +19,11 @@ from typing import Any
 from ....agent.cloud.node_info import CloudNodeInfo
 from ..api.api_client import Client
 from .prices import read_bills
+
+#: a pilot's job on the cluster: partition, digest of the owner, end of the order's id
+_PILOT = re.compile(r"slurmsky-.+-([0-9a-f]{8})-[0-9a-f]{6}")
+#: states of a job that has the resources that it requests
+_HOLDS = ("SETTING_UP", "RUNNING")
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,42 @@ def read(row: Mapping[str, Any]) -> ExistingCluster:
         gpu=str(gpu),
         gpus=int(gpus),
     )
+
+
+def owner() -> str:
+    """The user of this machine for whom a pilot reserves its nodes."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def pilot_name(partition: str, order: str) -> str:
+    """Name of an order's job on its cluster; unique there."""
+    return f"slurmsky-{partition}-{hashlib.sha256(owner().encode()).hexdigest()[:8]}-{order[-6:]}"
+
+
+async def jobs(client: Client, cluster: str, *, everyone: bool) -> list[Mapping[str, Any]]:
+    """Jobs of a cluster that have not ended, of this SkyPilot user or of ``everyone``. Raises SkyError."""
+    body = {"cluster_name": cluster, "skip_finished": True, "all_users": everyone}
+    return [job for job in await client.call("/queue", body) or () if isinstance(job, Mapping)]
+
+
+def other_owner(rows: list[Mapping[str, Any]], mine: str) -> str:
+    """SkyPilot's name of the user whose pilot runs for another owner than the pilot ``mine``; "": none."""
+    me = _PILOT.fullmatch(mine)
+    for row in rows:
+        pilot = _PILOT.fullmatch(str(row.get("job_name")))
+        if pilot and me and pilot[1] != me[1] and _status(row) in _HOLDS:
+            return str(row.get("username") or "another user")
+    return ""
+
+
+def holders(rows: list[Mapping[str, Any]], mine: str) -> str:
+    """The jobs that hold a cluster's resources while the pilot ``mine`` is pending."""
+    running = [row for row in rows if _status(row) in _HOLDS and row.get("job_name") != mine]
+    return ", ".join(f"job {row.get('job_id')} ({row.get('job_name')}) of {row.get('username')}" for row in running)
+
+
+def _status(row: Mapping[str, Any]) -> str:
+    return str(row.get("status")).rpartition(".")[2]
 
 
 async def node_price(client: Client, name: str, nodes: int) -> float:

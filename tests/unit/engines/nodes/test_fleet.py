@@ -75,6 +75,9 @@ class RefusesOnce(SlowProvider):
             raise BringUpFailed("in use")
         await self._request("up")
 
+    async def down(self, order: Order) -> None:
+        """Cancel the pilot, which takes no time."""
+
 
 def test_an_order_of_an_existing_cluster_outlives_its_predecessor_of_that_name(tmp_path):
     async def what() -> None:
