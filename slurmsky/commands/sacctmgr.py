@@ -16,6 +16,7 @@ from itertools import compress
 
 from ..controller.command_context import CommandContext
 from ..language.key_values import matching_value
+from ..model.release import RELEASE
 from ..options import help as helps
 from ..options.family import FamilyRequest, parse
 from ..report.json.manager_records import MANAGED, database_pings
@@ -217,7 +218,7 @@ def _parameters(ctx: CommandContext) -> list[tuple[str, str]]:
 
 def _configuration(ctx: CommandContext) -> dict[str, str]:
     owner = os.geteuid()
-    values = {"SlurmUserId": f"{user_name(owner)}({owner})", "SLURM_VERSION": helps.VERSION,
+    values = {"SlurmUserId": f"{user_name(owner)}({owner})", "SLURM_VERSION": RELEASE,
              "SLURM_CONF": ctx.controller.site.source or "(no site file)"}  # fmt: skip
     return {**values, **dict(_parameters(ctx))}
 

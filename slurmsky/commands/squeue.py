@@ -78,6 +78,7 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
             return 1
     jobs = _selected(ctx, query, found, users)
     context = report_context(ctx, query, Scale(None, not query.noconvert), query.expand_patterns)
+    context = replace(context, only_state=query.only_job_state)
     if query.json is not None or query.yaml is not None:
         return await send(ctx, query.json, query.yaml, _document(ctx, query, jobs, users))
     if query.verbose:

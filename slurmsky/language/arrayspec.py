@@ -5,7 +5,7 @@ Source: slurm src/common/slurm_protocol_defs.c slurm_parse_array_tok, xlate_arra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Optional, Union
@@ -189,7 +189,7 @@ def format_indices(indices: Iterable[int], max_running: Optional[int] = None, bi
     size = 64 if bitstr_len < 0 else min(bitstr_len, 4096)
     text, enough = "", size or float("inf")
     for first, last in _runs(ranges):
-        text += ("," if text else "") + (str(first) if first == last else f"{first}-{last}")
+        text += ("," if text else "") + _run_text(first, last)
         if len(text) > enough:
             break
     if size and len(text) > size - 3:
@@ -197,7 +197,22 @@ def format_indices(indices: Iterable[int], max_running: Optional[int] = None, bi
     return text + limit
 
 
-def _runs(ranges: list[range]) -> Iterator[tuple[int, int]]:
+def list_indices(spec: ArraySpec) -> str:
+    """Indices as squeue --only-job-state prints them: without steps, limit and cut.
+
+    Source: squeue.c, which fills array_task_str by bit_fmt_full.
+
+    >>> list_indices(ArraySpec((range(0, 21, 4), range(30, 33))))
+    '0,4,8,12,16,20,30-32'
+    """
+    return ",".join(_run_text(first, last) for first, last in _runs(spec.ranges))
+
+
+def _run_text(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _runs(ranges: Sequence[range]) -> Iterator[tuple[int, int]]:
     """Runs of consecutive numbers, across ranges."""
     first = last = -2
     for part in ranges:

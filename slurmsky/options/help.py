@@ -11,12 +11,11 @@ import textwrap
 from functools import cache
 from typing import Iterable, Mapping, Optional, Sequence, Union
 
+from ..model.release import RELEASE
 from . import manual_words
 from .filters import NODE_STATES, STATE_NAMES
 from .requests import SinfoQuery, SqueueQuery
 from .table import SUBMIT, Option, OptionTable, load
-
-VERSION = "25.11.0"
 
 OPERANDS = {
     "sbatch": "[OPTIONS(0)...] [ : [OPTIONS(N)...]] script(0) [args(0)...]",
@@ -77,7 +76,7 @@ _TIMES = """
 
 def version_text() -> str:
     """The text of --version."""
-    return f"slurm {VERSION}\n"
+    return f"slurm {RELEASE}\n"
 
 
 def help_text(table: OptionTable) -> str:

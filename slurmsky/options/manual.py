@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Iterable
 
+from ..model.release import RELEASE
 from .completion import ALL
 from .family import FAMILY
-from .help import USAGE_OPERANDS, VERSION, placeholder
+from .help import USAGE_OPERANDS, placeholder
 from .table import COMMANDS, Option, load
 
 #: sections of a page: options by their policy
@@ -56,7 +57,7 @@ def page(command: str) -> str:
     title, about = _ABOUT[command]
     operands = USAGE_OPERANDS.get(command, "")
     options = [option for option in load(command).options if not option.hidden and not option.same_as]
-    lines = [f'.TH {command.upper()} 1 "" "slurmsky (Slurm {VERSION})" "User Commands"', ".SH NAME",
+    lines = [f'.TH {command.upper()} 1 "" "slurmsky (Slurm {RELEASE})" "User Commands"', ".SH NAME",
              f"{command} \\- {_text(title)}", ".SH SYNOPSIS", f".B {command}",
              _text(f"[OPTIONS...] {operands}".rstrip()), ".SH DESCRIPTION", _text(about)]  # fmt: skip
     lines += [".SH OPTIONS"]

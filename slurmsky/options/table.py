@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Iterable, Optional
 
+from ..model.release import MAJOR, MINOR
+
 if TYPE_CHECKING:
     from slurmsky.model.spec import DeclaredOption
 
@@ -31,8 +33,6 @@ COMMANDS = (
 #: Commands whose options describe a job or step.
 SUBMIT = ("sbatch", "srun", "salloc")
 POLICIES = ("mapped", "agent", "recorded", "none", "refused")
-#: The emulated release; options added later are unknown.
-RELEASE = (25, 11)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Option:
     @property
     def later(self) -> bool:
         """Return whether the option was added after the emulated release."""
-        return bool(self.added) and tuple(int(part) for part in self.added.split(".")) > RELEASE
+        return bool(self.added) and tuple(int(part) for part in self.added.split(".")) > (int(MAJOR), int(MINOR))
 
 
 class OptionTable:

@@ -19,8 +19,9 @@ from .text.units import EXACT, Clock, Scale
 class ReportContext:
     """Settings passed to every report.
 
-    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns. ``uids`` maps the
-    users who drained nodes to their uids. ``record_classes`` assigns record classes to the jobs of this report.
+    ``bitstr_len`` is SLURM_BITSTR_LEN, None when unset. ``expand_patterns`` is --expand-patterns, and ``only_state`` is
+    squeue's --only-job-state. ``uids`` maps the users who drained nodes to their uids. ``record_classes`` assigns
+    record classes to the jobs of this report.
     """
 
     clock: Clock
@@ -28,6 +29,7 @@ class ReportContext:
     scale: Scale = EXACT
     bitstr_len: Optional[int] = None
     expand_patterns: bool = False
+    only_state: bool = False
     uids: Mapping[str, int] = field(default_factory=lambda: {"root": 0})
     record_classes: RecordClasses = field(default_factory=RecordClasses)
 

@@ -21,6 +21,7 @@ from ...language.syntax_errors import LanguageError
 from ...model.allocation import NodeShare
 from ...model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ...model.job import Job, Node
+from ...model.release import RELEASE
 from ...model.states import JobState, NodeState
 from ...options.usage_errors import CommandError
 from ...protocol import wire
@@ -30,7 +31,6 @@ from ...report.text.units import EXACT, KILO, Clock, Scale
 from ..core.client_requests import parse_context
 from .node_info import CloudNodeInfo
 
-RELEASE = "25.11.0"
 _ACTIVE = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING"})
 _JOB = re.compile(r"(\d+)(?:_(\d+))?")
 

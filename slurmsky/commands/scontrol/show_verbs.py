@@ -15,8 +15,9 @@ from ...language import hostlist
 from ...language.key_values import fits
 from ...language.syntax_errors import HostlistError
 from ...model.job import Node
+from ...model.release import RELEASE
 from ...model.states import NodeState
-from ...options.help import VERSION, help_text
+from ...options.help import help_text
 from ...options.query import ScontrolQuery
 from ...options.table import load
 from ...options.values import leading_int
@@ -115,7 +116,7 @@ def _config(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int
         "SlurmUser": controller.site.cluster.parameter("SlurmUser") or user,
         "SlurmdUser": controller.site.cluster.parameter("SlurmdUser") or user,
         "SLURM_CONF": controller.site.source or "(no site file)",
-        "SLURM_VERSION": VERSION,
+        "SLURM_VERSION": RELEASE,
         "StateSaveLocation": str(controller.paths.home),
         "SlurmctldHost[0]": controller.host,
         "BOOT_TIME": context.clock.text(controller.started_at),
@@ -241,7 +242,7 @@ def _slurmd(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int
         "Actual temp disk space": f"{config.tmp_mib} MB",
         "Boot time": context.clock.text(node.boot_time),
         "Hostname": config.name,
-        "Version": VERSION,
+        "Version": RELEASE,
     }
     ctx.out("".join(f"{key:<25}= {text}\n" for key, text in rows.items()) + "\n")
     return 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ...model.job import Job, Node
+from ...model.release import RELEASE
 from ...model.states import NodeFlag, NodeState
 from ...report.text.utilization import Use
 from ...site import assumed
@@ -24,10 +25,6 @@ from ..rules.virtual_nodes import VirtualNodes, cluster_of
 from ..store import account_overrides, node_overrides, partition_overrides
 from ..store.accounting_index import ANY
 from ..store.database import Store
-
-#: the Slurm release that slurmsky emulates
-RELEASE = "25.11.0"
-
 
 _NOT_AVAILABLE = NodeFlag.DRAIN | NodeFlag.FAIL | NodeFlag.NOT_RESPONDING | NodeFlag.POWERING_DOWN
 _BY_HAND = NodeFlag.DRAIN | NodeFlag.FAIL

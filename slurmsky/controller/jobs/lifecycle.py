@@ -433,9 +433,12 @@ class LifeCycle:
         if self.leader(job) is not job:
             raise SlurmError(Errno.NOT_WHOLE_HET_JOB)
 
+    def _can_shrink(self, job: Job) -> bool:
+        return not job.het_job_id and self.engine.places_in(job.partition)
+
     def shrink(self, job: Job, nodes: frozenset[str]) -> None:
         """Release all nodes of a running job except these."""
-        if job.het_job_id or not self.engine.places_in(job.partition):
+        if not self._can_shrink(job):
             raise SlurmError(Errno.NOT_SUPPORTED)
         self._check_launched_here(job)
         self._check_reachable(job)
@@ -483,13 +486,18 @@ class LifeCycle:
         return None
 
     def end_jobs_of_node(self, name: str) -> None:
-        """End the jobs of a removed node; requeue those that allow it.
+        """End the jobs of a removed node; requeue those that allow it. With --no-kill they continue without the node.
 
         Source: kill_running_job_by_node_name.
         """
         for job_id in tuple(self.job_table.nodes[name].jobs):
             job = self.job_table.jobs[job_id]
             if job.state.active:
+                others = frozenset(job.nodes) - {name}
+                # The first node runs the script here: a job cannot continue without it.
+                if job.spec.no_kill and job.nodes[0] in others and self._can_shrink(job):
+                    self.shrink(job, others)
+                    continue
                 transitions.fail_node(job, name)
                 if job.spec.requeue and job.is_batch:
                     self.requeue(job)

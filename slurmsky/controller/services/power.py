@@ -12,10 +12,10 @@ from ...agent.cloud.node_info import CloudNodeInfo
 from ...engines.base import EngineError, background, cancel_all
 from ...engines.powered import Order, PoweredEngine, description, detected_size
 from ...model.job import Job, Node
+from ...model.release import RELEASE
 from ...model.states import NodeFlag, NodeState
 from ...protocol.messages import Power
 from ...site.record import WarmNodes
-from ..jobs.cluster_table import RELEASE
 from ..jobs.job_table import JobTable
 from ..rules.demand import Demand, demand_of
 from ..rules.job_placement import place

@@ -7,13 +7,15 @@ from functools import lru_cache
 from typing import Optional
 
 from slurmsky.language import cpufreq, filename, mailtype
-from slurmsky.language.arrayspec import ArraySpec, format_indices
+from slurmsky.language.arrayspec import ArraySpec, format_indices, list_indices
 from slurmsky.language.hostlist import compress_sorted, expand
 from slurmsky.language.syntax_errors import TimeLimitError
 from slurmsky.language.timelimit import parse_seconds
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobFlag, JobState, shown_state
+
+from ..report_context import ReportContext
 
 
 @lru_cache(maxsize=4096)
@@ -32,6 +34,13 @@ def array_tasks(job: Job, bitstr_len: Optional[int] = None) -> Optional[str]:
     if not job.pending_tasks:
         return None
     return format_indices(ArraySpec(job.pending_tasks), job.array_max_running, -1 if bitstr_len is None else bitstr_len)
+
+
+def shown_tasks(job: Job, context: ReportContext) -> Optional[str]:
+    """Elements without their own record as squeue prints them, or None."""
+    if context.only_state and job.pending_tasks:
+        return list_indices(ArraySpec(job.pending_tasks))
+    return array_tasks(job, context.bitstr_len)
 
 
 def job_id_text(job: Job, bitstr_len: Optional[int] = None) -> str:

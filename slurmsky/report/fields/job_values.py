@@ -51,7 +51,7 @@ def _share_text(share: NodeShare) -> tuple[str, int, str]:
 def _array_element(job: Job, context: ReportContext) -> str:
     if not job.array_job_id:
         return ""
-    return str(derived.array_tasks(job, context.bitstr_len) if job.array_task_id is None else job.array_task_id)
+    return str(derived.shown_tasks(job, context) if job.array_task_id is None else job.array_task_id)
 
 
 def _bits_requested(job: Job) -> str:
@@ -225,6 +225,8 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "batch_or_alloc_host": lambda job: (job.batch_host if job.is_batch else job.alloc_node) or "n/a",
     "bits_requested": _bits_requested,
     "burst_buffer": lambda job: dict(job.spec.recorded).get("bb") or "",
+    # slurmdbd numbers the rows of its job table, one per run
+    "run_index": lambda job: job.restarts << 32 | job.job_id,
     # slurmctld shows the request until the job starts: one of several QOS is then chosen
     "qos_shown": lambda job: (job.state is JobState.PENDING and job.spec.qos) or job.qos,
     "command_line": derived.command,

@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional
 
 from slurmsky.model.cluster import ClusterConfig, PartitionConfig
 from slurmsky.model.job import Job, Node, Step
+from slurmsky.model.release import MAJOR, MICRO, MINOR, RELEASE
 from slurmsky.model.reservation import Reservation
 
 from ..report_context import ReportContext
@@ -43,7 +44,7 @@ def meta(
         "plugin": {"type": "", "name": "", "data_parser": plugin, "accounting_storage": "accounting_storage/slurmdbd"},
         "client": {"source": "", "user": user, "group": group},
         "command": [command, *arguments],
-        "slurm": {"version": {"major": "25", "micro": "0", "minor": "11"}, "release": "25.11.0", "cluster": cluster},
+        "slurm": {"version": {"major": MAJOR, "micro": MICRO, "minor": MINOR}, "release": RELEASE, "cluster": cluster},
     }
 
 

@@ -111,8 +111,7 @@ def _merged(jobs: Iterable[Job], context: ReportContext, each: bool) -> Iterator
         if members:
             yield job, _joined_tasks(job, members, context.bitstr_len), _joined_reason(job, members)
         else:
-            tasks = derived.array_tasks(job, context.bitstr_len) if job.pending_tasks else None
-            yield job, tasks, derived.reason(job)
+            yield job, derived.shown_tasks(job, context), derived.reason(job)
 
 
 def _joined_tasks(job: Job, members: Sequence[Job], bitstr_len: Optional[int]) -> str:

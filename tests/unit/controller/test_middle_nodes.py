@@ -61,6 +61,23 @@ def test_a_failing_node_keeps_its_jobs_and_gets_no_further_ones(play: Play) -> N
     play(story)
 
 
+def test_a_job_with_no_kill_continues_without_a_node_that_is_set_down(play: Play) -> None:
+    async def story(world: World) -> None:
+        stays = await world.sbatch("100", "-N2", "--no-kill")
+        other = await world.sbatch("100", "-N2")
+        await world.until(10)
+        await world.out("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=off")
+        await world.until(20)
+        job = world.job(stays)
+        assert (job.state, job.nodes, job.restarts) == (JobState.RUNNING, ("n1",), 0)
+        assert (world.job(other).state, world.job(other).restarts) == (JobState.PENDING, 1)
+        await world.out("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=off")
+        await world.until(30)
+        assert world.job(stays).state is not JobState.RUNNING
+
+    play(story)
+
+
 @pytest.mark.parametrize(("state", "shown"), [("DOWN", "down"), ("DRAIN", "drain"), ("FAIL", "fail")])
 def test_a_node_begins_in_its_state_of_the_site_file(play: Play, state: str, shown: str) -> None:
     async def story(world: World) -> None:

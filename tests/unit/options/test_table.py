@@ -105,7 +105,7 @@ def test_help_of_strigger_begins_with_what_it_does_to_triggers() -> None:
 
 
 def test_version() -> None:
-    assert help.version_text() == "slurm 25.11.0\n"
+    assert help.version_text() == "slurm 25.11.8\n"
 
 
 def test_completions() -> None:
@@ -122,9 +122,10 @@ def test_the_table_loads_from_an_archive(tmp_path: Path) -> None:
     archive = tmp_path / "agent.pyz"
     with zipfile.ZipFile(archive, "w") as file:
         file.write(package / "__init__.py", "slurmsky/__init__.py")
-        for path in (package / "options").iterdir():
-            if path.suffix in (".py", ".csv"):
-                file.write(path, f"slurmsky/options/{path.name}")
+        for folder in ("model", "options"):
+            for path in (package / folder).iterdir():
+                if path.suffix in (".py", ".csv"):
+                    file.write(path, f"slurmsky/{folder}/{path.name}")
     code = "from slurmsky.options import table; print(len(table.load('srun').options), table.__file__)"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = [{str(archive)!r}]; {code}"],

@@ -218,6 +218,18 @@ def test_elements_of_an_array_are_printed_as_if_one_by_one(letters: str | None, 
     assert report.squeue_text(rows, layout, context, each=True) == slow
 
 
+def test_only_job_state_lists_elements_without_steps(waiting: Any, golden: Any) -> None:
+    context = golden("waiting", "squeue_default").context
+    rest = next(job for job in waiting if job.pending_tasks)
+    rest = dataclasses.replace(rest, pending_tasks=(range(1, 41, 4),), array_max_running=3, array_job_id=9)
+    assert text_of([rest], context, letters="%i %K").splitlines()[1] == "9_[1-37:4%3] 1-37:4%3"
+    whole = "1,5,9,13,17,21,25,29,33,37"
+    only = dataclasses.replace(context, only_state=True, bitstr_len=0)
+    assert text_of([rest], only, letters="%i %K").splitlines()[1] == f"9_[{whole}] {whole}"
+    only = dataclasses.replace(context, only_state=True)
+    assert text_of([rest], only, letters="%i %K").splitlines()[1] == f"9_[{whole}] {whole}"
+
+
 def test_elements_that_wait_for_nodes_of_their_own_are_one_line() -> None:
     """An engine that creates nodes starts all elements of an array together."""
 

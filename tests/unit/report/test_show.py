@@ -182,7 +182,7 @@ def test_config_has_the_keys_of_the_table_in_order(golden: Any) -> None:
 
 def test_config_text(golden: Any) -> None:
     recorded = golden("finished", "config")
-    values = {"SLURM_VERSION": "25.11.0", "SlurmctldHost[0]": "vm(127.0.0.1)"}
+    values = {"SLURM_VERSION": "25.11.8", "SlurmctldHost[0]": "vm(127.0.0.1)"}
     ours = show_config(recorded.context, values, "vm")
     lines = ours.splitlines()
     for line in recorded.text.splitlines():
@@ -209,7 +209,7 @@ def test_config_text(golden: Any) -> None:
             assert line in lines
     assert lines[0] == recorded.text.splitlines()[0]
     assert ours.endswith("\n\nSlurmctld(primary) at vm is UP\n")
-    assert "SLURM_VERSION           = 25.11.0" in lines
+    assert "SLURM_VERSION           = 25.11.8" in lines
 
 
 def test_gres_is_counted_if_the_site_configures_it(running: Any, golden: Any) -> None:

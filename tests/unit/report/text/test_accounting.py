@@ -115,6 +115,12 @@ def test_exit_codes_above_128_are_shown_whole(golden: Any, finished: list[Job]) 
     assert text_of([job], golden("finished", "sacct").context, "exitcode", TableStyle(2, header=False)) == "137:0\n"
 
 
+def test_each_run_of_a_job_has_its_own_index(golden: Any, finished: list[Job]) -> None:
+    runs = [dataclasses.replace(finished[0], restarts=number) for number in range(3)]
+    text = text_of(runs, golden("finished", "sacct").context, "dbindex", allocations=True)
+    assert len(set(text.splitlines()[2:])) == 3
+
+
 def test_elements_of_a_waiting_rest(golden: Any, finished: list[Job]) -> None:
     lines = text_of(finished[1:2], golden("finished", "sacct").context, "jobid", TableStyle(2, header=False), each=True)
     assert lines.split() == ["70066_1", "70066_2", "70066_3", "70066_4", "70066_5"]
