@@ -18,6 +18,8 @@ class Errno(enum.Enum):
     DEFAULT_PARTITION_NOT_SET = (2001, "No partition specified or system default partition")
     INVALID_NODE_COUNT = (2006, "Node count specification invalid")
     INVALID_NODE_NAME = (2018, "Invalid node name specified")
+    TASK_MEMORY = (2044, "Memory required by task is not available")
+    NODES_NOT_IN_PARTITION = (2004, "Requested nodes not in this partition")
     NODE_CONFIG_UNAVAILABLE = (2014, "Requested node configuration is not available")
     NODES_BUSY = (2016, "Requested nodes are busy")
     INVALID_JOB_ID = (2017, "Invalid job id specified")

@@ -118,13 +118,14 @@ def draft(
                 raise SlurmError(Errno.INVALID_ARRAY) from error
             if len(specs) > 1:
                 raise SlurmError(Errno.INVALID_ARRAY)
-        names = job_table.policy.qos_list(spec.qos, account_of(job_table, spec, who), who.user)
+        account = account_of(job_table, spec, who)
+        names = job_table.policy.qos_list(spec.qos, account, who.user)
         qos = names[0]
         for name in names:
             job_table.policy.check_reserved(name, spec.reservation)
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
-        check(cluster, spec.evolve(qos=qos) if cluster.qos else spec, now, job_table.engine_check)
+        check(cluster, spec.evolve(qos=qos) if cluster.qos else spec, now, job_table.engine_check, account)
     if unusable is not None:
         raise unusable
     job_table.assume(part.name for spec in specs for part in partitions_of(cluster, spec))

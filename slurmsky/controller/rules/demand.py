@@ -57,10 +57,24 @@ class Demand:
         return max(self.min_cpus_node, self.cpus_per_task * tasks)
 
     def limited_to(self, partition: PartitionConfig) -> Demand:
-        """Limit the demand to the CPUs per node that a partition allows."""
-        if partition.max_cpus_per_node >= INFINITE:
-            return self
-        return replace(self, partition=partition.name, cpus_of_partition=partition.max_cpus_per_node)
+        """Limit the demand to the CPUs per node and the least number of nodes that a partition allows.
+
+        Source: job_mgr.c _valid_job_part raises min_nodes.
+        """
+        limited = self
+        if self.min_nodes < partition.min_nodes <= self.max_nodes:
+            limited = replace(limited, min_nodes=partition.min_nodes)
+        if partition.max_cpus_per_node < INFINITE:
+            limited = replace(limited, partition=partition.name, cpus_of_partition=partition.max_cpus_per_node)
+        return limited
+
+    @property
+    def least_memory_mib(self) -> int:
+        """Memory that every node must have.
+
+        Source: job_mgr.c _valid_pn_min_mem.
+        """
+        return max(self.mem_node_mib, self.mem_cpu_mib * self.least_cpus)
 
     @property
     def num_cpus(self) -> int:

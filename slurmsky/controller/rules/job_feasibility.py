@@ -27,7 +27,7 @@ def too_big(demand: Demand, partition: PartitionConfig, nodes: Sequence[NodeConf
     Source: job_mgr.c _part_access_check, by job_limits_check.
     """
     least = max(demand.min_nodes, partition.min_nodes)
-    if least > min(partition.max_nodes, INFINITE):
+    if least > min(partition.max_nodes, INFINITE) or demand.max_nodes < partition.min_nodes:
         return "PartitionNodeLimit"
     if demand.num_cpus > usable_cpus(partition, nodes):
         return "PartitionConfig"

@@ -11,8 +11,9 @@ from typing import Any
 
 from ...model.cluster import PartitionConfig
 from ...model.job import Job
-from ...model.spec import INFINITE
+from ...model.spec import INFINITE, JobSpec
 from ..slurm_errors import Errno, SlurmError
+from .demand import demand_of
 
 #: QOS flag -> the partition's limit that its jobs may exceed, and the value that allows any size
 _EXEMPTIONS: dict[str, dict[str, Any]] = {
@@ -41,10 +42,13 @@ def not_permitted(job: Job, partition: PartitionConfig) -> tuple[str, str] | Non
         if allowed and has not in allowed:
             says = f"{partition.name} allows {','.join(allowed)} not {has}"
             return (reason, f"Job's {what} not permitted to use this partition ({says})")
+    return ("MaxMemPerLimit", "") if exceeds_memory(job.spec, partition) else None
+
+
+def exceeds_memory(spec: JobSpec, partition: PartitionConfig) -> bool:
+    """Return whether the job requests more memory per node than MaxMemPerNode."""
     most = partition.max_mem_per_node_mib
-    if most is not None and (job.spec.mem_mib or 0) > most:
-        return ("MaxMemPerLimit", "")
-    return None
+    return most is not None and demand_of(spec).least_memory_mib > most
 
 
 def check_caller(partition: PartitionConfig, uid: int, groups: frozenset[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from ...language import constraint, dependency, hostlist, licenses
 from ...language.syntax_errors import LanguageError
 from ...model.cluster import ClusterConfig, PartitionConfig
+from ...model.policy import NORMAL
 from ...model.spec import JobSpec
 from ...site import assumed
 from ..slurm_errors import Errno, SlurmError
@@ -15,7 +16,7 @@ from . import deadlines
 from .demand import demand_of, gres_names
 from .job_feasibility import impossible, too_big, usable_cpus
 from .job_placement import consumes_memory, partition_nodes
-from .partition_access import exempted
+from .partition_access import exceeds_memory, exempted
 
 _PARTS_OF_GPUS = frozenset({"mps", "shard"})
 
@@ -51,12 +52,16 @@ EngineCheck = Callable[[JobSpec, str], bool]
 
 
 def check(
-    cluster: ClusterConfig, spec: JobSpec, now: float, engine_check: EngineCheck = lambda spec, name: False
+    cluster: ClusterConfig,
+    spec: JobSpec,
+    now: float,
+    engine_check: EngineCheck = lambda spec, name: False,
+    account: str = "",
 ) -> None:
-    """Raise SlurmError if slurmctld would refuse the job at submit."""
+    """Raise SlurmError if slurmctld would refuse the job at submit. ``account``: "" = unknown, and not validated."""
     parts = _exempted_partitions(cluster, spec)
     _check_request(cluster, spec, now)
-    _check_limits(cluster, spec, parts, now)
+    _check_limits(cluster, spec, parts, now, account)
     for partition in parts:
         if engine_check(spec, partition.name):
             return
@@ -76,7 +81,9 @@ def check(
     raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE, *([problem.detail] if problem.detail else []))
 
 
-def _check_limits(cluster: ClusterConfig, spec: JobSpec, parts: Sequence[PartitionConfig], now: float) -> None:
+def _check_limits(
+    cluster: ClusterConfig, spec: JobSpec, parts: Sequence[PartitionConfig], now: float, account: str
+) -> None:
     """Raise SlurmError for contradictory or exceeded limits.
 
     EnforcePartLimits ALL: every partition of the list must admit the job; ANY: one of them. Source: job_mgr.c
@@ -88,22 +95,33 @@ def _check_limits(cluster: ClusterConfig, spec: JobSpec, parts: Sequence[Partiti
         try:
             deadlines.check(spec, partition, now, enforce in ("ALL", "ANY", "YES"))
             if enforce in ("ALL", "ANY", "YES"):
-                _check_size(cluster, spec, partition)
+                _check_admission(cluster, spec, partition, account)
         except SlurmError as fault:
             faults.append(fault)
     if faults and (enforce in ("ALL", "YES") or len(faults) == len(parts)):
         raise faults[0]
 
 
-def _check_size(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfig) -> None:
-    """Raise SlurmError if the partition is too small for the job."""
+def _check_admission(cluster: ClusterConfig, spec: JobSpec, partition: PartitionConfig, account: str) -> None:
+    """Raise SlurmError if the partition's limits exclude the job.
+
+    Source: job_mgr.c _part_access_check, _qos_part_check, _validate_min_mem_partition.
+    """
     demand = demand_of(spec)
     nodes = partition_nodes(cluster, partition)
     # A job has at least one CPU on each node. Source: job_mgr.c _part_access_check.
     if max(demand.num_cpus, demand.min_nodes) > usable_cpus(partition, nodes):
         raise SlurmError(Errno.TOO_MANY_NODES)
-    if too_big(demand, partition, nodes):
+    if not set(demand.required) <= {node.name for node in nodes}:
+        raise SlurmError(Errno.NODES_NOT_IN_PARTITION)
+    if demand.min_nodes < partition.min_nodes or too_big(demand, partition, nodes):
         raise SlurmError(Errno.INVALID_NODE_COUNT)
+    if partition.allow_qos and (spec.qos or NORMAL.name) not in partition.allow_qos:
+        raise SlurmError(Errno.INVALID_QOS)
+    if account and partition.allow_accounts and account not in partition.allow_accounts:
+        raise SlurmError(Errno.INVALID_ACCOUNT)
+    if exceeds_memory(spec, partition):
+        raise SlurmError(Errno.TASK_MEMORY)
 
 
 def waits_for_growth(cluster: ClusterConfig, spec: JobSpec) -> str:

@@ -61,6 +61,20 @@ def test_a_failing_node_keeps_its_jobs_and_gets_no_further_ones(play: Play) -> N
     play(story)
 
 
+def test_a_partition_raises_the_number_of_nodes_to_its_minimum(play: Play) -> None:
+    async def story(world: World) -> None:
+        for number, words in enumerate(((), ("-n1",), ("-N1-4",)), 1):
+            raised = await world.sbatch("5", *words)
+            await world.until(20 * number)
+            assert world.job(raised).nodes == ("n1", "n2")
+        small = await world.sbatch("5", "-N1")
+        await world.until(80)
+        assert (world.job(small).state, world.job(small).reason) == (JobState.PENDING, "PartitionNodeLimit")
+
+    site = '[[node]]\nnames = "n[1-2]"\ncpus = 2\n[[partition]]\nname = "debug"\ndefault = true\nmin_nodes = 2\n'
+    play(story, site)
+
+
 def test_a_job_with_no_kill_continues_without_a_node_that_is_set_down(play: Play) -> None:
     async def story(world: World) -> None:
         stays = await world.sbatch("100", "-N2", "--no-kill")
