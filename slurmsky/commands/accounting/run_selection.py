@@ -30,7 +30,7 @@ from ...controller.store.database import Run
 from ...language import hostlist
 from ...model.job import Job, Step
 from ...model.spec import INFINITE
-from ...model.states import JobFlag, JobState
+from ...model.states import JobState
 from ...options.query import SacctQuery
 from ...report.fields import sacct_fields
 from ..common.caller_settings import find_group, find_user
@@ -137,7 +137,8 @@ def test(query: SacctQuery, now: float, held: bool = False) -> Callable[[Job], b
         tests.append(lambda job: in_state(job, states, start, end))
     elif query.jobs:
         # Jobs selected by id are included even if they were not yet eligible.
-        tests.append(lambda job: int(job.submit_time) < end and (not _has_ended(job) or int(job.end_time) >= start))
+        ended = sacct_fields.has_ended
+        tests.append(lambda job: int(job.submit_time) < end and (not ended(job) or int(job.end_time) >= start))
     elif not held:
         tests.append(lambda job: 0 < int(job.eligible_time) < end)
     for span, count in ((query.nnodes, lambda job: job.num_nodes), (query.ncpus, lambda job: job.num_cpus)):
@@ -170,8 +171,8 @@ def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool
 
     Source: as_mysql_jobacct_process.c, _state_time_string; times are whole seconds there.
     """
-    began = int(job.start_time) if sacct_fields.ever_had_nodes(job) or JobFlag.REQUEUED in job.flags else 0
-    ended = int(job.end_time) if _has_ended(job) else 0
+    began = int(job.start_time) if sacct_fields.ever_had_nodes(job) else 0
+    ended = int(job.end_time) if sacct_fields.has_ended(job) else 0
     lasting = set()
     # Only eligible jobs count: a held or dependent job is not pending in this sense.
     if 0 < int(job.eligible_time) < end and (
@@ -186,11 +187,6 @@ def in_state(job: Job, states: frozenset[str], start: float, end: float) -> bool
         return True
     word = "REQUEUED" if ended and job.state is JobState.PENDING else job.state.name
     return bool(ended) and word in states and start <= ended <= end
-
-
-def _has_ended(job: Job) -> bool:
-    """Return whether this run has ended, also by a requeue."""
-    return job.state.finished or JobFlag.REQUEUED in job.flags
 
 
 def truncated(job: Job, query: SacctQuery, now: float) -> Job:

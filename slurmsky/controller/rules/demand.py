@@ -57,7 +57,7 @@ class Demand:
         return max(self.min_cpus_node, self.cpus_per_task * tasks)
 
     def limited_to(self, partition: PartitionConfig) -> Demand:
-        """Limit the demand to the CPUs per node and the least number of nodes that a partition allows.
+        """Apply the partition's CPUs per node and least number of nodes.
 
         Source: job_mgr.c _valid_job_part raises min_nodes.
         """

@@ -83,7 +83,7 @@ _PLACES = ("SkyPilot managed job", "SkyPilot cluster")
 
 def run_seconds(job: Job, now: float) -> int:
     """Seconds a job has run, without suspension (squeue print.c job_time_used)."""
-    if not job.start_time or job.state is JobState.PENDING:
+    if not job.start_time or (job.state is JobState.PENDING and JobFlag.REQUEUED not in job.flags):
         return 0
     if job.state is JobState.SUSPENDED:
         return int(job.pre_suspend_s)

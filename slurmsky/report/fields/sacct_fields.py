@@ -54,7 +54,12 @@ def job_id(record: SacctRow) -> str:
 
 def ever_had_nodes(job: Job) -> bool:
     """Return whether the job ever had nodes. A planned start does not count."""
-    return bool(job.shares) and job.state is not JobState.PENDING
+    return bool(job.shares) and (job.state is not JobState.PENDING or has_ended(job))
+
+
+def has_ended(job: Job) -> bool:
+    """Return whether this run has ended, also by a requeue."""
+    return job.state.finished or (job.state is JobState.PENDING and JobFlag.REQUEUED in job.flags)
 
 
 def elapsed(record: SacctRow, now: float) -> int:
@@ -117,14 +122,14 @@ def _flags(record: SacctRow) -> Optional[str]:
 def _start(job: Job, clock: Clock) -> str:
     if ever_had_nodes(job):
         return clock.text(job.start_time)
-    return "None" if job.state.finished else "Unknown"
+    return "None" if has_ended(job) else "Unknown"
 
 
 def planned_seconds(job: Job, now: float) -> int:
     """Seconds between eligible time and start, or until now."""
     if not job.eligible_time:
         return 0
-    end = job.start_time if ever_had_nodes(job) else job.end_time if job.state.finished else now
+    end = job.start_time if ever_had_nodes(job) else job.end_time if has_ended(job) else now
     return int(end) - int(job.eligible_time)
 
 
@@ -199,7 +204,7 @@ def _dates(clock: Clock) -> Values:
 
     return {
         "eligible": moment(lambda job: clock.text(job.eligible_time), lambda step: step.start_time),
-        "end": moment(lambda job: clock.text(job.end_time if job.state.finished else 0), lambda step: step.end_time),
+        "end": moment(lambda job: clock.text(job.end_time if has_ended(job) else 0), lambda step: step.end_time),
         "start": moment(lambda job: _start(job, clock), lambda step: step.start_time),
         "submit": moment(lambda job: clock.text(job.submit_time), lambda step: step.start_time),
     }

@@ -8,7 +8,7 @@ from typing import Optional, Union
 from slurmsky.model.job import Job, Step, Usage
 
 from ..fields import derived, tres_texts
-from ..fields.sacct_fields import KILLED, SacctRow, elapsed, ever_had_nodes, planned_seconds
+from ..fields.sacct_fields import KILLED, SacctRow, elapsed, ever_had_nodes, has_ended, planned_seconds
 from ..report_context import ReportContext
 from .job_records import Record as Object
 from .job_records import exit_code, number, stamp
@@ -51,7 +51,7 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
     ]
     requested = tres_texts.requested_cpus(job)
     limit = job.time_limit_min
-    ended = job.end_time if job.state.finished else 0
+    ended = job.end_time if has_ended(job) else 0
     return {
         "account": job.account,
         "comment": {"administrator": job.admin_comment, "job": job.comment, "system": job.system_comment},

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from slurmsky.model.job import Job, Usage
+from slurmsky.model.states import JobFlag, JobState
 from slurmsky.report.text import sacct_rows, sstat_rows
 from slurmsky.report.text.print_fields import InvalidField, TableStyle
 from slurmsky.report.text.sacct_rows import BRIEF, DEFAULT, LONG
@@ -119,6 +120,22 @@ def test_each_run_of_a_job_has_its_own_index(golden: Any, finished: list[Job]) -
     runs = [dataclasses.replace(finished[0], restarts=number) for number in range(3)]
     text = text_of(runs, golden("finished", "sacct").context, "dbindex", allocations=True)
     assert len(set(text.splitlines()[2:])) == 3
+
+
+def test_a_requeued_run_keeps_its_times_and_resources(golden: Any, running: list[Job]) -> None:
+    job = next(job for job in running if job.shares and job.state is JobState.RUNNING)
+    run = dataclasses.replace(
+        job, state=JobState.PENDING, flags=JobFlag.REQUEUED, steps={}, end_time=job.start_time + 2,
+        eligible_time=job.start_time - 1,
+    )  # fmt: skip
+    context = golden("running", "sacct").context
+    look = TableStyle(parsable=2, header=False)
+    fields = "state,start,end,elapsed,cputimeraw,alloctres,planned"
+    state, start, end, elapsed, cpu_s, tres, planned = text_of([run], context, fields, look).strip().split("|")
+    clock = context.clock
+    assert (state, start, end) == ("REQUEUED", clock.text(job.start_time), clock.text(job.start_time + 2))
+    assert (elapsed, cpu_s, planned) == ("00:00:02", str(2 * job.num_cpus), "00:00:01")
+    assert tres == text_of([job], context, "alloctres", look).splitlines()[0] != ""
 
 
 def test_elements_of_a_waiting_rest(golden: Any, finished: list[Job]) -> None:
