@@ -16,6 +16,7 @@ from ..steps import het_components as components
 from ..steps import step_allocation, step_run
 from ..steps.step_allocation import InvalidStep
 from . import program_bcast, srun_prolog, srun_verbose
+from .daemon_messages import DaemonMessages
 from .srun_files import BlockingFile, Input, Outputs
 from .srun_plan import Planner
 from .srun_termination import Termination
@@ -138,6 +139,7 @@ class Srun:
         run.watchers.append(self)
         job.steps[run.step_id] = run
         self._exits = Exits(self.agent.loop, self._step_name, self._say, self.print_verbose)
+        self._daemon = DaemonMessages(spec.slurmd_debug or "error", self._say)
         self._termination = Termination(job, run, spec, self.ntasks, self._exits, self.agent.loop, self._say)
         commons = planner.environments()
         plans = planner.plans(commons, outputs, source)
@@ -225,6 +227,7 @@ class Srun:
             )
             self._never_started()
             return
+        self._daemon.launching(run.shape.ranks)
         self.print_verbose(*srun_verbose.launching(self._step_name, run.shape.shares, run.shape.ranks))
         if self.terminal:
             self._raw = True
@@ -321,7 +324,8 @@ class Srun:
 
     def exited(self, node: str, rank: int, status: int) -> None:
         """Handle the end of a task."""
-        if self._termination is not None:
+        if self._termination is not None and self.run is not None:
+            self._daemon.exited(rank, self.run.pids.get(rank, 0), status)
             self._termination.exited(node, rank, status)
 
     def step_ended(self) -> None:

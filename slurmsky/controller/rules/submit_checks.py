@@ -112,7 +112,9 @@ def _check_admission(cluster: ClusterConfig, spec: JobSpec, partition: Partition
     # A job has at least one CPU on each node. Source: job_mgr.c _part_access_check.
     if max(demand.num_cpus, demand.min_nodes) > usable_cpus(partition, nodes):
         raise SlurmError(Errno.TOO_MANY_NODES)
-    if not set(demand.required) <= {node.name for node in nodes}:
+    # Unknown nodes are refused later, by their name.
+    others = {node.name for node in cluster.nodes} - {node.name for node in nodes}
+    if others & set(demand.required):
         raise SlurmError(Errno.NODES_NOT_IN_PARTITION)
     if demand.min_nodes < partition.min_nodes or too_big(demand, partition, nodes):
         raise SlurmError(Errno.INVALID_NODE_COUNT)

@@ -1,0 +1,40 @@
+"""srun --slurmd-debug: which messages of a node are printed, and their texts."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from slurmsky.agent.srun.daemon_messages import DaemonMessages
+
+_HEAD = "debug levels are stderr='%s', logfile='info', syslog='quiet'\n"
+_TASKS = "starting 2 tasks\ntask 1 (70) exited with exit code 3.\n"
+
+
+@pytest.mark.parametrize(
+    ("level", "printed"),
+    [
+        ("quiet", "srun: Using min slurmd-debug level of error\n"),
+        ("error", ""),
+        ("info", ""),
+        ("verbose", _HEAD % "verbose" + _TASKS),
+        ("4", _HEAD % "verbose" + _TASKS),
+        ("debug9", _HEAD % "debug2" + "debug:  IO handler started pid=1\n" + _TASKS),
+    ],
+)
+def test_messages_of_a_level(level: str, printed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    lines: list[str] = []
+    messages = DaemonMessages(level, lines.append)
+    messages.launching([[0, 1]])
+    messages.exited(1, 70, 3 << 8)
+    stamp = r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\] "
+    assert all(re.match(stamp, line) for line in lines if not line.startswith("srun: "))
+    assert re.sub(stamp, "", "".join(lines)) == printed
+
+
+def test_a_task_killed_by_a_signal() -> None:
+    lines: list[str] = []
+    DaemonMessages("verbose", lines.append).exited(0, 70, 9)
+    assert lines[0].endswith("task 0 (70) exited. Killed by signal 9.\n")
