@@ -137,8 +137,11 @@ class Engine(Protocol):
     async def resume(self, job_id: int) -> None:
         """Continue all processes of the job."""
 
-    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
-        """Release all other nodes of a running job. Only engines that place jobs on nodes support this."""
+    async def shrink(self, job_id: int, nodes: Sequence[str], failed: bool = False) -> None:
+        """Release all other nodes of a running job. Only engines that place jobs on nodes support this.
+
+        ``failed``: the other nodes are down.
+        """
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         """Set the time limit of the job or a step to an epoch second. None: no limit."""

@@ -66,7 +66,7 @@ class ForeignJobs(EngineDefaults):
     async def resume(self, job_id: int) -> None:
         raise EngineError("SkyPilot does not suspend managed jobs")
 
-    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
+    async def shrink(self, job_id: int, nodes: Sequence[str], failed: bool = False) -> None:
         raise EngineError("SkyPilot cannot release single nodes of a job")
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:

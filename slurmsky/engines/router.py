@@ -83,8 +83,8 @@ class Router:
     async def resume(self, job_id: int) -> None:
         await self._engine(job_id).resume(job_id)
 
-    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
-        await self._engine(job_id).shrink(job_id, nodes)
+    async def shrink(self, job_id: int, nodes: Sequence[str], failed: bool = False) -> None:
+        await self._engine(job_id).shrink(job_id, nodes, failed)
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         await self._engine(job_id).limit(job_id, end_time, step_id)

@@ -104,12 +104,11 @@ class DirectiveWords:
 
     components: tuple[tuple[DirectiveWord, ...], ...] = ((),)
     errors: tuple[str, ...] = ()  # printed after `sbatch: error: `; submission continues
-    warnings: tuple[str, ...] = ()  # printed after `sbatch: Warning: `
+    warnings: tuple[str, ...] = ()  # printed after `sbatch: warning: `
 
 
 _FROM_SLURM = "Change from #SLURM to #SBATCH in your script and verify the options are valid in sbatch"
-# The text of 22.05, which the recorded oracle prints; later releases: The "packjob" component separator is deprecated.
-_PACKJOB = 'the "packjob" component separator is being deprecated. Please, use "hetjob" instead.'
+_PACKJOB = 'The "packjob" component separator is deprecated. Please use "hetjob" instead.'
 _SEPARATOR = re.compile(r"(packjob|hetjob)(?=[ \t\r\f\v]|\Z)", re.IGNORECASE)
 
 

@@ -282,7 +282,7 @@ def _nodes_and_tasks(part: Component) -> None:
         raise _error(part, f"invalid number of nodes (-N {least}-{most})")
     if tasks is not None and least is not None and tasks < least:
         part.warnings.append(
-            f"{part.command}: Warning: can't run {tasks} processes on {least} nodes, setting nnodes to {tasks}"
+            f"{part.command}: warning: can't run {tasks} processes on {least} nodes, setting nnodes to {tasks}"
         )
         least = most = tasks
         part.sources.update(dict.fromkeys(("nodes", "nodes_min", "nodes_max"), COMMAND_LINE))  # counts as typed

@@ -33,7 +33,7 @@ def read(data: bytes, path: str, context: ReadContext) -> ScriptOptions:
             raise failure("sbatch", *fault.lines, level="fatal") from None
         raise failure("sbatch", *fault.lines, exit_code=context.error_exit) from None
     messages = [f"sbatch: error: {line}" for line in found.errors]
-    messages += [f"sbatch: Warning: {line}" for line in found.warnings]
+    messages += [f"sbatch: warning: {line}" for line in found.warnings]
     return ScriptOptions(tuple(tuple(map(str, words)) for words in found.components), tuple(messages))
 
 

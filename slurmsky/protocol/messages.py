@@ -93,6 +93,12 @@ class ComponentEnded(JobEvent, kind="component_ended"):
     time: float
 
 
+class NodeReleased(JobEvent, kind="node_released"):
+    """A node has failed; the job (--no-kill) continues without it."""
+
+    name: str
+
+
 class LaunchRefused(JobEvent, kind="refused"):
     """The agent did not understand the launch."""
 
@@ -415,9 +421,10 @@ class LimitJob(JobRequest, kind="limit"):
 
 
 class ShrinkJob(JobRequest, kind="shrink"):
-    """Release all other nodes."""
+    """Release all other nodes. ``failed``: the released nodes are down, so steps without --no-kill end."""
 
     nodes: Tuple[str, ...]
+    failed: bool = False
 
 
 class NodeLost(JobRequest, kind="node_lost"):

@@ -269,6 +269,7 @@ def test_immediate_overlap_and_exact_beside_a_running_step(four: Allocation) -> 
         )
         assert run(four, "--exact", "-n1", "true") == ("", "", 0)
         assert run(four, "--overlap", "-n4", "true") == ("", "", 0)
+        assert run(four, "--external-launcher", "-n4", "true") == ("", "", 0)  # it shares the CPUs of other steps
         assert first.poll() is None
         first.terminate()
 

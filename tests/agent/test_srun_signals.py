@@ -6,11 +6,10 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from polling import PATIENCE_S
+from polling import PATIENCE_S, wait_for
 
 from slurmsky.model.spec import JobSpec
 
@@ -48,6 +47,30 @@ def test_interrupt_once_and_twice(four: Allocation) -> None:
     assert client.returncode == 130
 
 
+SENT = "srun: sending Ctrl-C to StepId=J.S"
+
+
+@pytest.mark.parametrize(
+    ("option", "messages", "code"),
+    [
+        ("--disable-status", [SENT, "srun: error: n1: task 0: Exited with exit code 3"], 3),
+        ("--quit-on-interrupt", [SENT, "srun: forcing job termination"], 137),
+    ],
+)
+def test_one_interrupt_is_enough(four: Allocation, option: str, messages: list[str], code: int) -> None:
+    """Source: the lines that Slurm 25.11 prints."""
+    cluster, launch = four
+    body = "trap 'echo int; exit 3' INT; echo up; while :; do sleep 0.1; done"
+    words = [*cluster.srun, "-n1", option, "bash", "-c", body]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, env=cluster.client_environment(launch), text=True, **pipes) as client:
+        assert client.stdout is not None and client.stdout.readline() == "up\n"
+        client.send_signal(signal.SIGINT)
+        _, error = client.communicate(timeout=PATIENCE_S)
+    lines = re.sub(r"StepId=\d+\.\d+", "StepId=J.S", error).splitlines()
+    assert (lines[: len(messages)], client.returncode) == (messages, code)
+
+
 @pytest.mark.parametrize(
     ("number", "messages", "code"),
     [(signal.SIGUSR1, [], 7), (signal.SIGQUIT, ["srun: Quit", "srun: forcing job termination"], 137)],
@@ -80,13 +103,9 @@ def test_a_step_leaves_no_process(spread: Allocation) -> None:
 
 
 def test_cancelled_job(two: Cluster) -> None:
-    launch = two.start(
-        two.prepare("#!/bin/bash\nsrun -n2 -N2 sleep 30; echo rc=$?\n", tasks=(1, 1), spec=JobSpec(ntasks=2))
-    )
-    two.nodes[0].wait(
-        lambda event: event["ev"] == "step" and event["step"]["step_id"] == "0" and event["job_id"] == launch.job_id
-    )
-    time.sleep(0.3)
+    body = "#!/bin/bash\nsrun -n2 -N2 sh -c 'echo up; exec sleep 30'; echo rc=$?\n"
+    launch = two.start(two.prepare(body, tasks=(1, 1), spec=JobSpec(ntasks=2)))
+    wait_for(lambda: two.output(launch).count("up\n") == 2)
     two.nodes[0].send(
         {"op": "terminate", "job_id": launch.job_id, "state": "CANCELLED", "signal": 15, "kill_wait_s": 30}
     )
@@ -129,13 +148,10 @@ def test_a_cancel_message_is_an_error_of_the_first_task(
 
 
 def test_signal_to_one_step(two: Cluster) -> None:
-    trap = "trap 'exit 3' USR2; while :; do sleep 0.1; done"
+    trap = "trap 'exit 3' USR2; echo up; while :; do sleep 0.1; done"
     script = '#!/bin/bash\nsrun -N1 -n1 --exact bash -c "%s"; echo rc=$?\n' % trap
     launch = two.start(two.prepare(script, tasks=(1, 1), spec=JobSpec(ntasks=2)))
-    two.nodes[0].wait(
-        lambda event: event["ev"] == "step" and event["step"]["step_id"] == "0" and event["job_id"] == launch.job_id
-    )
-    time.sleep(0.3)
+    wait_for(lambda: "up\n" in two.output(launch))
     two.nodes[0].send({"op": "signal", "job_id": launch.job_id, "signal": int(signal.SIGUSR2), "target": "0"})
     event = two.finish(launch)
     assert (event["state"], event["derived_exit_code"]) == ("COMPLETED", 3)

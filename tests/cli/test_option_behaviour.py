@@ -16,43 +16,46 @@ from option_probes import GOLDEN, VALUES, seen
 
 from slurmsky.options import table
 
+TESTS = Path(__file__).parents[1]
+
 pytestmark = pytest.mark.xdist_group("option_behaviour")
 
 RECORDED: dict[str, dict[str, list[str]]] = json.loads(GOLDEN.read_text())
 
-#: Options whose effect is no word of a record and no variable: where it is shown.
+#: Options whose effect is no word of a record and no variable: the test of the effect, and how it spells the option
+#: if not by its long name.
 ELSEWHERE = {
-    "account": "root's own account is the default; tests/unit/controller/test_limit_policy.py",
-    "autocomplete": "prints the table's own words; tests/unit/options/test_table.py",
-    "bcast": "tests/agent", "bcast-exclude": "tests/agent", "bell": "tests/family", "no-bell": "tests/family",
-    "clusters": "there is one cluster",
-    "container-*": "pyxis: tests/containers",
-    "disable-status": "signals: tests/agent", "quit-on-interrupt": "signals: tests/agent",
-    "immediate": "a deadline for the start: tests/unit/options", "quiet": "the probe has nothing to say",
-    "external-launcher": "steps beside others: tests/agent", "chdir": "the folder of salloc is its caller's",
-    "epilog": "tests/agent", "prolog": "tests/agent", "task-epilog": "tests/agent", "task-prolog": "tests/agent",
-    "bbf": "the script: tests/unit/options/test_submit.py",
-    "batch": "features of nodes: tests/family/test_resize.py", "prefer": "likewise",
-    "error": "a file: tests/agent", "input": "a file: tests/agent",
-    "output": "a file: tests/agent", "open-mode": "a file: tests/agent",
-    "exact": "CPUs of a step beside others: tests/oracle (steps)", "overlap": "likewise", "whole": "likewise",
-    "export": "variables of the job: tests/oracle (env)", "export-file": "likewise", "get-user-env": "likewise",
-    "help": "prose of its own", "usage": "prose of its own",
-    "het-group": "het jobs alone: tests/oracle (srun)",
-    "hold": "the probe itself holds", "ignore-pbs": "directives: tests/unit/options/test_submit.py",
-    "jobid": "tests/oracle (srun)", "kill-command": "signals: tests/family", "kill-on-bad-exit": "tests/agent",
-    "label": "tests/agent", "licenses": "the probe's cluster has none; test_scheduling.py",
-    "mem-bind": "memory of tasks: tests/agent", "mpi": "tests/mpi", "multi-prog": "tests/oracle (srun)",
-    "no-kill": "a lost node: tests/robustness", "no-shell": "tests/family",
-    "nodefile": "a file: tests/unit/options/test_submit.py", "overcommit": "placement: test_scheduling.py",
-    "oom-kill-step": "memory of steps: tests/agent",
-    "parsable": "the probe itself uses it", "preserve-env": "tests/agent",
-    "priority": "start order: test_scheduling.py", "propagate": "limits of tasks: tests/agent",
-    "pty": "terminals: tests/agent", "qos": "normal is the default",
-    "requeue": "the default", "resv-ports": "refused, as without MpiParams", "send-libs": "tests/agent",
-    "signal": "signals of jobs: tests/agent", "spread-job": "placement: test_scheduling.py",
-    "unbuffered": "tests/agent", "use-min-nodes": "placement: test_scheduling.py", "wait": "tests/family",
-    "wrap": "the probe itself uses it",
+    "account": ("unit/controller/test_limit_policy.py", "account"), "autocomplete": ("family/test_pages.py",),
+    "batch": ("family/test_resize.py",), "prefer": ("family/test_resize.py",),
+    "bbf": ("unit/options/test_submit_steps.py",),
+    "bcast": ("agent/test_srun_aside.py",), "bcast-exclude": ("agent/test_srun_aside.py",),
+    "bell": ("family/test_honoured.py",), "no-bell": ("family/test_honoured.py",),
+    "chdir": ("oracle/step_requests.py",), "clusters": ("oracle/query_requests.py",),
+    "disable-status": ("agent/test_srun_signals.py",), "quit-on-interrupt": ("agent/test_srun_signals.py",),
+    "epilog": ("agent/test_srun_aside.py",), "prolog": ("agent/test_srun_aside.py",),
+    "task-epilog": ("agent/test_srun_aside.py",), "task-prolog": ("agent/test_srun_aside.py",),
+    "error": ("callers/lines.py",), "input": ("oracle/cases_srun.py",), "output": ("callers/lines.py",),
+    "open-mode": ("oracle/cases_srun.py",),
+    "exact": ("oracle/cases_srun.py",), "overlap": ("oracle/cases_srun.py",), "whole": ("oracle/cases_srun.py",),
+    "export": ("oracle/cases_env.py",), "export-file": ("family/test_honoured.py",),
+    "external-launcher": ("agent/test_srun.py",), "get-user-env": ("callers/lines.py",),
+    "help": ("unit/options/test_submit.py",), "usage": ("unit/options/test_submit.py",),
+    "het-group": ("oracle/cases_env.py",), "hold": ("cli/test_why.py",),
+    "ignore-pbs": ("family/test_honoured.py",), "immediate": ("oracle/cases_srun.py",),
+    "jobid": ("oracle/cases_srun.py",), "kill-command": ("oracle/cases_srun.py", "salloc -K"),
+    "kill-on-bad-exit": ("oracle/cases_srun.py",), "label": ("oracle/cases_srun.py", "-l "),
+    "licenses": ("unit/controller/schedule/test_scheduling.py", "licenses"), "mem-bind": ("agent/test_binding.py",),
+    "mpi": ("mpi/test_pmix.py",), "multi-prog": ("oracle/cases_srun.py",),
+    "no-kill": ("robustness/test_agent_killed.py", "-k"), "no-shell": ("oracle/cases_srun.py",),
+    "nodefile": ("robustness/test_blocked_submits.py",), "oom-kill-step": ("agent/test_memory.py",),
+    "overcommit": ("oracle/cases_srun.py", "srun -n7 -O"), "parsable": ("family/test_family.py",),
+    "preserve-env": ("oracle/cases_srun.py", "srun -E"), "priority": ("oracle/cases_show.py",),
+    "propagate": ("oracle/cases_srun.py",), "pty": ("agent/test_srun_signals.py",),
+    "qos": ("engines/test_warm_rules.py",), "quiet": ("oracle/cases_srun.py",),
+    "requeue": ("robustness/test_kills.py",), "resv-ports": ("oracle/cases_srun.py",),
+    "send-libs": ("agent/test_srun_aside.py",), "signal": ("oracle/cases_show.py",),
+    "spread-job": ("oracle/cases_show.py",), "unbuffered": ("oracle/cases_srun.py",),
+    "use-min-nodes": ("oracle/cases_show.py",), "wait": ("cli/test_why.py",), "wrap": ("cli/test_why.py",),
 }  # fmt: skip
 
 #: Options that the recorded 22.05 lacks, or whose words are prose: only that they change something is tested.
@@ -110,6 +113,13 @@ def test_every_option_is_probed_or_listed() -> None:
             if option.policy in ("mapped", "agent") and not option.same_as and option.long and not option.hidden:
                 named = option.long in VALUES or option.long in ELSEWHERE
                 assert named or "container" in option.long, f"{command} --{option.long}"
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_options_without_a_word_of_a_record_have_a_test_of_their_own(name: str) -> None:
+    file, *spelling = ELSEWHERE[name]
+    words = spelling[0] if spelling else f"--{name}"
+    assert re.search(rf"{re.escape(words)}(?![\w-])", (TESTS / file).read_text()), f"{words} is not in tests/{file}"
 
 
 @pytest.mark.parametrize("command", sorted(RECORDED))

@@ -167,3 +167,11 @@ def test_steps_of_a_job_inherit_its_tres_bind(engine: LocalEngine) -> None:
     step = ["srun", "sh", "-c", "echo $SLURM_LOCALID $CUDA_VISIBLE_DEVICES"]
     done = engine.run(["salloc", "-Q", "-n2", "--gres=gpu:2", "--tres-bind=gres/gpu:map:1,0", *step])
     assert (sorted(done.stdout.splitlines()), done.stderr) == (["0 1", "1 0"], "")
+
+
+def test_directives_of_other_schedulers_can_be_ignored(engine: LocalEngine, tmp_path: Path) -> None:
+    (tmp_path / "job.sh").write_text("#!/bin/bash\n#PBS -N of_pbs\n#BSUB -J of_lsf\n#SBATCH -n1\nhostname\n")
+    line = "scontrol show job $({} --parsable job.sh) | grep -o JobName=.*"
+    for command, name in (("sbatch -H", "of_lsf"), ("sbatch -H --ignore-pbs", "job.sh"),
+                          ("SBATCH_IGNORE_PBS=1 sbatch -H", "job.sh")):  # fmt: skip
+        assert engine.run(line.format(command), cwd=tmp_path).stdout == f"JobName={name}\n"

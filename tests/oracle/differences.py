@@ -130,7 +130,11 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"\b365-00:00:00\b", "UNLIMITED"),
     # Launching is no plugin any more, and warnings have a level of their own.
     (r"\blaunch/slurm: \w+: ", ""),
-    (r"^((?:srun|sbatch|salloc): )Warning: (?!can't run)", r"\1warning: "),
+    (r"^((?:srun|sbatch|salloc): )Warning: ", r"\1warning: "),
+    (
+        r'the "packjob" component separator is being deprecated\. Please, use',
+        'The "packjob" component separator is deprecated. Please use',
+    ),
     (r"(tasks \d+ with the )(number of requested nodes \d+\. Ignoring)", r"\1maximum \2"),
     (r'Invalid numeric value ("\S*") for requested node count\.', r"\1 is not a valid node count"),
     # States of nodes: PERFCTRS was removed, newer ones were added.

@@ -246,3 +246,33 @@ def test_a_job_survives_an_agent_killed_while_it_starts(engine: Engine, run: Run
     assert {state(run, job) for job in jobs} <= {"COMPLETED", "NODE_FAIL"}
     assert {state(run, submit(run, "--wait", "-wn1", "--wrap", "true"))} == {"COMPLETED"}
     assert engine.faults() == []
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["agent killed", "State=DOWN"])
+def test_a_job_with_no_kill_continues_without_a_failed_node(
+    engine: Engine, run: Run, sleeper: str, tmp_path: Path, down: bool
+) -> None:
+    """A step ends with its failed node on all nodes, a step with --no-kill only there.
+
+    Source: the output of Slurm 25.11 for this script.
+    """
+    go, out = tmp_path / "go", tmp_path / "out"
+    step = f"sh -c 'test $SLURM_PROCID = 0 || exec sleep $LENGTH; until test -e {go}; do sleep 0.05; done; echo ended'"
+    steps = (f"-n1 -N1 {step}", f"-n2 -N2 --overlap -k {step}", "-n2 -N2 --overlap sleep $LENGTH")
+    body = f"export LENGTH={sleeper}; " + "".join(f"srun {words} & " for words in steps) + "wait"
+    job = submit(run, "-N2", "-n2", "-k", "--overcommit", "-o", str(out), "--wrap", body)
+    wait_for(lambda: len(pids_with("sleep", sleeper)) >= 3)
+    if down:
+        assert run("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=test")[0] == 0
+    else:
+        kill_agent(engine, "n2")
+    wait_for(lambda: field(run, job, "NodeList") == "n1")
+    wait_for(lambda: pids_with("sleep", sleeper) == [])
+    assert (state(run, job), field(run, job, "NumNodes"), field(run, job, "NumTasks")) == ("RUNNING", "1", "2")
+    go.touch()
+    wait_for(lambda: state(run, job) == "COMPLETED")
+    text = out.read_text()
+    assert (text.count("ended\n"), text.count("srun: error: Node failure on n2\n")) == (2, 2)
+    assert engine.faults() == []
+    if down:
+        run("scontrol", "update", "NodeName=n2", "State=RESUME")

@@ -16,6 +16,7 @@ from ...protocol.messages import (
     LimitJob,
     NodeEnds,
     NodeLost,
+    NodeReleased,
     ResumeJob,
     ShrinkJob,
     SignalJob,
@@ -196,13 +197,17 @@ class HeadJob:
         if self.batch is None or self.batch.over:
             self._end_remaining()
 
-    def node_lost(self) -> None:
-        """End the job after the loss of a node.
+    def node_lost(self, name: str) -> None:
+        """End the job after the loss of a node; with --no-kill release the node.
 
-        Not with --no-kill, or if its script has ended. The state is NODE_FAIL at once. The signals follow NODE_LOST_S
-        later: srun reports the failed node first.
+        Not if its script has ended. The state is NODE_FAIL at once. The signals follow NODE_LOST_S later: srun reports
+        the failed node first.
         """
-        if self.launch.spec.no_kill or self.ending or self.cause:
+        if self.ending or self.cause:
+            return
+        if self.launch.spec.no_kill and not self.launch.het:
+            self.shrink([share.name for share in self.launch.shares if share.name != name], failed=True)
+            self.emit(NodeReleased(name=name))
             return
         self.cause = "NODE_FAIL"
         self._timers.append(self.agent.loop.after(NODE_LOST_S, lambda: self._signal_all("NODE_FAIL", signal.SIGTERM)))
@@ -286,13 +291,13 @@ class HeadJob:
                     self.agent.holds.release(self.job_id, share.address)
             self._wake_waiting()
 
-    def shrink(self, nodes: Sequence[str]) -> None:
+    def shrink(self, nodes: Sequence[str], failed: bool = False) -> None:
         """Release other nodes: tasks there are killed. Later steps run on the remaining nodes."""
         gone = [share for share in self.launch.shares if share.name not in nodes]
         self.launch.shares = [share for share in self.launch.shares if share.name in nodes]
         for share in gone:
             for step in list(self.steps.values()):
-                step.end_on_node(share.name)
+                step.end_on_node(share.name, failed)
             self.agent.holds.release(self.job_id, share.address)
         self._wake_waiting()
 
@@ -377,9 +382,9 @@ class HeadJob:
         elif isinstance(request, LimitJob):
             self.set_end_time(request.end_time, request.step)
         elif isinstance(request, ShrinkJob):
-            self.shrink(request.nodes)
+            self.shrink(request.nodes, request.failed)
         elif isinstance(request, NodeLost):
-            self.node_lost()
+            self.node_lost(request.node)
         elif isinstance(request, NodeEnds):
             self.node_ends(request.left_s)
 

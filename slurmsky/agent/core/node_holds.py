@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Callable
 
 from ...protocol.messages import Hello
@@ -29,8 +30,9 @@ class NodeHolds:
 
     def hold_nodes(self, job: HeadJob) -> None:
         """Connect to the job's other nodes. Raises OSError if an agent of this machine does not answer."""
-        addresses = {share.address for share in job.launch.every_share[1:]} - {self._own_address}
-        for address in sorted(addresses):
+        names = {share.address: share.name for share in job.launch.every_share[1:]}
+        names.pop(self._own_address, None)
+        for address, name in sorted(names.items()):
             local = address.startswith(endpoints.UNIX)
             try:
                 channel = self._connect(address)
@@ -41,7 +43,7 @@ class NodeHolds:
                 continue
             channel.send_json(Hello(role="holder").encode())
             if local:
-                channel.on_close = job.node_lost
+                channel.on_close = partial(job.node_lost, name)
             self._channels.setdefault(job.job_id, {})[address] = channel
 
     def release(self, job_id: int, address: str) -> None:

@@ -154,8 +154,14 @@ class StepRun:
             watcher.exited(part.name, rank, status)
 
     def node_failed(self, name: str) -> None:
-        """Handle the failure of a node's agent."""
-        self.failed_nodes.append(name)
+        """Handle a node's failure. The step ends on all nodes, unless it has --no-kill.
+
+        A job without --no-kill ends as a whole. Source: stepmgr.c kill_step_on_node.
+        """
+        if name not in self.failed_nodes:
+            self.failed_nodes.append(name)
+        if self.job.launch.spec.no_kill and not self.spec.job.no_kill:
+            self.kill()
 
     def part_ended(self) -> None:
         """Handle a part's end; after the last one store the step's result."""
@@ -238,12 +244,14 @@ class StepRun:
             if owner in (0, record.job_id):
                 self._messages[record.job_id].send(cause, now, number)
 
-    def end_on_node(self, name: str) -> None:
-        """Kill the step's tasks on a node that the job releases."""
+    def end_on_node(self, name: str, failed: bool) -> None:
+        """Kill the step's tasks on a node that the job releases. ``failed``: the node is down."""
         for part in self.parts:
             if part.name == name and not part.ended:
                 part.resume()
                 part.signal(signal.SIGKILL)
+                if failed:
+                    self.node_failed(name)
 
     def kill(self) -> None:
         """Send SIGKILL to all processes of the step."""

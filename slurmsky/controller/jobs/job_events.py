@@ -25,6 +25,7 @@ from ...protocol.messages import (
     Missing,
     NodeDown,
     NodeDrain,
+    NodeReleased,
     NodeStatus,
     NodeUp,
     Started,
@@ -216,6 +217,9 @@ class Events:
             exit_code, exit_signal = job.exit_code, job.exit_signal  # recorded when salloc or srun released the nodes
         self.life.end(job, final, exit_code, exit_signal, event.reason, event.time, event.comment, event.began)
 
+    def _node_released(self, job: Job, event: NodeReleased) -> None:
+        self.life.release_failed_node(job, event.name)
+
     def _component_ended(self, job: Job, event: ComponentEnded) -> None:
         part = next(part for part in self.job_table.components(job) if part.het_offset == event.component)
         if JobFlag.COMPLETING in part.flags:
@@ -233,4 +237,5 @@ _HANDLERS: dict[type[JobEvent], Callable[[Events, Job, Any], None]] = {
     ManagedJobNamed: Events._managed,
     Ended: Events._ended,
     ComponentEnded: Events._component_ended,
+    NodeReleased: Events._node_released,
 }

@@ -263,10 +263,10 @@ class JobTable(ClusterTable):
         for name, count in job_licenses(job):
             self.licenses_used[name] = max(0, self.licenses_used.get(name, 0) - count)
 
-    def shrink(self, job: Job, nodes: frozenset[str]) -> None:
+    def shrink(self, job: Job, nodes: frozenset[str], failed: bool = False) -> None:
         """Release a running job's other nodes; the job keeps its licences."""
         with self.rebook_resources(job):
-            transitions.shrink(job, nodes, self.clock())
+            transitions.shrink(job, nodes, self.clock(), failed)
 
     @contextmanager
     def rebook_resources(self, job: Job) -> Iterator[None]:

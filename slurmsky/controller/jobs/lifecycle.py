@@ -442,10 +442,26 @@ class LifeCycle:
             raise SlurmError(Errno.NOT_SUPPORTED)
         self._check_launched_here(job)
         self._check_reachable(job)
-        self.job_table.shrink(job, nodes)
-        self._to_engine(job, self.engine.shrink(job.job_id, [share.name for share in job.shares]))
+        self._release_nodes(job, nodes)
+
+    def _release_nodes(self, job: Job, nodes: frozenset[str], failed: bool = False) -> None:
+        self.job_table.shrink(job, nodes, failed)
+        self._to_engine(job, self.engine.shrink(job.job_id, list(job.nodes), failed))
         self.wake_waiting_commands(job)
         self.schedule_soon()
+
+    def release_failed_node(self, job: Job, name: str) -> bool:
+        """Release a failed node of a job with --no-kill. False: the job ends with this node.
+
+        The batch script ends with the first node. Source: job_mgr.c _foreach_kill_running_job_by_node.
+        """
+        if not job.spec.no_kill or name not in job.nodes[1:] or JobFlag.CONFIGURING in job.flags:
+            return False
+        if not self._can_shrink(job):
+            return False
+        log.error("Removing failed node %s from job %d", name, job.job_id)
+        self._release_nodes(job, frozenset(job.nodes) - {name}, failed=True)
+        return True
 
     def set_time_limit(self, job: Job, minutes: int) -> None:
         """Set the time limit of a pending or running job."""
@@ -492,12 +508,7 @@ class LifeCycle:
         """
         for job_id in tuple(self.job_table.nodes[name].jobs):
             job = self.job_table.jobs[job_id]
-            if job.state.active:
-                others = frozenset(job.nodes) - {name}
-                # The first node runs the script here: a job cannot continue without it.
-                if job.spec.no_kill and job.nodes[0] in others and self._can_shrink(job):
-                    self.shrink(job, others)
-                    continue
+            if job.state.active and not self.release_failed_node(job, name):
                 transitions.fail_node(job, name)
                 if job.spec.requeue and job.is_batch:
                     self.requeue(job)

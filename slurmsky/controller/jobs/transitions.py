@@ -219,15 +219,16 @@ def show_stopped(job: Job, stopped: bool) -> None:
     job.flags = job.flags | JobFlag.STOPPED if stopped else job.flags & ~JobFlag.STOPPED
 
 
-def shrink(job: Job, nodes: frozenset[str], now: float) -> None:
-    """Release all other nodes of the job.
+def shrink(job: Job, nodes: frozenset[str], now: float, failed: bool = False) -> None:
+    """Release all other nodes of the job. ``failed``: the released nodes are down; NumTasks remains.
 
     Source: job_mgr.c excise_node_from_job, job_pre_resize_acctg.
     """
     job.shares = [share for share in job.shares if share.name in nodes]
     job.num_nodes = len(job.shares)
     job.num_cpus = sum(share.cpus for share in job.shares)
-    job.num_tasks = min(job.num_tasks, job.num_cpus // (job.spec.cpus_per_task or 1))
+    if not failed:
+        job.num_tasks = min(job.num_tasks, job.num_cpus // (job.spec.cpus_per_task or 1))
     job.resize_time = now
 
 

@@ -150,11 +150,11 @@ class PlacedJobs(EngineDefaults):
     async def resume(self, job_id: int) -> None:
         self._request(job_id, ResumeJob(job_id=job_id))
 
-    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
+    async def shrink(self, job_id: int, nodes: Sequence[str], failed: bool = False) -> None:
         placed = self._placed.get(job_id)
         if placed is not None:
             placed.nodes = tuple(node for node in placed.nodes if node in nodes)
-        self._request(job_id, ShrinkJob(job_id=job_id, nodes=tuple(nodes)))
+        self._request(job_id, ShrinkJob(job_id=job_id, nodes=tuple(nodes), failed=failed))
 
     async def limit(self, job_id: int, end_time: float | None, step_id: str = "") -> None:
         self._request(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))

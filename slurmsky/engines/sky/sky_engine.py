@@ -162,7 +162,7 @@ class SkyEngine(SkyRuns):
     async def resume(self, job_id: int) -> None:
         await self._command(job_id, ResumeJob(job_id=job_id))
 
-    async def shrink(self, job_id: int, nodes: Sequence[str]) -> None:
+    async def shrink(self, job_id: int, nodes: Sequence[str], failed: bool = False) -> None:
         """Refuse: SkyPilot releases nodes only after the job's end."""
         raise EngineError("SkyPilot cannot release single nodes of a job")
 

@@ -109,7 +109,7 @@ def test_het_components() -> None:
     assert words_of("#!/bin/sh\n#SBATCH -n1\n#SBATCH hetjob -n3\n") == [["-n1"], []]
     packed = directives.parse(b"#!/bin/sh\n#SBATCH packjob\n")
     assert packed.components == ((), ())
-    assert packed.warnings == ('the "packjob" component separator is being deprecated. Please, use "hetjob" instead.',)
+    assert packed.warnings == ('The "packjob" component separator is deprecated. Please use "hetjob" instead.',)
 
 
 def test_the_old_word_is_accepted_with_one_warning() -> None:

@@ -136,7 +136,7 @@ def test_arrays_have_no_components() -> None:
 
 def test_fewer_tasks_than_nodes() -> None:
     request = sbatch("-n2", "-w", "n1,n2,n3")
-    assert request.warnings == ("sbatch: Warning: can't run 2 processes on 3 nodes, setting nnodes to 2",)
+    assert request.warnings == ("sbatch: warning: can't run 2 processes on 3 nodes, setting nnodes to 2",)
     assert fields(request.components[0]) == {"ntasks": 2, "nodelist": "n[1-2]", **NODES_2}
 
 
@@ -267,7 +267,7 @@ def test_warnings_precede_a_later_refusal() -> None:
     """sbatch prints each warning when it parses the option."""
     assert refusal("-n1", "-N2", "-d", "bogus", script="#SLURM -H\n") == (
         "sbatch: error: Change from #SLURM to #SBATCH in your script and verify the options are valid in sbatch",
-        "sbatch: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",
+        "sbatch: warning: can't run 1 processes on 2 nodes, setting nnodes to 1",
         "sbatch: error: Batch job submission failed: Job dependency problem",
     )
 

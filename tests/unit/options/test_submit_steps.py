@@ -31,7 +31,7 @@ def test_a_typed_memory_puts_the_inherited_one_aside() -> None:
 
 def test_step_smaller_than_its_job() -> None:
     request = srun("-n1", SLURM_JOB_ID="7", SLURM_JOB_NUM_NODES="2", SLURM_NTASKS="2")
-    assert request.warnings == ("srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1",)
+    assert request.warnings == ("srun: warning: can't run 1 processes on 2 nodes, setting nnodes to 1",)
     assert request.step.job.nodes_max == 1
 
 
