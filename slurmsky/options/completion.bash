@@ -10,11 +10,16 @@ _slurmsky_list() { # text, words: the same behind the last comma
     COMPREPLY=($(compgen -P "$before" -W "$2" -- "${1##*,}"))
 }
 
+_slurmsky_jobs() { # past or nothing: also today's jobs that have ended; sacct omits held jobs
+    { squeue -h -o %i --me; [[ ! $1 ]] || sacct -nXPo JobID; } 2>/dev/null | sed 's/_\[.*//' | sort -u
+}
+
 _slurmsky_value() { # text, kind
     case $2 in
     partitions) _slurmsky_list "$1" "$(sinfo -h -o %R 2>/dev/null)" ;;
     nodes) _slurmsky_list "$1" "$(sinfo -h -N -o %N 2>/dev/null | sort -u)" ;;
-    jobs) _slurmsky_list "$1" "$(squeue -h -o %i --me 2>/dev/null | sed 's/_\[.*//')" ;;
+    jobs) _slurmsky_list "$1" "$(_slurmsky_jobs)" ;;
+    past) _slurmsky_list "$1" "$(_slurmsky_jobs past)" ;;
     qos) _slurmsky_list "$1" "$(sacctmgr -nP show qos format=name 2>/dev/null)" ;;
     accounts) _slurmsky_list "$1" "$(sacctmgr -nP show account format=account 2>/dev/null)" ;;
     features) _slurmsky_words "$1" "$(sinfo -h -o %f 2>/dev/null | tr ',' ' ' | sed 's/(null)//')" ;;
@@ -29,28 +34,32 @@ _slurmsky_value() { # text, kind
     commands) COMPREPLY=($(compgen -c -- "$1")) ;;
     dependencies)
         if [[ $1 == *:* ]]; then
-            COMPREPLY=($(compgen -W "$(squeue -h -o %i --me 2>/dev/null)" -- "${1##*:}"))
+            COMPREPLY=($(compgen -W "$(_slurmsky_jobs)" -- "${1##*:}"))
         else
             _slurmsky_words "$1" "after: afterany: afterburstbuffer: aftercorr: afternotok: afterok: singleton"
             compopt -o nospace 2>/dev/null
         fi
         ;;
     =*) _slurmsky_list "$1" "${2#=}" ;;
+    ' '*) _slurmsky_words "$1" "$2" ;;
     esac
 }
 
 _slurmsky() {
-    local command=${1##*/} word=$2 before=$3 options= kinds= operand= verbs= behind= helps=--helpformat option kind
+    local command=${1##*/} options= kinds= operand= verbs= behind= helps=--helpformat option kind part last=-1
+    local -a words=()
     COMPREPLY=()
 @CASES@
-    # --name=value: readline breaks the word at "="; take it together again.
-    if [[ $before == "=" && $COMP_CWORD -ge 2 ]]; then
-        before=${COMP_WORDS[COMP_CWORD - 2]}
-    elif [[ $word == "=" ]]; then
-        word=
-    elif [[ $word == --*=* ]]; then
-        before=${word%%=*} word=${word#*=}
-    fi
+    # readline also breaks words at "=" and ":"; join them, and complete the value of name=value
+    for part in "${COMP_WORDS[@]:0:COMP_CWORD + 1}"; do
+        if ((last > 0)) && [[ $part == [=:]* || ($part && ${words[last]} == *[=:]) ]]; then
+            words[last]+=$part
+        else
+            words[++last]=$part
+        fi
+    done
+    local word=${words[last]} before=${words[last - 1]}
+    [[ $word != *=* ]] || before=${word%%=*} word=${word#*=}
     for kind in $kinds; do
         option=${kind%%@*}
         if [[ $before == "$option" ]]; then
@@ -64,28 +73,22 @@ _slurmsky() {
         [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace 2>/dev/null
         return
     fi
-    [[ $command != slurmsky || $COMP_CWORD -lt 2 ]] || before=${COMP_WORDS[1]}
-    [[ $command == slurmsky && " @OF_JOBS@ " == *" $before "* ]] && operand=jobs
+    [[ $command != slurmsky || $last -lt 2 ]] || before=${words[1]}
     for kind in $behind; do
-        if [[ $before == "${kind%%@*}" && ( $command != slurmsky || $word == -* || ${kind#*@} != -* ) ]]; then
+        if [[ ${before,,} == "${kind%%@*}" && ($command != slurmsky || $word == -* || $kind != *@+-*) ]]; then
             kind=${kind#*@}
-            _slurmsky_words "$word" "${kind//+/ }"
+            _slurmsky_value "$word" "${kind//+/ }"
             return
         fi
     done
-    if [[ $command == scontrol ]]; then
-        case $before in
-@NAMED@
-        esac
-        if [[ ${COMP_WORDS[1]} == update && $COMP_CWORD -gt 2 ]]; then
-            case ${COMP_WORDS[2]} in
+    if [[ $command == scontrol && ${words[1]} == update && $last -gt 2 ]]; then
+        case ${words[2],,} in
 @UPDATES@
-            esac
-            compopt -o nospace 2>/dev/null
-            return
-        fi
+        esac
+        compopt -o nospace 2>/dev/null
+        return
     fi
-    if [[ $verbs && ( $COMP_CWORD -eq 1 || ${COMP_WORDS[COMP_CWORD - 1]} == -* ) ]]; then
+    if [[ $verbs && ( $last -eq 1 || ${words[last - 1]} == -* ) ]]; then
         _slurmsky_words "$word" "$verbs"
     else
         _slurmsky_value "$word" "$operand"

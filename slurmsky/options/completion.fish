@@ -18,6 +18,7 @@ end
 function __slurmsky_partitions; sinfo -h -o %R 2>/dev/null | __slurmsky_list; end
 function __slurmsky_nodes; sinfo -h -N -o %N 2>/dev/null | sort -u | __slurmsky_list; end
 function __slurmsky_jobs; squeue -h -o %i --me 2>/dev/null | string replace -r '_\\[.*' '' | __slurmsky_list; end
+function __slurmsky_past; __slurmsky_jobs; sacct -nXPo JobID 2>/dev/null | string replace -r '_\\[.*' '' | __slurmsky_list; end
 function __slurmsky_qos; sacctmgr -nP show qos format=name 2>/dev/null | __slurmsky_list; end
 function __slurmsky_accounts; sacctmgr -nP show account format=account 2>/dev/null | __slurmsky_list; end
 function __slurmsky_features; sinfo -h -o %f 2>/dev/null | string split , | string match -v '(null)'; end
@@ -39,8 +40,11 @@ function __slurmsky_dependencies
 end
 function __slurmsky_words; printf '%s\n' $argv | __slurmsky_list_of_any_case; end
 function __slurmsky_first; test (count (commandline -opc)) -eq 1; end
-function __slurmsky_behind; set -l words (commandline -opc); contains -- $words[-1] $argv; end
+function __slurmsky_behind # the word before, or the name of name=value
+    set -l words (commandline -opc) (string replace -rf '=.*' '' -- (commandline -ct))
+    contains -- (string lower -- $words[-1]) $argv
+end
 function __slurmsky_under; set -l words (commandline -opc); set -q words[2]; and contains -- $words[2] $argv; end
 function __slurmsky_updates; set -l words (commandline -opc)
-    test (count $words) -ge 3; and test $words[2] = update; and string match -q -- $argv[1] $words[3]
+    test (count $words) -ge 3; and test $words[2] = update; and string match -qi -- $argv[1] $words[3]
 end

@@ -54,11 +54,9 @@ _SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP TSTP ALRM"  # fmt: skip
 #: Completion of operands.
 OPERANDS = {
     "sbatch": "files", "srun": "commands", "salloc": "commands", "scancel": "jobs", "sattach": "jobs",
-    "sbcast": "files", "sstat": "jobs", "seff": "jobs", "swait": "jobs", "scrontab": "files",
+    "sbcast": "files", "sstat": "jobs", "seff": "past", "swait": "jobs", "scrontab": "files",
     "slurmsky": "files",
 }  # fmt: skip
-#: Commands of slurmsky whose operands are jobs.
-OF_JOBS = ("why", "report", "tunnel")
 _VERBS = {
     "scontrol": "callerid cancel_reboot completing create delete getaddrs hold listjobs liststeps listpids notify ping "
                 "reconfigure release requeue requeuehold resume schedloglevel setdebug setdebugflags show shutdown "
@@ -74,8 +72,8 @@ _WORDS_AFTER = {
                          "hostlistsorted hostnames job licenses node partition reservation resources slurmd step "
                          "topology",
                  "setdebug": "quiet fatal error info verbose debug debug2 debug3 debug4 debug5",
-                 "create": "reservation", "Requeue": "0 1",
-                 "State": "DOWN DRAIN FAIL FUTURE IDLE INACTIVE NORESP RESUME UNDRAIN UP",
+                 "create": "reservation", "write": "batch_script",
+                 "state": "DOWN DRAIN FAIL FUTURE IDLE INACTIVE NORESP RESUME UNDRAIN UP",
                  "update": "job= jobid= name= nodename= partitionname= reservationname= stepid="},
     "sacctmgr": dict.fromkeys(("show", "list"), _ENTITIES),
     "sreport": {"cluster": "AccountUtilizationByQOS AccountUtilizationByUser UserUtilizationByAccount "
@@ -83,13 +81,17 @@ _WORDS_AFTER = {
                 "job": "SizesByAccount SizesByAccountAndWcKey SizesByWcKey", "user": "TopUsage",
                 "reservation": "Utilization", "time": "Hours HourPer Minutes MinPer Percent Seconds SecPer"},
 }  # fmt: skip
-#: Queries for the words after these words of scontrol, also after "update jobid=".
-NAMED = {
-    "jobs": "hold|release|requeue|requeuehold|resume|suspend|uhold|wait_job|job|jobid|resources|top|listpids|notify",
-    "partitions": "partition|partitionname|Partition",
-    "nodes": "node|nodename|listjobs|liststeps|ReqNodeList|ExcNodeList",
-    "reservations": "reservation|reservationname|ReservationName", "qos": "QOS", "accounts": "Account",
-    "dependencies": "Dependency", "features": "Features",
+#: Queries for the words after these words, also after "update jobid=". ``past`` are today's jobs, also ended ones.
+_NAMED = {
+    "scontrol": {
+        "jobs": "hold release resume suspend uhold wait_job job jobid resources top listpids notify",
+        "past": "requeue requeuehold batch_script",
+        "partitions": "partition partitionname",
+        "nodes": "node nodename listjobs liststeps reqnodelist excnodelist",
+        "reservations": "reservation reservationname", "qos": "qos", "accounts": "account",
+        "dependencies": "dependency", "features": "features",
+    },
+    "slurmsky": {"past": "why report", "jobs": "tunnel"},
 }  # fmt: skip
 #: Keys that can be updated, by the first key.
 UPDATES = {
@@ -111,12 +113,16 @@ def verbs_of(command: str, own: Own) -> list[str]:
     return list(own) if command == "slurmsky" else _VERBS.get(command, "").split()
 
 
-def words_after(command: str, own: Own) -> dict[str, list[str]]:
-    """Words that may follow a word of a command."""
-    if command != "slurmsky":
-        return {verb: words.split() for verb, words in _WORDS_AFTER.get(command, {}).items()}
-    jobs = {verb: list(words) for verb, words in own.items() if words}
-    return {**jobs, "man": list(ALL), "help": list(own)}
+def behind(command: str, own: Own) -> Iterator[tuple[str, str]]:
+    """Words of a command, in lower case, each with what follows: the name of a kind, or +a+b+c for words."""
+    after: Mapping[str, Iterable[str]] = {verb: words.split() for verb, words in _WORDS_AFTER.get(command, {}).items()}
+    if command == "slurmsky":
+        after = {**{verb: words for verb, words in own.items() if words}, "man": ALL, "help": own}
+    for verb, words in after.items():
+        yield verb, "".join(f"+{word}" for word in words)
+    for kind, verbs in _NAMED.get(command, {}).items():
+        for verb in verbs.split():
+            yield verb, kind
 
 
 def bash(own: Own) -> str:
@@ -124,7 +130,6 @@ def bash(own: Own) -> str:
     return _filled(
         "bash",
         cases(own, lambda words: f"'{' '.join(words)}'"),
-        '        {words}) _slurmsky_value "$word" {kind}; return ;;',
         "            {key}) _slurmsky_words \"$word\" '{words}' ;;",
     )
 
@@ -134,7 +139,6 @@ def zsh(own: Own) -> str:
     return _filled(
         "zsh",
         cases(own, lambda words: "(" + " ".join(f"'{word}'" for word in words) + ")"),
-        "        {words}) _slurmsky_value {kind}; return ;;",
         "            {key}) compadd -S '' - {words} ;;",
     )
 
@@ -145,13 +149,11 @@ def template(shell: str) -> str:
     return (pkgutil.get_data("slurmsky.options", f"completion.{shell}") or b"").decode()
 
 
-def _filled(shell: str, lines: Iterable[str], named: str, updated: str) -> str:
+def _filled(shell: str, lines: Iterable[str], updated: str) -> str:
     parts = {
         "CASES": "\n".join(lines),
-        "NAMED": "\n".join(named.format(words=words, kind=kind) for kind, words in NAMED.items()),
         "UPDATES": "\n".join(updated.format(key=key, words=words) for key, words in UPDATES.items()),
         "ALL": " ".join((*ALL, "slurmsky")),
-        "OF_JOBS": " ".join(OF_JOBS),
     }
     return re.sub(r"@([A-Z_]+)@", lambda found: parts[found[1]], template(shell))
 
@@ -170,8 +172,7 @@ def cases(own: Own, written: Callable[[Iterable[str]], str]) -> Iterator[str]:
             yield f"        operand={OPERANDS[command]}"
         if verbs_of(command, own):
             yield f"        verbs={written(verbs_of(command, own))}"
-            behind = (f"{verb}@{'+'.join(words)}" for verb, words in words_after(command, own).items())
-            yield f"        behind={written(behind)}"
+            yield f"        behind={written('@'.join(entry) for entry in behind(command, own))}"
         yield "        ;;"
     yield "    esac"
 
@@ -199,6 +200,8 @@ def kind_of(option: Option) -> str:
         return "=" + _SIGNALS.replace(" ", "+")
     if option.name == "format" and option.command in _NAMED_FIELDS:
         return "fields"
+    if option.name == "jobs" and option.command == "sacct":
+        return "past"
     if option.name == "yaml":
         return _DYNAMIC["json"]
     return _DYNAMIC.get(option.name, "")

@@ -7,6 +7,7 @@ _slurmsky_value() { # kind
     case $1 in
     partitions) found=(${(f)"$(sinfo -h -o %R 2>/dev/null)"}); _sequence compadd - $found ;;
     nodes) found=(${(fu)"$(sinfo -h -N -o %N 2>/dev/null)"}); _sequence compadd - $found ;;
+    past) found=(${(u)${(f)"$(squeue -h -o %i --me 2>/dev/null; sacct -nXPo JobID 2>/dev/null)"}%%_\[*}); _sequence compadd - $found ;;
     jobs) found=(${${(f)"$(squeue -h -o %i --me 2>/dev/null)"}%%_\[*}); _sequence compadd - $found ;;
     qos) found=(${(f)"$(sacctmgr -nP show qos format=name 2>/dev/null)"}); _sequence compadd - $found ;;
     accounts) found=(${(f)"$(sacctmgr -nP show account format=account 2>/dev/null)"}); _sequence compadd - $found ;;
@@ -30,6 +31,7 @@ _slurmsky_value() { # kind
             compadd -S '' - after: afterany: afterburstbuffer: aftercorr: afternotok: afterok: singleton
         fi
         ;;
+    +*) found=(${(s:+:)1}); compadd - $found ;;
     \=*) found=(${(s:+:)${1#=}}); _sequence compadd $any_case - $found ;;
     esac
 }
@@ -38,7 +40,7 @@ _slurmsky() {
     local command=${words[1]:t} before=${words[CURRENT-1]} operand= helps=--helpformat entry
     local -a options kinds verbs behind
 @CASES@
-    if [[ $PREFIX == --*=* ]]; then
+    if [[ $PREFIX == *=* ]]; then
         before=${PREFIX%%=*}
         compset -P '*='
     fi
@@ -54,23 +56,17 @@ _slurmsky() {
         return
     fi
     [[ $command != slurmsky || $CURRENT -lt 3 ]] || before=${words[2]}
-    [[ $command == slurmsky && " @OF_JOBS@ " == *" $before "* ]] && operand=jobs
     for entry in $behind; do
-        if [[ ${entry%%@*} == $before && ( $command != slurmsky || $PREFIX == -* || ${entry#*@} != -* ) ]]; then
-            compadd - ${(s:+:)${entry#*@}}
+        if [[ ${entry%%@*} == ${(L)before} && ( $command != slurmsky || $PREFIX == -* || $entry != *@+-* ) ]]; then
+            _slurmsky_value ${entry#*@}
             return
         fi
     done
-    if [[ $command == scontrol ]]; then
-        case $before in
-@NAMED@
-        esac
-        if [[ ${words[2]} == update && CURRENT -gt 3 ]]; then
-            case ${words[3]} in
+    if [[ $command == scontrol && ${words[2]} == update && CURRENT -gt 3 ]]; then
+        case ${(L)words[3]} in
 @UPDATES@
-            esac
-            return
-        fi
+        esac
+        return
     fi
     if [[ -n $verbs && ( CURRENT -eq 2 || $before == -* ) ]]; then
         compadd - $verbs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable, Iterator
 
-from .completion import ALL, NAMED, OF_JOBS, OPERANDS, UPDATES, Own, kind_of, template, verbs_of, words_after
+from .completion import ALL, OPERANDS, UPDATES, Own, behind, kind_of, template, verbs_of
 from .table import Option, load
 
 
@@ -27,16 +27,12 @@ def _command(command: str, own: Own) -> Iterator[str]:
     if verbs:
         yield f"complete -c {command} -f -n __slurmsky_first -a {_quoted(verbs)}"
         test = "__slurmsky_under" if command == "slurmsky" else "__slurmsky_behind"
-        for verb, words in words_after(command, own).items():
-            yield f"complete -c {command} -f -n '{test} {verb}' -a {_quoted(words)}"
+        for verb, kind in behind(command, own):
+            words = _quoted(kind[1:].split("+")) if kind.startswith("+") else f"'(__slurmsky_{kind})'"
+            yield f"complete -c {command} -f -n '{test} {verb}' -a {words}"
     elif operand not in ("", "files"):
         yield f"complete -c {command} -f -a '(__slurmsky_{operand})'"
-    if command == "slurmsky":
-        for verb in OF_JOBS:
-            yield f"complete -c slurmsky -f -n '__slurmsky_under {verb}' -a '(__slurmsky_jobs)'"
     if command == "scontrol":
-        for kind, names in NAMED.items():
-            yield f"complete -c scontrol -f -n '__slurmsky_behind {names.replace('|', ' ')}' -a '(__slurmsky_{kind})'"
         for key, updates in UPDATES.items():
             yield f"complete -c scontrol -f -n '__slurmsky_updates \"{key}\"' -a {_quoted(updates.split())}"
 

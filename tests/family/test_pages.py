@@ -44,11 +44,11 @@ def complete(engine: LocalEngine, line: str) -> list[str]:
         char=${line:at:1}
         case $char in
         ' ') COMP_WORDS+=("$word") word= ;;
-        '=') [[ $word ]] && COMP_WORDS+=("$word"); COMP_WORDS+=("=") word= ;;
+        [=:]) [[ $word ]] && COMP_WORDS+=("$word"); COMP_WORDS+=("$char") word= ;;
         *) word+=$char ;;
         esac
     done
-    [[ $word || $char != '=' ]] && COMP_WORDS+=("$word")
+    [[ $word || $char != [=:] ]] && COMP_WORDS+=("$word")
     COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
     _slurmsky "${COMP_WORDS[0]}" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
     printf '%s\n' "${COMPREPLY[@]}"
@@ -87,6 +87,8 @@ def complete(engine: LocalEngine, line: str) -> list[str]:
         ("scontrol show partition g", ["gpu"]),
         ("scontrol show node n", ["n1", "n2", "n3", "n4"]),
         ("scontrol update nodename=n", ["n1", "n2", "n3", "n4"]),
+        ("scontrol update NodeName=n", ["n1", "n2", "n3", "n4"]),
+        ("scontrol write b", ["batch_script"]),
         ("scontrol update nodename=n1 State=DR", ["DRAIN"]),
         ("scontrol update jobid=7 Time", ["TimeLimit=", "TimeMin="]),
         ("scontrol update jobid=7 Partition=", ["debug", "gpu"]),
@@ -101,21 +103,30 @@ def test_completion(line: str, offered: list[str], engine: LocalEngine) -> None:
 
 def test_job_ids_are_completed(engine: LocalEngine) -> None:
     number = engine.run("sbatch --parsable -H --wrap true").stdout.strip()
-    lines = ("scancel ", "scontrol release ", "squeue -j ", "sbatch --dependency=afterok:", "slurmsky why ",
-             "slurmsky tunnel ")  # fmt: skip
+    lines = ("scancel ", "scontrol release ", "scontrol update JobId=", "squeue -j ", "sbatch --dependency=afterok:",
+             "sbatch -d afterok:7:", "slurmsky why ", "slurmsky tunnel ", "scontrol write batch_script ")  # fmt: skip
     for line in lines:
         assert number in complete(engine, line), line
     program = engine.root / "offer.zsh"
     program.write_text(_OFFER)
     (engine.root / "completion.zsh").write_text(completion.zsh(OWN))
     shells = {
-        "zsh": ["-f", str(program), "completion.zsh", "slurmsky report "],
-        "fish": ["--no-config", "-c", "source -; complete -C$argv[1]", "slurmsky report "],
+        "zsh": ["-f", str(program), "completion.zsh"],
+        "fish": ["--no-config", "-c", "source -; complete -C$argv[1] | string replace -r '.*=' ''"],
     }
-    for shell, argv in shells.items():
-        if shutil.which(shell):
-            assert number in engine.run([shell, *argv], stdin=completion_fish.fish(OWN)).stdout.split(), shell
+    present = {shell: argv for shell, argv in shells.items() if shutil.which(shell)}
+    for line in ("slurmsky report ", "scontrol update JobId=", "scontrol requeue "):
+        for shell, argv in present.items():
+            offered = engine.run([shell, *argv, line], stdin=completion_fish.fish(OWN)).stdout.split()
+            assert number in offered, (shell, line)
     engine.run(["scancel", number])
+
+
+def test_jobs_that_have_ended_are_completed(engine: LocalEngine) -> None:
+    number = engine.run("sbatch --parsable --wait -o /dev/null --wrap true").stdout.strip()
+    for line in ("seff ", "sacct -j ", "slurmsky why "):
+        assert number in complete(engine, line), line
+    assert number not in complete(engine, "scancel ")
 
 
 @pytest.mark.parametrize("command", completion.ALL)
