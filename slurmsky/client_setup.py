@@ -145,14 +145,18 @@ def _record_environment(root: Path, cache: Path) -> None:
             pass
 
 
+def environment_name(root: Path) -> str:
+    """Folder name of a clone's environment, from the file that ``build`` installs from."""
+    lock = root / LOCK
+    described = lock if lock.exists() else root / "pyproject.toml"
+    return f"venv-{hashlib.sha256(described.read_bytes()).hexdigest()[:12]}"
+
+
 def interpreter(root: Path, cache: Path) -> str:
     """Return the interpreter, after building a clone's venv. An installed package uses this interpreter."""
-    project, lock = root / "pyproject.toml", root / LOCK
-    if not project.exists():
+    if not (root / "pyproject.toml").exists():
         return sys.executable
-    described = lock if lock.exists() else project  # what ``build`` installs from
-    digest = hashlib.sha256(described.read_bytes()).hexdigest()[:12]
-    venv = cache / f"venv-{digest}"
+    venv = cache / environment_name(root)
     built = venv / "slurmsky-complete"
     if not built.exists() or not os.access(venv / "bin" / "python", os.X_OK):
         build(root, venv)

@@ -27,13 +27,18 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     """
     if not ctx.controller.engine.places_in(job.partition.partition(",")[0]):
         return remarks(ctx, job.submit_dir) if runs_on_sky(ctx, job.partition.partition(",")[0]) else []
-    found = []
+    found: list[str] = []
+    written = {
+        use: derived.expand_path(pattern, job) for use, pattern in (("output", job.stdout), ("error", job.stderr))
+    }
     if not (os.path.isdir(job.work_dir) and os.access(job.work_dir, os.X_OK)):
         fault = "cannot be entered" if os.path.exists(job.work_dir) else "does not exist"
-        found.append(f"the job's working folder {job.work_dir} {fault}: the job would run in /tmp")
-    for use, pattern in (("output", job.stdout), ("error", job.stderr)):
-        fault = _unwritable(derived.expand_path(pattern, job), pattern)
-        if fault:
+        lost = any(os.path.dirname(path) == job.work_dir for path in written.values())
+        effect = "the job cannot start, because its output is written there" if lost else "the job would run in /tmp"
+        found.append(f"the job's working folder {job.work_dir} {fault}: {effect}")
+    for use, path in written.items():
+        fault = _unwritable(path, job.stdout if use == "output" else job.stderr)
+        if fault and not (found and os.path.dirname(path) == job.work_dir):
             found.append(f"the job's {use} file cannot be written: {fault}")
     name = derived.expand_path(job.stdin, job)
     if "%" not in job.stdin and not os.access(name, os.R_OK):

@@ -33,6 +33,8 @@ FindCommand = Callable[[str], "Command | None"]
 _STARTED = time.time()
 #: seconds that a controller waits at shutdown for clients that still read output
 _PATIENCE_S = 5.0
+#: seconds between checks that the package still exists and that jobs or clients remain
+_CHECK_S = 30.0
 #: commands whose caller waits for jobs
 _WAITING = frozenset({"salloc", "sattach", "srun", "swait"})
 
@@ -58,6 +60,11 @@ def installed() -> bool:
         return os.path.exists(sys.executable) and _stamps() == _STAMPS
     except OSError:
         return False
+
+
+def _present() -> bool:
+    """False if the package or its interpreter was removed. The controller then stops, although jobs may wait."""
+    return os.path.exists(sys.executable) and os.path.exists(__file__)
 
 
 def updated() -> bool:
@@ -327,11 +334,15 @@ class Service:
 
     async def _idle(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        absent = 0  # checks that found no installation; an update also removes files for a moment
+        while not self.leaving:
+            absent = 0 if _present() else absent + 1
             left = self._last_use + self._idle_exit_s - loop.time()
-            if left > 0 or self._sessions or self.controller.busy:
-                await asyncio.sleep(max(left, min(self._idle_exit_s, 30.0)))
-                continue
-            log.info("idle for %.0f s: stopping", self._idle_exit_s)
-            self.leave()
-            return
+            if absent > 1 and not self._sessions:
+                log.info("%s: this installation was removed: stopping", sys.executable)
+                self.leave()
+            elif left > 0 or self._sessions or self.controller.busy:
+                await asyncio.sleep(min(left if left > 0 else self._idle_exit_s, _CHECK_S))
+            else:
+                log.info("idle for %.0f s: stopping", self._idle_exit_s)
+                self.leave()

@@ -22,6 +22,8 @@ CAUSES = [
      "the job's output file cannot be written: /etc/passwd is not a folder"),
     (["-i", "/no/such"], "0:53", "its input file cannot be opened: there is no folder /no",
      "the job's input file /no/such does not exist"),
+    (["-D", "/no/such"], "0:53", "its output file cannot be opened: there is no working folder /no/such",
+     "the job's working folder /no/such does not exist: the job cannot start, because its output is written there"),
     (["-o", "logs-%j/x"], "0:53", "its output file cannot be opened: there is no folder", ""),
 ]  # fmt: skip
 

@@ -13,6 +13,8 @@ import pytest
 from local_engine import BIN
 from polling import PATIENCE_S
 
+from slurmsky import client_setup
+
 _TOOL = '#!/bin/sh\necho "$@" >>"$HOME/systemctl.log"\n'
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -104,12 +106,18 @@ def test_clean_removes_environments_of_removed_clones(call: Call, tmp_path: Path
     (clone / "slurmsky").mkdir(parents=True)
     (clone / "pyproject.toml").write_text("[project]\n")
     key = str(clone).removeprefix("/").replace("/", "%")
+    (clone / client_setup.LOCK).write_text("click==8\n")
     for place in (cache / "no%such%clone", cache / key):
         (place / "venv-0123").mkdir(parents=True)
         (place / "python").write_text("x\n")
+    needed = client_setup.environment_name(clone)
+    (cache / key / needed).mkdir()
+    (cache / "another%path").symlink_to(key)
+    (cache / "removed%path").symlink_to("no%such%clone")
     done = call("slurmsky", "clean", "--environments")
     assert done.returncode == 0
-    assert sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*")) == [key, f"{key}/python"]
+    assert sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*")) == [
+        key, f"{key}/python", f"{key}/{needed}"]  # fmt: skip
     assert "its clone /no/such/clone was removed" in done.stdout and "has other dependencies now" in done.stdout
     assert call("slurmsky", "clean", "--environments").stdout == "nothing to remove\n"
 

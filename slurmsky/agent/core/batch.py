@@ -184,7 +184,7 @@ class BatchScript:
                 return
             self._setup_failed = not cause
             if self._setup_failed:
-                self.fault = _reason(error)
+                self.fault = _reason(error, self._launch.work_dir)
             self._note("cannot start: %s" % (self.fault or error))
             self._report_started()
             self._ended(SETUP_FAILED if self._setup_failed else signal.SIGTERM, None)
@@ -360,10 +360,10 @@ class BatchScript:
         self._job.batch_ended()
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, work_dir: str) -> str:
     """Return why the script was not started, in one line.
 
-    >>> _reason(FileNotFoundError(2, "No such file or directory", "/no/such"))
+    >>> _reason(FileNotFoundError(2, "No such file or directory", "/no/such"), "/no")
     'the script cannot be started: /no/such: No such file or directory'
     """
     where = "%s: " % error.filename if error.filename else ""
@@ -372,7 +372,8 @@ def _reason(error: OSError) -> str:
         return "the script cannot be started: %s" % cause
     folder = os.path.dirname(str(error.filename))
     if error.errno == errno.ENOENT and folder and not os.path.isdir(folder):
-        return "its %s cannot be opened: there is no folder %s" % (error.use, folder)
+        which = "working folder" if folder == work_dir else "folder"
+        return "its %s cannot be opened: there is no %s %s" % (error.use, which, folder)
     return "its %s cannot be opened: %s" % (error.use, cause)
 
 

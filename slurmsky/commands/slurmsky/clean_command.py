@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ... import paths
+from ... import client_setup, paths
 from ...top.controller_client import ControllerClient, NoController
 from ._base import SlurmskyCommand
 
@@ -31,6 +30,8 @@ class UnusedFolder:
 
     def size(self) -> int:
         """Size on disk in bytes."""
+        if self.path.is_symlink():  # another path of a clone
+            return 0
         total = 0
         for root, _, names in os.walk(self.path):
             for name in names:
@@ -47,18 +48,16 @@ def environments() -> Iterator[UnusedFolder]:
         if not (place / "python").exists() and not list(place.glob("venv-*")):
             continue
         root = Path("/" + place.name.replace("%", "/"))
-        project = root / "pyproject.toml"
         if not (root / "slurmsky").is_dir():
             # The name of a folder for a long path is a hash; the environment's metadata then names the clone.
             root = _root_of(place) or root
-            project = root / "pyproject.toml"
         if not (root / "slurmsky").is_dir():
             yield UnusedFolder(place, f"its clone {root} was removed")
             continue
-        if project.exists():
-            digest = hashlib.sha256(project.read_bytes()).hexdigest()[:12]
+        if (root / "pyproject.toml").exists() and not place.is_symlink():
+            needed = client_setup.environment_name(root)
             for venv in sorted(place.glob("venv-*")):
-                if venv.name != f"venv-{digest}" and not _in_use(venv):
+                if venv.name != needed and not _in_use(venv):
                     yield UnusedFolder(venv, f"{root} has other dependencies now")
 
 
@@ -141,7 +140,11 @@ def command(dry_run: bool, days: float, only_environments: bool) -> int:
         size = one.size()
         freed += size
         click.echo(f"{'would remove' if dry_run else 'removed'} {one.path} ({size / 1e6:.1f} MB): {one.why}")
-        if not dry_run:
+        if dry_run:
+            continue
+        if one.path.is_symlink():
+            one.path.unlink(missing_ok=True)
+        else:
             shutil.rmtree(one.path, ignore_errors=True)
     click.echo(f"{freed / 1e6:.1f} MB {'could be' if dry_run else 'are'} free" if found else "nothing to remove")
     return 0

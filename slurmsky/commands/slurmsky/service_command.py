@@ -18,7 +18,10 @@ from ._base import SlurmskyGroup, failed
 
 UNIT = "slurmsky.service"
 #: advice for users without units of their own, as in containers and after su
-_WITHOUT_SYSTEMD = "To start the controller at boot, log in without su, or use a crontab line such as `@reboot squeue`"
+_WITHOUT_SYSTEMD = (
+    "systemd runs no units for this session. If the machine has systemd, log in directly (ssh, not su).",
+    "Otherwise start the controller at boot by cron: crontab -e, and the line @reboot squeue",
+)
 _TEXT = """# Written by: slurmsky service install
 [Unit]
 Description=slurmsky controller (the queue of your Slurm jobs)
@@ -57,11 +60,13 @@ def lingering() -> bool:
 
 
 def text() -> str:
-    """Text of the unit for this interpreter, state folder and site."""
+    """Text of the unit for this interpreter, state folder, site and engine."""
     root = Path(client.__file__).resolve().parent.parent
     values = {paths.HOME: str(paths.state(os.environ).home), "PATH": os.environ.get("PATH", os.defpath)}
     if os.environ.get(paths.SITE):
         values[paths.SITE] = os.path.abspath(os.environ[paths.SITE])
+    if os.environ.get(paths.ENGINE):
+        values[paths.ENGINE] = os.environ[paths.ENGINE]
     if not str(root).endswith(("site-packages", "dist-packages")):
         values["PYTHONPATH"] = str(root)
     quoted = " ".join(_quoted(f"{name}={value}") for name, value in values.items())
@@ -110,7 +115,7 @@ def install(only_print: bool) -> int:
     try:
         _systemctl("show-environment")
     except CommandError as error:  # before a file is written
-        raise failed(*error.lines, _WITHOUT_SYSTEMD) from error
+        raise failed(*error.lines, *_WITHOUT_SYSTEMD) from error
     file = unit_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text())

@@ -267,6 +267,9 @@ async def output(job: Job) -> why.WhyInput:
     if not job.is_batch or not job.start_time:
         return why.WhyInput()
     names = [derived.expand_path(name, job) for name in (job.stderr, job.stdout) if name]
+    unsuccessful = job.state.finished and job.state is not JobState.COMPLETED
+    folder = os.path.dirname(names[-1]) if names and unsuccessful else ""
+    full = folder if folder and await asyncio.to_thread(_is_full, folder) else ""
     problem = ""
     for path in dict.fromkeys(names):
         if path == os.devnull:
@@ -275,7 +278,16 @@ async def output(job: Job) -> why.WhyInput:
         tail = await asyncio.to_thread(Tail(path).read)
         lines = [line for line in tail.lines if line.strip()]
         if lines:
-            return why.WhyInput(output=path, tail=tuple(lines[-_TAIL:]))
+            return why.WhyInput(output=path, tail=tuple(lines[-_TAIL:]), full=full)
         missing = "does not exist" if "no such file" in tail.problem else f"cannot be read: {tail.problem}"
         problem = f"Its output file {path} {missing if tail.problem else 'is empty'}."
-    return why.WhyInput(output=names[-1] if names else "", no_output=problem)
+    return why.WhyInput(output=names[-1] if names else "", no_output=problem, full=full)
+
+
+def _is_full(folder: str) -> bool:
+    """Return whether the folder's file system has no free blocks or inodes."""
+    try:
+        system = os.statvfs(folder)
+    except (OSError, ValueError):
+        return False
+    return bool((system.f_blocks and not system.f_bavail) or (system.f_files and not system.f_favail))

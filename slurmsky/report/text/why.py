@@ -44,6 +44,7 @@ class WhyInput:
     output: str = ""  # path of the file that ``tail`` comes from
     tail: tuple[str, ...] = ()
     no_output: str = ""  # reason why ``tail`` is missing
+    full: str = ""  # the output's folder if its file system has no space left
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,12 @@ def _sentence(text: str) -> str:
 
     A dotted name at its begin keeps its case.
 
-    >>> _sentence("no disk"), _sentence("sky.exceptions.X: no zone.")
-    ('No disk.', 'sky.exceptions.X: no zone.')
+    >>> _sentence("no disk"), _sentence("sky.exceptions.X: no zone."), _sentence("does it run?.")
+    ('No disk.', 'sky.exceptions.X: no zone.', 'Does it run?')
     """
     first = text.partition(" ")[0].rstrip(":.")
-    return (text if "." in first else text[:1].upper() + text[1:]).rstrip(".") + "."
+    sentence = (text if "." in first else text[:1].upper() + text[1:]).rstrip(".")
+    return sentence if sentence.endswith(("?", "!")) else f"{sentence}."
 
 
 def _plural(count: int, word: str) -> str:
@@ -252,7 +254,10 @@ def _ended(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
         lines.append(f"It was requeued {_plural(job.restarts, 'time')}.")
     if known.no_output and not cause and where:
         lines.append(known.no_output)
-    advice = _cause_advice(job, cause or _task_error(known.tail)) or advice
+    if known.full:
+        lines.append(f"The file system of {known.full} is full now.")
+    error = cause or _printed_error(known.tail) or ("No space left on device" if known.full else "")
+    advice = _cause_advice(job, error) or advice
     if known.tail:
         advice = (f"less {shlex.quote(known.output)}", *advice)
     if job.state is JobState.COMPLETED or job.state is JobState.CANCELLED:
@@ -261,10 +266,11 @@ def _ended(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
     return Explanation(headline, tuple(lines), known.output, shown, tuple(dict.fromkeys(advice)))
 
 
-def _task_error(tail: tuple[str, ...]) -> str:
-    """The agent's last error about a task's program, or ""."""
+def _printed_error(tail: tuple[str, ...]) -> str:
+    """The agent's last error about a task's program, else the last line about a full disk, or ""."""
     found = [line.partition(": error: execve(): ")[2] for line in tail if line.startswith("slurmstepd-")]
-    return next((f"task: {error}" for error in reversed(found) if error), "")
+    full = [line for line in tail if line.endswith(("No space left on device", "Disk quota exceeded"))]
+    return next((f"task: {error}" for error in reversed(found) if error), full[-1] if full else "")
 
 
 def _cause_advice(job: Job, cause: str) -> tuple[str, ...]:

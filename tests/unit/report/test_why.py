@@ -173,7 +173,11 @@ def test_the_end_of_a_failed_jobs_output_is_shown() -> None:
 
 @pytest.mark.parametrize(
     ("error", "advice"),
-    [("/a b/prog: Permission denied", "chmod +x '/a b/prog'"), ("mpiexe: No such file or directory", "ls -l mpiexe")],
+    [
+        ("/a b/prog: Permission denied", "chmod +x '/a b/prog'"),
+        ("mpiexe: No such file or directory", "command -v mpiexe"),
+        ("./mpiexe: No such file or directory", "ls -l ./mpiexe"),
+    ],
 )
 def test_a_task_that_cannot_be_executed_has_its_remedy(error: str, advice: str) -> None:
     known = why.WhyInput(
@@ -183,8 +187,20 @@ def test_a_task_that_cannot_be_executed_has_its_remedy(error: str, advice: str) 
     assert advice in failed.advice
 
 
+@pytest.mark.parametrize(
+    "known",
+    [why.WhyInput(output="/w/o", full="/w"), why.WhyInput(output="/w/o", tail=("cp: x: No space left on device",))],
+    ids=["full", "printed"],
+)
+def test_a_full_disk_has_its_remedy(known: why.WhyInput) -> None:
+    failed = why.explain(job(JobState.FAILED, exit_code=1, reason="NonZeroExitCode"), CONTEXT, known)
+    assert {"df -h", "free space and scontrol requeue 7"} <= set(failed.advice)
+    assert ("The file system of /w is full now." in failed.sentences) == bool(known.full)
+
+
 CAUSES = [
     ("its output file cannot be opened: there is no folder /a b", ["mkdir -p '/a b'", "scontrol requeue 7"]),
+    ("its output file cannot be opened: there is no working folder /a", ["mkdir -p /a", "scontrol requeue 7"]),
     ("its error file cannot be opened: /a b: Is a directory", ["sbatch --error='/a b'/slurm-%j.out"]),
     ("its output file cannot be opened: /a/b/x: Permission denied", ["ls -ld /a/b"]),
     ("its output file cannot be opened: /a/b/x: Not a directory", ["ls -ld /a/b (a part of it is a file)"]),

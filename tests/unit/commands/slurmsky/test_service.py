@@ -47,6 +47,13 @@ def test_install_without_a_session_of_systemd_writes_nothing_and_says_what_to_do
     assert not (tmp_path / "config").exists() and not service_command.available()
 
 
+def test_the_unit_keeps_the_engine_that_the_shell_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURMSKY_ENGINE", "local")
+    assert '"SLURMSKY_ENGINE=local"' in service_command.text()
+    monkeypatch.delenv("SLURMSKY_ENGINE")
+    assert "SLURMSKY_ENGINE" not in service_command.text()
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_accepts_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURMSKY_HOME", str(tmp_path / "a folder, 100%, $HOME"))

@@ -1,11 +1,15 @@
-"""What slurmsky why says about the CPUs and devices of a partition."""
+"""What slurmsky why says about the CPUs and devices of a partition, and about a full disk."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from slurmsky.commands.slurmsky.why_command import _room
+import pytest
+
+from slurmsky.commands.slurmsky.why_command import _is_full, _room
 from slurmsky.controller.rules.node_use import NodeUse
 from slurmsky.model.cluster import NodeConfig
 
@@ -31,3 +35,12 @@ def test_requested_devices_are_counted_over_their_types() -> None:
     table = SimpleNamespace(uses={"n1": use})
     queue: Any = SimpleNamespace(scheduler=SimpleNamespace(uses=lambda name: [use]), job_table=table)
     assert _room(queue, partition, {"gpu"}) == "0 of the 4 CPUs of partition main are in use; 2 of its 3 GPUs"
+
+
+def test_a_file_system_without_free_blocks_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not _is_full(str(tmp_path)) and not _is_full("/no/such")
+    assert not _is_full("/proc")  # has no blocks at all
+    counts = list(os.statvfs(tmp_path))
+    counts[4] = 0  # f_bavail
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(counts))
+    assert _is_full(str(tmp_path))
