@@ -16,7 +16,9 @@ IN_CONTROLLER = frozenset(("explain", "report", "site", "status", "top", "transl
 def run_local_command(args: list[str]) -> None:
     """Run the command and exit, unless the controller runs it."""
     # Arguments of status are validated here, because status starts no controller that would report wrong ones.
-    local = {"-h", "--help"} & set(args) or (args[:1] == ["status"] and set(args[1:]) - {"--json"})
+    # site check reads the file here first: with an invalid site file no controller starts.
+    local = {"-h", "--help"} & set(args) or args[:2] == ["site", "check"]
+    local = local or (args[:1] == ["status"] and set(args[1:]) - {"--json"})
     if args and args[0] in IN_CONTROLLER and not local:
         return
     if sys.flags.no_site:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,7 +33,7 @@ from ...translate.sky_task.task import plan
 from ...translate.sky_task.translation_notes import Refused
 from .._files import opener
 from ..common.command_errors import absolute
-from ._base import SlurmskyGroup, failed, in_controller
+from ._base import Forward, SlurmskyGroup, failed, in_controller
 from .explain_command import write
 from .site_from_folder import answer, init_from
 from .status_command import site_changed
@@ -68,24 +68,36 @@ class _Checks:
 
 @command.command("check", example="slurmsky site check slurmsky.toml", page="admins")
 @click.argument("file", required=False, metavar="[FILE]")
-@in_controller
-async def check(ctx: CommandContext, file: str | None) -> int:
+def check(file: str | None) -> Awaitable[int]:
     """Validate the site file, also against SkyPilot; print errors as FILE:LINE:COLUMN: TEXT."""
+    ctx: CommandContext | None = click.get_current_context().find_root().obj
+    if ctx is not None:
+        return _check(ctx, file)
+    named = file or str(paths.site_file(os.environ) or "")
+    if named:  # first without a controller: with an invalid SLURMSKY_SITE none starts
+        _loaded(os.path.abspath(named))
+    raise Forward
+
+
+def _loaded(file: str) -> tuple[str, Site]:
+    """Text and content of a site file. Raises CommandError with its first error."""
+    try:
+        with open(file, encoding="utf-8", opener=opener) as opened:
+            text = opened.read()
+        return text, load(text, file, machine_hardware.detect())
+    except (OSError, UnicodeDecodeError) as error:
+        raise failed(f"slurmsky: {file}: {getattr(error, 'strerror', None) or error}") from error
+    except SiteError as error:
+        raise failed(str(error)) from error
+
+
+async def _check(ctx: CommandContext, file: str | None) -> int:
     named = file or str(paths.site_file(ctx.env) or "")
     found = absolute(ctx, named) if named else ""
     if not found:
         ctx.out("ok    no site file: this machine is the cluster\n")
         return 0
-    try:
-        with open(found, encoding="utf-8", opener=opener) as opened:
-            text = opened.read()
-        site = load(text, found, machine_hardware.detect())
-    except (OSError, UnicodeDecodeError) as error:
-        ctx.err(f"slurmsky: {found}: {getattr(error, 'strerror', None) or error}")
-        return 1
-    except SiteError as error:
-        ctx.err(str(error))
-        return 1
+    text, site = _loaded(found)
     report = _Checks(ctx)
     names = ", ".join(part.name for part in site.cluster.partitions)
     report.good(f"{found}: cluster {site.cluster.name}, partitions {names}")

@@ -94,6 +94,20 @@ def test_the_controller_runs_what_needs_it(words: list[str]) -> None:
     assert _application.main(words) is None
 
 
+def test_site_check_needs_no_controller_for_an_invalid_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text("enginee = 1\n")
+    monkeypatch.setenv("SLURMSKY_SITE", str(site))
+    message = f"{site}:1:1: enginee is not known here. Did you mean engine?\n"
+    for words in (["site", "check"], ["site", "check", str(site)]):
+        assert _application.main(words) == 1
+        assert capsys.readouterr() == ("", message)
+    site.write_text("")
+    assert _application.main(["site", "check"]) is None
+
+
 SPLIT = [
     (["job.sh"], [], ["job.sh"]),
     (["--html", "-o", "x", "job.sh", "arg"], ["--html", "-o", "x"], ["job.sh", "arg"]),
