@@ -114,7 +114,10 @@ def verbs_of(command: str, own: Own) -> list[str]:
 
 
 def behind(command: str, own: Own) -> Iterator[tuple[str, str]]:
-    """Words of a command, in lower case, each with what follows: the name of a kind, or +a+b+c for words."""
+    """Words of a command, each with the completion behind it.
+
+    The words are in lower case. The completion is the name of a kind, or +a+b+c for words.
+    """
     after: Mapping[str, Iterable[str]] = {verb: words.split() for verb, words in _WORDS_AFTER.get(command, {}).items()}
     if command == "slurmsky":
         after = {**{verb: words for verb, words in own.items() if words}, "man": ALL, "help": own}

@@ -139,6 +139,7 @@ def test_doctor_status_and_site_check_report_a_changed_site_file(tmp_path: Path)
         checked = call(tmp_path, "site", "check", SLURMSKY_SITE=str(site))
         assert checked.returncode == 0
         assert "note  node n1: 4096 CPUs in the file, " in checked.stdout
+        assert "note  no partition has default = true: a job without --partition is refused\n" in checked.stdout
         assert "note  the running controller read an earlier version: scontrol reconfigure\n" in checked.stdout
         assert json.loads(call(tmp_path, "status", "--json", SLURMSKY_SITE=str(site)).stdout)["site_changed"] is True
         doctor = call(tmp_path, "doctor", SLURMSKY_SITE=str(site))

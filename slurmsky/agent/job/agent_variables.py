@@ -31,6 +31,8 @@ class AgentVariables:
         """Add the variables, and the launchers to PATH."""
         env[paths.AGENT] = self._socket_path
         env[paths.HOME] = self._home
+        if os.environ.get(paths.PYTHON):  # also with --export=NONE: no command of a job sets up an environment
+            env.setdefault(paths.PYTHON, os.environ[paths.PYTHON])
         if NODE_RANK in env:  # a step has the batch script's environment, but this may be another node
             env[NODE_RANK] = self._rank_in(env)
         if not self._bin_folder:

@@ -120,7 +120,9 @@ async def _check(ctx: CommandContext, file: str | None) -> int:
 
 
 def _remarks(ctx: CommandContext, site: Site) -> Iterator[str]:
-    """Remarks on a valid file: nodes with more CPUs than this machine."""
+    """Remarks on a valid file: no default partition, nodes with more CPUs than this machine."""
+    if site.cluster.partitions and not any(part.default for part in site.cluster.partitions):
+        yield "no partition has default = true: a job without --partition is refused"
     present = machine_hardware.detect().cpus
     places = ctx.controller.engine.places_in
     warm = {name for _, one in site.warm_nodes for name in one.names}

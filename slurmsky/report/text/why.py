@@ -267,7 +267,7 @@ def _ended(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
 
 
 def _printed_error(tail: tuple[str, ...]) -> str:
-    """The agent's last error about a task's program, else the last line about a full disk, or ""."""
+    """Last error about a task's program or a full disk, or ""."""
     found = [line.partition(": error: execve(): ")[2] for line in tail if line.startswith("slurmstepd-")]
     full = [line for line in tail if line.endswith(("No space left on device", "Disk quota exceeded"))]
     return next((f"task: {error}" for error in reversed(found) if error), full[-1] if full else "")
