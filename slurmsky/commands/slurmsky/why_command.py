@@ -268,8 +268,9 @@ async def output(job: Job) -> why.WhyInput:
         return why.WhyInput()
     names = [derived.expand_path(name, job) for name in (job.stderr, job.stdout) if name]
     unsuccessful = job.state.finished and job.state is not JobState.COMPLETED
-    folder = os.path.dirname(names[-1]) if names and unsuccessful else ""
-    full = folder if folder and await asyncio.to_thread(_is_full, folder) else ""
+    full = os.path.dirname(names[-1]) if names and unsuccessful else ""
+    if full and not await asyncio.to_thread(_is_full, full):
+        full = ""
     problem = ""
     for path in dict.fromkeys(names):
         if path == os.devnull:
