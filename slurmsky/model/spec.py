@@ -115,6 +115,7 @@ class JobSpec:
     kill_on_invalid_dep: Optional[bool] = None
     array: OptStr = None  # as given, validated; language.arrayspec parses it
     requeue: Optional[bool] = None
+    expedited_requeue: bool = False  # --requeue=expedite, which needs an epilog
     reboot: bool = False
     signal: OptStr = None  # canonical: [R][B]:NAME@SEC
     # --- files and environment

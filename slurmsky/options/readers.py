@@ -65,8 +65,8 @@ def no_kill(item: Item) -> bool:
 
 
 @reader
-def requeue(item: Item) -> bool:
-    return True
+def requeue(item: Item) -> dict[str, bool]:
+    return {"requeue": True, "expedited_requeue": item.value.lower() == "expedite"}
 
 
 @reader

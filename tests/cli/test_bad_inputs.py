@@ -24,6 +24,7 @@ NOT_HERE: dict[str, str] = {
     "srun --slurmd-debug=9 true": "prints the log of that build's step daemon",
     "sbatch -H --gpu-bind=bogus SCRIPT": "names the argument as it was typed since 23.02",
     "sbatch -H -N1,2 SCRIPT": "a list of node counts is accepted since 23.02",
+    "sbatch --requeue=bogus SCRIPT": "--requeue takes a word since 25.11",
     "sacct -R bogus": "the option is there since 25.11",
     "srun -D /no/such/dir pwd": "printed twice in 22.05: by the step's manager and again by its task",
     "sacct -q nosuch": "other rows submit with --qos=nosuch, which is a QOS then; see test_unknown_qos",

@@ -175,6 +175,8 @@ def _check_request(cluster: ClusterConfig, spec: JobSpec, now: float) -> None:
     """Validate the parts of a request that do not depend on nodes."""
     if spec.nodes_min == 0 and not spec.hold:
         raise SlurmError(Errno.INVALID_NODE_COUNT)
+    if spec.expedited_requeue:  # slurmctld's default; SlurmctldParameters=enable_expedited_requeue needs epilogs
+        raise SlurmError(Errno.NOT_SUPPORTED)
     check_licenses(cluster, spec)
     check_dependency(spec)
     if spec.nice is not None and spec.nice < 0 and os.geteuid() != 0:

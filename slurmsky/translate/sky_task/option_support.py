@@ -34,8 +34,8 @@ AGENT = _words(
 #: fields that the controller applies before or after the launch on SkyPilot
 CONTROLLER = _words(
     """
-    dependency begin deadline hold priority array kill_on_invalid_dep immediate_s mail_type mail_user comment
-    admin_comment extra wckey licenses recorded clusters uid gid
+    dependency begin deadline hold priority array kill_on_invalid_dep immediate_s expedited_requeue mail_type mail_user
+    comment admin_comment extra wckey licenses recorded clusters uid gid
     """
 )
 

@@ -35,6 +35,7 @@ NEWER = {
     "squeue --json=bogus": "takes the name of a data_parser plugin",
     "sacct -R bogus": "--reason came in 24.05",
     "sbatch -H -N1,2 SCRIPT": "lists of node counts came in 23.02",
+    "sbatch --requeue=bogus SCRIPT": "--requeue takes a word",
 }
 #: Rows that 25.11 refuses: a bracket without an end. 22.05 read `n[1-2` as the name `n]`.
 REFUSED_NEWER = {

@@ -76,3 +76,9 @@ def test_enforced_limits_of_partitions(spec: JobSpec, account: str, if_all: Errn
         return None
 
     assert (refusal("ALL"), refusal("ANY"), refusal("NO")) == (if_all, if_any, None)
+
+
+def test_an_expedited_requeue_is_refused() -> None:
+    with pytest.raises(SlurmError) as error:
+        check(_enforcing("NO"), JobSpec(partition="p2", expedited_requeue=True), 0.0)
+    assert error.value.errno is Errno.NOT_SUPPORTED
