@@ -63,12 +63,25 @@ def failure_message(command: str, args: list[str]) -> str:
     return f"{command}: error: {_NO_CONTROLLER}"
 
 
+def _answer_version(command: str) -> None:
+    """Print the version and exit: this needs no controller. Return for a command that has another -V or none."""
+    from slurmsky.model.release import RELEASE
+    from slurmsky.options.table import load
+
+    option = load(command).longs.get("version") if command != "slurmsky" else None
+    if option is not None and option.short == "V":
+        os.write(1, b"slurm %s\n" % RELEASE.encode())
+        os._exit(0)
+
+
 def connect_or_start(
     root: str, command: str, args: list[str], path: bytes, inside_job: bool, error: OSError, code: int = 1
 ) -> _socket.socket:
     """Connect to the controller, after starting one if necessary. Ends the process with ``code`` on failure."""
     from slurmsky import client
 
+    if args in (["-V"], ["--version"]):
+        _answer_version(command)
     if inside_job and os.path.dirname(path) == os.path.join(client.home(), *NODE_SOCKETS):
         # The controller serves the sockets of warm nodes, and knows the node of the command's job.
         inside_job, path = False, os.path.join(client.home(), client.SOCKET_NAME)

@@ -14,6 +14,7 @@ import pytest
 from thin_client import ROOT, WAIT_S, argv, call
 
 from slurmsky import client_start
+from slurmsky.model.release import RELEASE
 
 CONTROLLER = """
 import os, signal, socket, sys, time
@@ -89,6 +90,14 @@ def test_two_first_calls_start_one_controller(clone: Path, tmp_path: Path) -> No
         thread.join()
     assert results == [b"hi\n"] * 6
     assert (home / "starts").read_text() == "start\n"
+
+
+@pytest.mark.parametrize("command", ["sbatch -V", "squeue --version", "sacctmgr -V"])
+def test_the_version_needs_no_controller(command: str, tmp_path: Path) -> None:
+    home = tmp_path / "state"
+    done = call_clone(ROOT, home, *command.split(), SLURMSKY_SITE="/nonexistent")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"slurm {RELEASE}\n".encode(), b"")
+    assert not home.exists()
 
 
 def test_a_stale_socket_is_replaced(clone: Path, tmp_path: Path) -> None:
