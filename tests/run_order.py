@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,11 @@ UNIT = ("unit/", "property/")  # their tests are too short to be given out one b
 SLOW = 20  # a test marked slow lasts as long as this number of others
 
 
+@cache  # thousands of tests in some hundred modules
+def _place(path: Path) -> str:
+    return str(path.relative_to(Path(__file__).parent))
+
+
 def group_of(item: pytest.Item) -> str:
     """The group of tests that one worker runs with this one; "" for none."""
     marker = item.get_closest_marker("xdist_group")
@@ -33,12 +39,12 @@ def group_of(item: pytest.Item) -> str:
         return str(marker.args[0] if marker.args else marker.kwargs["name"])
     if hasattr(getattr(item, "module", None), "tree_of"):
         return "syntax trees"  # one worker parses each module once
-    place = item.path.relative_to(Path(__file__).parent)
+    place = _place(item.path)
     fixtures = getattr(item, "_fixtureinfo", None)
     shares = fixtures is not None and any(
         definitions[-1].scope == "module" for definitions in fixtures.name2fixturedefs.values()
     )
-    return str(place) if shares or str(place).startswith(UNIT) else ""
+    return place if shares or place.startswith(UNIT) else ""
 
 
 def order_of(tests: Sequence[tuple[str, bool]]) -> list[int]:

@@ -8,6 +8,8 @@ from collections.abc import Generator
 
 import pytest
 
+_ID_CHARS = 100  # of a parameter in a test's id
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection() -> None:
@@ -18,6 +20,11 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Workers send a test's id with each report; some parameters have millions of characters."""
+    return f"{val[:_ID_CHARS]!r}, {len(val)}" if isinstance(val, (str, bytes)) and len(val) > _ID_CHARS else None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -183,7 +183,10 @@ def _signal(leader: int, number: int) -> None:
 
 
 def crash(leader: int) -> None:
-    """Kill all processes in a node's mount namespace, as after the loss of a machine."""
+    """Kill all processes in a node's mount namespace, as after the loss of a machine.
+
+    All are stopped before the first is killed: an agent must not report the death of its jobs.
+    """
 
     def namespace(pid: object) -> str:
         try:
@@ -193,10 +196,11 @@ def crash(leader: int) -> None:
 
     node = namespace(leader)
     if node and node != namespace("self"):
-        for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
-            if namespace(pid) == node:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
+                if namespace(pid) == node:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
     _signal(leader, signal.SIGKILL)
 
 

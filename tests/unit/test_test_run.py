@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import run_order
+import worker
 
 TESTS = Path(__file__).parents[1]
 
@@ -80,3 +81,8 @@ def test_tests_that_compute_are_spread_among_those_that_wait() -> None:
     assert [name for name in order if "_a" in name] == [f"test_a.py::test_{number}" for number in (3, 0, 1, 2)]
     assert [name for name in order if name.endswith(".py")] == [f"test_{number // 2}.py" for number in range(8)]
     assert order.index("test_2.py") < order.index("test_a.py::test_2")
+
+
+def test_a_long_parameter_has_a_short_id() -> None:
+    assert len(worker.pytest_make_parametrize_id("x" * 4_000_000) or "") < 200
+    assert worker.pytest_make_parametrize_id("hello") is None
