@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 #: packages without which no command runs
-DEPENDENCIES = ("click", "cryptography", "httpx", "lark", "psutil", "yaml")
+DEPENDENCIES = ("click", "cryptography", "httpx", "lark", "yaml")
 #: file in the environment's folder: the environment was built completely, and no part is known to be missing
 COMPLETE = "slurmsky-complete"
 

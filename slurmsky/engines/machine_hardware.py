@@ -1,15 +1,12 @@
-"""Hardware of this machine, read with psutil and nvidia-smi."""
+"""Hardware of this machine, from the kernel's files and nvidia-smi."""
 
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import socket
 import subprocess
 from pathlib import Path
-
-import psutil
 
 from ..site.record import MachineHardware
 
@@ -17,16 +14,15 @@ from ..site.record import MachineHardware
 def detect() -> MachineHardware:
     """Detect host name, usable CPUs, memory and GPUs of this machine."""
     logical = len(os.sched_getaffinity(0))
-    physical = psutil.cpu_count(logical=False) or logical
-    threads = max(1, (psutil.cpu_count() or logical) // physical)
+    threads = max(1, (os.cpu_count() or logical) // (len(_topology("thread_siblings_list")) or logical))
     if logical % threads:
         threads = 1
-    sockets = _sockets()
+    sockets = len(_topology("physical_package_id")) or 1
     cores = logical // threads
     if cores % sockets:
         sockets = 1
-    memory = psutil.virtual_memory().total
-    limit = _cgroup_memory()
+    memory, limit = _memory(), _cgroup_memory()
+    system = os.uname()
     return MachineHardware(
         host_name=socket.gethostname(),
         cpus=logical,
@@ -36,16 +32,20 @@ def detect() -> MachineHardware:
         memory_mib=min(memory, limit or memory) >> 20,
         gpus=_gpus(),
         tmp_mib=shutil.disk_usage("/tmp").total >> 20,
-        arch=platform.machine(),
-        os=f"{platform.system()} {platform.release()} {platform.version()}",
+        arch=system.machine,
+        os=f"{system.sysname} {system.release} {system.version}",
     )
 
 
-def _sockets() -> int:
-    ids = set()
-    for path in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/physical_package_id"):
-        ids.add(path.read_text().strip())
-    return max(1, len(ids))
+def _topology(name: str) -> set[str]:
+    """Distinct values of a topology file of all CPUs; empty if the kernel does not show it."""
+    return {path.read_text() for path in Path("/sys/devices/system/cpu").glob(f"cpu[0-9]*/topology/{name}")}
+
+
+def _memory() -> int:
+    """Bytes of memory. A container may replace /proc/meminfo."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("MemTotal:")).split()[1]) << 10
 
 
 def _cgroup_memory() -> int | None:

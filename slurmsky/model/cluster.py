@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Optional, Union
 
+from .light_dataclass import dataclass
 from .policy import AccountConfig, QosConfig, UserAssociation
 from .spec import INFINITE, DeclaredOption
 

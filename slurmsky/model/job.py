@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Optional
 
 from .allocation import NodeShare
 from .cluster import NodeConfig
+from .light_dataclass import dataclass
 from .spec import JobSpec
 from .states import JobFlag, JobState, NodeFlag, NodeState
 from .step import Step as Step

@@ -5,9 +5,10 @@ Agents define these records at their start, but not those of ``job.py``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, Optional, Sequence
 
+from .light_dataclass import dataclass
 from .states import JobState
 
 

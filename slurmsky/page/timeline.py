@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import tzinfo
 
+from ..model.light_dataclass import dataclass
 from .html import Html, el, join
 from .quantities import ticks
 

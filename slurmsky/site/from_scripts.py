@@ -10,8 +10,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from ..model.light_dataclass import dataclass
 
 if sys.version_info >= (3, 11):
     import tomllib

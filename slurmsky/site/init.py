@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..language import hostlist, timelimit
 from ..language.colours import without_colours
 from ..language.syntax_errors import LanguageError
+from ..model.light_dataclass import dataclass
 from . import schema
 from .gpunames import known_gpu
 from .modules import shipped

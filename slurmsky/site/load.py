@@ -6,7 +6,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from ..model.cluster import ClusterConfig, NodeConfig, PartitionConfig
@@ -28,11 +27,6 @@ from .record import (
 )
 from .warm_nodes import WARM_FIELDS, warm_nodes
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 _LINE_COLUMN = re.compile(r"^(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)$", re.DOTALL)
 #: scontrol show config of a site that describes its QOS or accounts
 _ENFORCED = (("AccountingStorageEnforce", "associations,limits,qos"),)
@@ -46,8 +40,16 @@ def load(text: str, name: str, machine: MachineHardware | None = None) -> Site:
     in default_site); without ``machine`` the cluster has no nodes. A file without [[partition]] gets the partition
     ``debug*`` with all nodes. Raises SiteError with line and column.
     """
+    return _SiteReader(text, name).site(_parsed(text, name) if text else {}, machine)
+
+
+def _parsed(text: str, name: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):  # here, because many users have no site file
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = _LINE_COLUMN.match(str(error))
         if found:
@@ -55,7 +57,6 @@ def load(text: str, name: str, machine: MachineHardware | None = None) -> Site:
         # "... (at end of document)"
         lines = text.split("\n")
         raise SiteError(name, len(lines), len(lines[-1]) + 1, str(error)) from error
-    return _SiteReader(text, name).site(data, machine)
 
 
 def default_site(machine: MachineHardware) -> Site:
@@ -387,5 +388,7 @@ def _pop_fields(table: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any
 
 
 def _unknown(word: str, known: Any) -> str:
+    from difflib import get_close_matches
+
     near = get_close_matches(word, list(known), 1)
     return f"{word} is not known here" + (f". Did you mean {near[0]}?" if near else "")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..model.cluster import ClusterConfig
+from ..model.light_dataclass import dataclass
 from .gpunames import known_gpu
 
 

@@ -164,10 +164,9 @@ def _for_others(root: Path) -> dict[str, str]:
     shutil.copytree(REPOSITORY / "bin", place / "bin", symlinks=True)
     for name in ("slurmsky", "grammar"):
         shutil.copytree(REPOSITORY / name, place / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    for package in ("lark", "psutil"):
-        found = importlib.util.find_spec(package)
-        assert found is not None and found.origin is not None
-        shutil.copytree(Path(found.origin).parent, place / package)
+    found = importlib.util.find_spec("lark")
+    assert found is not None and found.origin is not None
+    shutil.copytree(Path(found.origin).parent, place / "lark")
     subprocess.run(["chmod", "-R", "a+rX", place], check=True)
     return {"PATH": f"{place}/bin:/usr/local/bin:/usr/bin:/bin", "SLURMSKY_PYTHON": python}
 

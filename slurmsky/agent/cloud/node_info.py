@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from ...model.light_dataclass import dataclass
 
 
 @dataclass(frozen=True)

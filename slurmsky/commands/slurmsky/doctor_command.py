@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ import click
 
 from ... import client, paths
 from ...agent.process.cgroup_tree import memory_place, own_group
+from ...model.light_dataclass import dataclass
 from ...top.controller_client import ControllerClient, NoController
 from ._base import SlurmskyCommand
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 GOOD, NOTE, BAD = "ok", "note", "FIX"
 _SKY_PATIENCE_S = 15.0
 _LEAST_FREE_MIB = 100
-_DEPENDENCIES = ("click", "cryptography", "httpx", "lark", "psutil", "pyyaml")
+_DEPENDENCIES = ("click", "cryptography", "httpx", "lark", "pyyaml")
 _OLDEST_SKY = (0, 14, 1)
 
 

@@ -10,7 +10,6 @@ import logging
 import os
 import sqlite3
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from . import accounting_index, salvage
@@ -130,13 +129,12 @@ class DatabaseFile:
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        folder = resources.files(__package__) / "migrations"
-        scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+        scripts = sorted(Path(__file__).with_name("migrations").glob("*.sql"))
         if version > len(scripts):
             raise StoreError(f"{self.path}: written by a newer version (schema {version})")
-        for number, name in enumerate(scripts, 1):
+        for number, script in enumerate(scripts, 1):
             if number > version:
-                text = (folder / name).read_text("utf-8")
+                text = script.read_text("utf-8")
                 self._db.executescript(f"BEGIN;\n{text}\nPRAGMA user_version={number};\nCOMMIT;")
 
     def _fill_derived(self) -> None:

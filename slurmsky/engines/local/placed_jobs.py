@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ...model.allocation import Launch
+from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...protocol.messages import (
     PRESENT_RUN,

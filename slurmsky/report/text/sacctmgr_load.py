@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
 
+from slurmsky.model.light_dataclass import dataclass
 from slurmsky.model.policy import AccountConfig, QosConfig, UserAssociation
 
 from ..fields.field_tables import table
@@ -50,7 +51,7 @@ QOS_CHANGES = (
 Record = Union[AccountConfig, UserAssociation, QosConfig]
 
 
-@dataclasses.dataclass
+@dataclass
 class Added:
     """Records that a file adds, as rows of the tables."""
 

@@ -7,10 +7,11 @@ refused, or a decision to make. A script runs unchanged if no part is refused an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ...language import arrayspec, image_names
 from ...language.syntax_errors import LanguageError
+from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...options.getopt import split
 from ...options.table import Option, OptionTable, load

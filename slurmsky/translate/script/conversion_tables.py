@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ...model.light_dataclass import dataclass
 from ...site.modules import Module
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 from ...language import image_names
+from ...model.light_dataclass import dataclass
 from ...options.getopt import split
 from ...options.table import load
 from ..shell import module_lines
@@ -35,13 +36,9 @@ _AMD_MODEL = re.compile(r"(?<![A-Za-z0-9])(gfx90a|gfx908|gfx94\w|MI[123]\d\d[AX]
 
 #: roles of paths whose content setup creates
 _STARTS = (
-    outside_paths.MODULES,
-    outside_paths.CONDA,
-    outside_paths.SHELL,
-    outside_paths.CUDA,
-    outside_paths.PROGRAM,
+    outside_paths.MODULES, outside_paths.CONDA, outside_paths.SHELL, outside_paths.CUDA, outside_paths.PROGRAM,
     outside_paths.SOFTWARE,
-)
+)  # fmt: skip
 _NODES = re.compile(r"(?m)^#SBATCH\s+(?:-N\s*|--nodes[= ]\s*)(\d{1,4})\s*(?:#.*)?$")
 _SCHEDULERS = words("qsub bsub qstat bjobs oarsub msub")
 _PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmix)")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from ...model.light_dataclass import dataclass
 from ..shell.launched_program import launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 
 from ...language import shellwords
+from ...model.light_dataclass import dataclass
 from .shell_elements import FILLER, Assignment, Block, Command, Statement, Word
 from .shell_parser import Parser
 

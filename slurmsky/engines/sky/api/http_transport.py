@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from ....model.light_dataclass import dataclass
 
 if TYPE_CHECKING:
     import httpx
@@ -89,6 +93,10 @@ class Transport:
 
             for name in ("httpx", "httpcore"):
                 logging.getLogger(name).setLevel(logging.WARNING)  # otherwise httpx logs a line for each request
+            if find_spec("sniffio") is None:
+                # httpcore imports sniffio, which anyio no longer requires, several times in each request. Without this
+                # entry the interpreter would search all folders for it each time.
+                sys.modules["sniffio"] = None  # type: ignore[assignment]
             kept = 10 if method == "GET" and not self._closed else 0
             self._clients[method, secure] = httpx.AsyncClient(
                 # Use the system's certificates, or those of SSL_CERT_FILE, instead of those that httpx ships.
