@@ -36,8 +36,12 @@ async def start(engine: LocalEngine) -> None:
 
 
 if __name__ == "__main__":
-    from slurmsky.engines.sky import intervals
+    import shared_program
 
+    from slurmsky.engines.sky import intervals
+    from slurmsky.engines.sky.launch import node_program
+
+    node_program.build = shared_program.build
     intervals.PACE_S, intervals.POLL_S, intervals.RUNNING_POLL_S = 0.1, 0.2, 2.0
     intervals.RETRY_S, intervals.LOG_FETCH_S = (0.1, 0.2, 0.5), (0, 0.5, 1, 5)
     sys.argv = ["slurmsky"]

@@ -31,9 +31,21 @@ _LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 def preload() -> None:
     """Import the slow modules of the first request in advance."""
+    if "httpx" not in sys.modules:
+        _forbid_imports()
     import httpx
 
     del httpx
+
+
+def _forbid_imports() -> None:
+    """Make two imports of httpx and httpcore fail immediately; both expect that.
+
+    httpx imports rich and pygments for its command line, which take half of the time. httpcore imports sniffio, which
+    anyio no longer requires, several times in each request; a missing package is searched in all folders.
+    """
+    for name in ("httpx._main", *(() if find_spec("sniffio") else ("sniffio",))):
+        sys.modules[name] = None  # type: ignore[assignment]
 
 
 class TransportError(Exception):
@@ -93,10 +105,6 @@ class Transport:
 
             for name in ("httpx", "httpcore"):
                 logging.getLogger(name).setLevel(logging.WARNING)  # otherwise httpx logs a line for each request
-            if find_spec("sniffio") is None:
-                # httpcore imports sniffio, which anyio no longer requires, several times in each request. Without this
-                # entry the interpreter would search all folders for it each time.
-                sys.modules["sniffio"] = None  # type: ignore[assignment]
             kept = 10 if method == "GET" and not self._closed else 0
             self._clients[method, secure] = httpx.AsyncClient(
                 # Use the system's certificates, or those of SSL_CERT_FILE, instead of those that httpx ships.
@@ -117,6 +125,7 @@ class Transport:
 
         They must arrive within ``head_s`` seconds. Raises TransportError.
         """
+        preload()
         import httpx
 
         parts = urlsplit(url)
