@@ -54,6 +54,7 @@ ELSEWHERE = {
     "qos": ("engines/test_warm_rules.py",), "quiet": ("oracle/cases_srun.py",),
     "requeue": ("robustness/test_kills.py",), "resv-ports": ("oracle/cases_srun.py",),
     "send-libs": ("agent/test_srun_aside.py",), "signal": ("oracle/cases_show.py",),
+    "slurmd-debug": ("unit/agent/srun/test_daemon_messages.py",),
     "spread-job": ("oracle/cases_show.py",), "unbuffered": ("oracle/cases_srun.py",),
     "use-min-nodes": ("oracle/cases_show.py",), "wait": ("cli/test_why.py",), "wrap": ("cli/test_why.py",),
 }  # fmt: skip
