@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-import re
 from collections.abc import Mapping
 
 from .. import paths
@@ -31,7 +30,7 @@ from . import _files
 from ._start_notice import WRAPPED, forecast
 from ._submit_warnings import warnings as foresee
 from .common import verbosity
-from .common.caller_settings import parse_with_files, read_context, submitter
+from .common.caller_settings import parse_with_files, submitter
 from .common.command_errors import error_exit, refused, streaming
 from .common.progress import phase, show_progress
 from .common.report_settings import known_cluster
@@ -42,7 +41,6 @@ from .common.site_options import table
 ENVIRONMENT_SIZE = 16 << 20
 #: files that the caller may have read in part: stdin, or a descriptor as in <(...)
 _STDIN = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
-_DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/\d+")
 WHAT = "Batch job submission failed"
 
 
@@ -54,9 +52,8 @@ async def main(ctx: CommandContext) -> int:
 
 
 async def _submit(ctx: CommandContext) -> int:
-    around = read_context(ctx)
     options_table = table(ctx, "sbatch")
-    choice = options.find_script(ctx.args, around, options_table)
+    choice = await parse_with_files(ctx, lambda known: options.find_script(ctx.args, known, options_table))
     script, path = await _script(ctx, choice)
     request = await parse_with_files(ctx, lambda known: options.parse_sbatch(ctx.args, script, known, options_table))
     for line in request.warnings:
@@ -125,11 +122,11 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
         return options.ScriptText("", data), ""
     if paths.SCRIPT in ctx.env:  # a relayed command brings the script, because we cannot read its node's files
         data = ctx.env[paths.SCRIPT].encode("utf-8", "surrogateescape")
-        return options.ScriptText(choice.path, data), os.path.normpath(os.path.join(ctx.cwd, choice.path))
+        return options.ScriptText(choice.path, data), os.path.join(ctx.cwd, choice.path)
     limit = ctx.controller.site.cluster.max_script_size + 1
     if choice.path in _STDIN:
         return options.ScriptText(choice.path, await ctx.read_stdin(limit)), choice.path
-    named = choice.path if _DESCRIPTOR.fullmatch(choice.path) else os.path.normpath(os.path.join(ctx.cwd, choice.path))
+    named = os.path.join(ctx.cwd, choice.path)
     try:
         found = await _files.read(ctx, [named, *_along_path(ctx, choice.path)], limit)
     except OSError as error:
@@ -140,8 +137,11 @@ async def _script(ctx: CommandContext, choice: options.ScriptChoice) -> tuple[op
 async def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str, spec: JobSpec) -> str:
     """Path of the script as scontrol shows it.
 
-    The path is resolved from --chdir; if no such file exists, it is shown as typed.
+    The path is resolved from --chdir; if no such file exists, or the name begins with a dot, it is shown as typed.
+    Source: opt.c process_options_first_pass, search_path.
     """
+    if path and choice.path and choice.path.startswith("."):
+        return choice.path
     if not path or choice.path is None or spec.chdir in (None, ctx.cwd):
         return path
     name, folder = choice.path, spec.chdir or ""
@@ -151,7 +151,7 @@ async def _command(ctx: CommandContext, choice: options.ScriptChoice, path: str,
 
 def find_file(ctx: CommandContext, name: str, folder: str = "") -> str | None:
     """Resolve a script name from ``folder``, then along PATH. ``folder`` is relative to the caller's current folder."""
-    here = os.path.normpath(os.path.join(ctx.cwd, folder, name))
+    here = f"{os.path.join(ctx.cwd, folder)}/{name}" if folder else os.path.join(ctx.cwd, name)
     if os.access(here, os.R_OK):
         return here
     for there in _along_path(ctx, name):

@@ -66,6 +66,7 @@ class Job:
     # size and place
     num_nodes: int = 1  # requested minimum while pending, actual number afterwards
     max_nodes: int = 0  # 0 = none given
+    untested: bool = False  # no nodes were computed for the job: it was submitted held, or is too large
     num_cpus: int = 1
     max_cpus: int = 0  # 0 = none given
     num_tasks: int = 1

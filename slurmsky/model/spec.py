@@ -180,8 +180,8 @@ class JobSpec:
 
         From -c and --gpus-per-task. Source: slurm_opt.c _validate_tres_per_task.
         """
-        if self.tres_per_task:
-            return self.tres_per_task
+        if self.tres_per_task is not None:
+            return self.tres_per_task or None
         gpus = (item.replace("=", ":").rpartition(":") for item in (self.gpus_per_task or "").split(",") if item)
         counted = [f"gres/gpu{colon}{kind}={count}" for kind, colon, count in gpus][::-1]
         return ",".join([f"cpu={self.cpus_per_task}"] * bool(self.cpus_per_task) + counted) or None

@@ -54,6 +54,10 @@ class Numbers:
     cpus_per_task: Optional[int]
     sockets: Optional[int]
 
+    def fewest_nodes(self, named: int) -> int:
+        """Return the least number of nodes. ``named``: nodes of --nodelist."""
+        return max(1, self.least or 0, named)
+
 
 #: fields of Requested; the first one that is set determines the devices per node
 _PARTS = ("per_node", "per_task", "per_job")
@@ -127,7 +131,7 @@ def check(part: Component) -> None:
         if not any(record.counted for (name, _), record in request.requested.items() if name == "gpu"):
             for kind, field in (("mem", "mem_per_gpu_mib"), ("cpus", "cpus_per_gpu")):
                 if part.get(field) is not None:
-                    text = f"{kind}_per_tres=gres:gpu:{part.get(field)}"
+                    text = f"{kind}_per_tres=gres/gpu:{part.get(field)}"
                     raise CountConflict(f"Requested {text} but did not request any GPU.")
     except CountConflict as fault:
         raise part.invalid(str(fault), BAD_GRES) from None
@@ -168,6 +172,9 @@ def _read(get: Callable[[str], Any]) -> DeviceRequest:
         cpus_per_task=get("cpus_per_task"),
         sockets=get("sockets_per_node"),
     )
+    if numbers.tasks and numbers.tasks_per_node and not numbers.most:
+        # Source: opt.c _opt_verify of sbatch, min_nodes.
+        numbers.least = max(numbers.least or 1, -(-numbers.tasks // numbers.tasks_per_node))
     return DeviceRequest(requested, numbers)
 
 
@@ -211,7 +218,7 @@ def _gpus_of_tasks(requested: dict[tuple[str, str], Requested], numbers: Numbers
                     "Failed to validate job spec, -n/--ntasks has to be a multiple of --ntasks-per-gpu."
                 )
         else:
-            return "gres_job_state_validate: Failed to add generated GRES gres:gpu:0 (via ntasks_per_tres) to gres_list"
+            return "gres_job_state_validate: Failed to add generated GRES gres/gpu:0 (via ntasks_per_tres) to gres_list"
     else:
         raise CountConflict(
             "gres_job_state_validate: --ntasks-per-tres needs either a GRES GPU specification or a "
@@ -286,7 +293,9 @@ def _derive_per_task(record: Requested, numbers: Numbers) -> None:
     elif numbers.tasks is not None:
         record.per_job = numbers.tasks * task
     elif name == "gpu":
-        raise CountConflict(f"{failed}. {of_task} used without either --{name}s or -n/--ntasks is not allowed.")
+        raise CountConflict(
+            f"{failed}. {of_task} or --tres-per-task used without either --{name}s or -n/--ntasks is not allowed."
+        )
     else:
         raise CountConflict(f"{failed}. --tres-per-task used without -n/--ntasks is not allowed.")
     for count, whole, per, given, option in (

@@ -146,17 +146,19 @@ def with_burst_buffer(script: bytes, lines: bytes) -> bytes:
 
 
 def find_script(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScriptChoice:
-    """First phase: find the script; process --help and similar.
+    """First phase: find the script and refuse invalid values.
 
-    ``argv`` excludes the command's name. A lone ":" separates components here, too, and is never passed to the script.
+    --help and similar options are processed. ``argv`` excludes the command's name. A lone ":" separates components here,
+    too, and is never passed to the script.
     Raises CommandError.
+
+    Source: sbatch/opt.c process_options_first_pass, which reads the values of all components.
     """
     table = table or load("sbatch")
     words = split(table, [word for word in argv if word != ":"])
     answer_early(table, words)
     part = Component("sbatch", context)
-    early = Words(tuple(found for found in words.found if found.option.early), words.rest, words.fault)
-    part.put_words(early, COMMAND_LINE)
+    part.put_words(words, COMMAND_LINE)
     wrap = part.get("wrap")
     if wrap is not None and words.rest:
         raise failure("sbatch", "Script arguments not permitted with --wrap option", exit_code=context.error_exit)

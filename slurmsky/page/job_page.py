@@ -302,7 +302,7 @@ def _details(one: Life, context: ReportContext) -> list[tuple[str, object]]:
         ("QOS", job.qos),
         ("Engine", f"{job.engine}, managed job {job.managed_job_id}" if job.managed_job_id is not None else job.engine),
         ("Command line", job.submit_line),
-        ("Script", derived.command(job)),
+        ("Script", " ".join((job.command, *job.argv)) if job.command else ""),
         ("Folder", job.work_dir),
         ("Output", derived.expand_path(job.stdout, job) if job.is_batch else ""),
         ("Errors", derived.expand_path(job.stderr, job) if job.is_batch and job.stderr else ""),

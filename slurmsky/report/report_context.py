@@ -45,9 +45,10 @@ class ReportContext:
         return dict(self.cluster.parameters)
 
     @cached_property
-    def counts_gres(self) -> bool:
-        """Return whether TRES texts include devices, because AccountingStorageTRES names them."""
-        return "gres/" in self.parameters.get("AccountingStorageTRES", "")
+    def counted_gres(self) -> frozenset[str]:
+        """Devices in TRES texts, such as "gres/gpu". AccountingStorageTRES names them."""
+        names = self.parameters.get("AccountingStorageTRES", "").split(",")
+        return frozenset(name for name in names if name.startswith("gres/"))
 
     @cached_property
     def consumes_memory(self) -> bool:

@@ -119,6 +119,8 @@ def test_changes_follow_newer_releases(engine: LocalEngine) -> None:
     assert update("stderr=e.txt", "StdI=x") == (
         1, "Update of this parameter is not supported: StdI=x\nRequest aborted\n")  # fmt: skip
     assert update("STDERR=e.txt") == (0, "") and shown("StdErr").endswith("/e.txt")
+    assert update("cpuspertask=2") == (0, "") and (shown("CPUs/Task"), shown("MinCPUsNode")) == ("2", "1")
+    assert update("cpuspertask=1") == (0, "") and shown("NumNodes") == "1-1"
     assert update("NumTasks=4") == (0, "") and (shown("NumTasks"), shown("NumCPUs")) == ("4", "4")
     assert update("numnodes=2", "ta=3") == (0, "") and (shown("NumTasks"), shown("NumNodes")) == ("6", "2")
     assert update("cpuspertask=0") == (1, f"CPU count specification invalid for job {job}\n")

@@ -1,12 +1,13 @@
 """Hundreds of resource requests: the real sbatch's messages, and the resources of the jobs.
 
-Usage: resource_requests.py > golden/requests.json, by hand, beside a real Slurm of the shape of site.toml. The jobs
-begin tomorrow and are cancelled at once: nothing runs, so the nodes need not be free.
+Usage: resource_requests.py > golden/requests.json, by hand, with a real Slurm 25.11 of the shape of site.toml first on
+PATH. The jobs begin tomorrow and are cancelled at once: nothing runs, so the nodes need not be free.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import subprocess
@@ -48,7 +49,7 @@ KEYS = (
     "Partition", "TimeLimit", "ReqNodeList", "ExcNodeList", "NumNodes", "NumCPUs", "NumTasks", "CPUs/Task",
     "ReqB:S:C:T", "ReqTRES", "Socks/Node", "NtasksPerN:B:S:C", "MinCPUsNode", "MinMemoryNode", "MinMemoryCPU",
     "Features", "OverSubscribe", "Contiguous", "CpusPerTres", "MemPerTres", "TresPerJob", "TresPerNode",
-    "TresPerTask",
+    "TresPerTask", "TresBind",
 )  # fmt: skip
 
 
@@ -71,8 +72,7 @@ def answer(run: Callable[[Sequence[str]], subprocess.CompletedProcess[str]], wor
     if done.returncode == 0:
         text = run(["scontrol", "show", "job", done.stdout.strip()]).stdout
         run(["scancel", done.stdout.strip()])
-        # What 22.05 calls TRES is ReqTRES since 23.02.
-        pairs = re.findall(r"(\S+?)=(\S*)", re.sub(r"(?<=\s)TRES=", "ReqTRES=", text))
+        pairs = re.findall(r"(\S+?)=(\S*)", text)
         found["job"] = {key: value for key, value in pairs if key in KEYS}
     return found
 
@@ -81,7 +81,8 @@ def main() -> None:
     """Query the real Slurm."""
 
     def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        env = {"PATH": "/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8"}
+        kept = {name: os.environ[name] for name in ("PATH", "SLURM_CONF") if name in os.environ}
+        env = {**kept, "HOME": "/", "LANG": "C.UTF-8"}
         return subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd="/")
 
     rows = [json.dumps({"options": words, **answer(run, words)}) for words in lines()]

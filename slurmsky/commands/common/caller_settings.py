@@ -20,7 +20,9 @@ _FILE_SIZE = 16 << 20  # largest file that an option may name
 
 
 def find_user(name: str) -> int | None:
-    """The uid of a user name or number, or None."""
+    """The uid of a user name or number, or None. Slurm reserves "nobody". Source: uid.c uid_from_string."""
+    if name == "nobody":
+        return None
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:

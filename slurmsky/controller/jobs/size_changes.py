@@ -6,6 +6,7 @@ Source: slurmctld/job_mgr.c _update_job, _figure_out_num_tasks, job_limits_check
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from ...model.job import Job
 from ...model.spec import INFINITE
 from ...model.states import JobState
 from ...options import device_counts
+from ...report.fields import derived
 from ..rules.demand import gres_names
 from ..rules.job_placement import partition_nodes
 from ..rules.submit_checks import node_names
@@ -131,7 +133,12 @@ class Sizes:
         self.still_pending()
         if not self.wanted["cpus_per_task"]:
             raise SlurmError(Errno.INVALID_CPU_COUNT)
-        self.evolve(cpus_per_task=self.wanted["cpus_per_task"])
+        # slurmctld changes neither MinCPUsNode nor a TresPerTask without CPUs.
+        spec, count = self.job.spec, self.wanted["cpus_per_task"]
+        least = derived.min_cpus_per_node(spec)
+        listed = re.sub(r"\bcpu[=:]\d+", f"cpu={count}", spec.tres_of_task or "")
+        recorded = tuple({**dict(spec.recorded), derived.LEAST_CPUS: str(least)}.items())
+        self.evolve(cpus_per_task=count, tres_per_task=listed, recorded=recorded)
 
     def nodes(self) -> None:
         wanted, job, spec = self.wanted, self.job, self.job.spec

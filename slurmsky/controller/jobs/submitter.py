@@ -21,7 +21,7 @@ from ..rules.node_use import NodeUse
 from ..rules.partition_access import check_caller
 from ..rules.provisional_shares import cloud_shares
 from ..rules.reservation_access import reserved_spec
-from ..rules.submit_checks import check, partitions_of
+from ..rules.submit_checks import check, check_features, partitions_of
 from ..slurm_errors import Errno, SlurmError
 from .job_spool import Payload, spool
 from .job_table import JobTable
@@ -109,6 +109,8 @@ def draft(
         specs = [_in_reservation(job_table, spec, who) for spec in specs]
     except SlurmError as error:
         unusable = error  # of several errors slurmctld reports the reservation's last
+    for spec in specs:
+        check_features(cluster, spec.constraint or "", Errno.INVALID_FEATURE)
     specs = [to_open_partitions(job_table, spec) for spec in specs]
     specs = [_with_memory(cluster, _exclusive_by_partition(cluster, spec)) for spec in specs]
     for spec in specs:
@@ -251,8 +253,8 @@ def _record(
         eligible_time=0.0 if waits else begin,
         start_time=float(spec.begin or 0) if begin > now else 0.0,
         accrue_time=0.0 if held or spec.dependency else begin,
-        time_limit_min=time_limit(spec, parts[0]),
         num_nodes=len(shares) if shares else demand.nodes_shown(largest),
+        untested=not shares and (waits or begin > now),
         max_nodes=demand.max_nodes if demand.max_nodes < INFINITE else 0,
         num_cpus=demand.num_cpus,
         num_tasks=demand.ntasks,
@@ -267,7 +269,7 @@ def _record(
         comment=spec.comment or "",
         admin_comment=spec.admin_comment or "",
     )
-    job.time_limit_min = limit_in(job_table, job, parts[0])
+    job.time_limit_min = limit_in(job_table, job, parts[-1] if shares else parts[0])  # of the one tested last
     return job
 
 
@@ -307,13 +309,17 @@ def _canonical(spec: JobSpec) -> JobSpec:
 
 
 def _expand_files(job: Job, spec: JobSpec) -> None:
-    """Expand StdOut, StdErr and StdIn as scontrol shows them. The agent expands the node's patterns."""
+    """Set StdOut, StdErr and StdIn. Given paths become absolute; the agent expands their patterns."""
     if not job.is_batch:
         return
     default = "slurm-%A_%a.out" if job.array_job_id else "slurm-%j.out"
-    job.stdout = spec.output or default
-    job.stderr = spec.error or ""
-    job.stdin = spec.input or "/dev/null"
+
+    def absolute(path: str) -> str:
+        return path if path.startswith("/") else f"{job.work_dir.rstrip('/')}/{path}"
+
+    job.stdout = absolute(spec.output) if spec.output else default
+    job.stderr = absolute(spec.error) if spec.error else ""
+    job.stdin = absolute(spec.input) if spec.input else "/dev/null"
 
 
 def withdraw(job_table: JobTable, job: Job, jobs_dir: Path) -> None:

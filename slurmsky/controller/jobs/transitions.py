@@ -113,6 +113,7 @@ def change_hold(job: Job, reason: str) -> None:
 def release(job: Job, priority: int, now: float) -> None:
     """End a hold."""
     job.priority = priority
+    job.untested = False
     job.flags &= ~(JobFlag.REQUEUE_HOLD | JobFlag.SPECIAL_EXIT)
     job.reason, job.reason_desc = "None", ""
     if job.state is JobState.PENDING:

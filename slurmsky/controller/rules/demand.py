@@ -87,22 +87,18 @@ class Demand:
         return max(self.ntasks * self.cpus_per_task, self.min_nodes)
 
     def nodes_shown(self, cpus_per_node: int) -> int:
-        """NumNodes of a pending job: at least the nodes of its tasks.
+        """NumNodes of an untested job: at least the nodes of its tasks.
 
-        Source: job_mgr.c pack_pending_job_details.
+        Source: job_mgr.c _pack_pending_job_details.
         """
-        need = 1
-        if self.tasks_per_node and self.ntasks_given:
-            need = -(-self.ntasks // self.tasks_per_node)
-        elif self.max_nodes < INFINITE:
-            return self.min_nodes
-        elif self.cpus_per_task > 1 and self.ntasks_given:
-            # slurmctld rounds up twice: three tasks, of which four fit on a node, are shown as two nodes.
-            fit = max(1, cpus_per_node // self.cpus_per_task)
-            need = max(1, self.ntasks // fit) + (self.ntasks % fit > 0)
-        elif self.ntasks_given:
-            need = -(-self.ntasks // max(1, cpus_per_node))
-        return max(self.min_nodes, need, 1)
+        if self.tasks_per_node:
+            need = self.ntasks // self.tasks_per_node
+        elif self.cpus_per_task > 1:
+            need = self.ntasks // max(1, cpus_per_node // self.cpus_per_task)
+        else:
+            tasks = -(-self.ntasks // self.tasks_per_core) if self.tasks_per_core else self.ntasks
+            need = -(-tasks // max(1, cpus_per_node))
+        return max(self.min_nodes, need)
 
 
 def demand_of(spec: JobSpec) -> Demand:
@@ -111,14 +107,12 @@ def demand_of(spec: JobSpec) -> Demand:
     numbers = request.numbers
     named = hostlist.expand(spec.nodelist) if spec.nodelist else []
     required = tuple(dict.fromkeys(named))
-    min_nodes = max(numbers.least or 1, len(required) if numbers.least is None else 1)
+    min_nodes = numbers.fewest_nodes(len(required))
     max_nodes = numbers.most or INFINITE
     tasks_per_node = numbers.tasks_per_node or 0
     ntasks = numbers.tasks
     if ntasks is None:  # tasks per node, or one (slurm_opt.c, validate and defaults)
         ntasks = (tasks_per_node or 1) * (numbers.least or len(named) or 1)
-    elif tasks_per_node and max_nodes == INFINITE:
-        min_nodes = max(min_nodes, -(-ntasks // tasks_per_node))
     per_job = request.once("per_job")
     per_node = request.once("per_node") + tuple(
         (name, kind, count * (spec.sockets_per_node or 1)) for name, kind, count in request.counts("per_socket")

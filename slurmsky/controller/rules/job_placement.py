@@ -126,11 +126,10 @@ def place(demand: Demand, nodes: Sequence[NodeUse], consume_memory: bool = True)
     -N2-4 takes four nodes if they are free, --spread-job all, but at most one per task.
     """
     if demand.maximize_nodes:
-        counted = demand.ntasks_given or demand.tasks_per_node or demand.max_nodes >= INFINITE
+        counted = demand.ntasks_given or demand.max_nodes >= INFINITE
         most = min(demand.max_nodes, len(nodes), demand.ntasks if counted else INFINITE)
         for count in range(most, demand.min_nodes, -1):
-            by_node = not demand.ntasks_given and demand.ntasks == demand.min_nodes
-            ntasks = count if by_node else demand.ntasks
+            ntasks = demand.ntasks if demand.ntasks_given else count * max(1, demand.tasks_per_node)
             shares = place(replace(demand, maximize_nodes=False, min_nodes=count, ntasks=ntasks), nodes, consume_memory)
             if shares is not None:
                 return shares

@@ -14,6 +14,7 @@ from slurmsky.language.timelimit import parse_seconds
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE, JobSpec
 from slurmsky.model.states import JobFlag, JobState, shown_state
+from slurmsky.options import device_counts
 
 from ..report_context import ReportContext
 
@@ -132,11 +133,6 @@ def state_names(job: Job) -> list[str]:
     return [job.state.name, *(flag.name for flag in JobFlag if flag in job.flags and flag.name not in ("NONE", None))]
 
 
-def command(job: Job) -> str:
-    """Script and its arguments; "" without a script file."""
-    return " ".join((job.command, *job.argv)) if job.command else ""
-
-
 def mail_types(spec: JobSpec) -> str:
     """Mail types as ``END,FAIL`` in Slurm's order; "" for none."""
     requested = {word.upper() for word in spec.mail_type}
@@ -156,17 +152,35 @@ def share_word(spec: JobSpec) -> str:
     return "NO" if spec.reboot or NOT_SHARED in spec.recorded else "YES" if spec.oversubscribe else "OK"
 
 
+#: key of a value stored when scontrol update changes CPUsPerTask, which leaves MinCPUsNode
+LEAST_CPUS = "min_cpus_node"
+
+
 def min_cpus_per_node(spec: JobSpec) -> int:
     """MinCPUsNode: the larger of --mincpus and a node's task CPUs.
 
     Source: job_mgr.c _copy_job_desc_to_job_record.
     """
-    tasks = 1 if spec.ntasks == 1 or spec.overcommit else spec.ntasks_per_node or 1
+    kept = dict(spec.recorded).get(LEAST_CPUS)
+    if kept:
+        return max(spec.mincpus or 1, int(kept))
+    tasks = 1 if spec.ntasks == 1 or spec.overcommit else tasks_per_node(spec) or 1
     return max(spec.mincpus or 1, tasks * (spec.cpus_per_task or 1))
 
 
+def tasks_per_node(spec: JobSpec) -> Optional[int]:
+    """Tasks of a node, by option or by its devices."""
+    return _counts(spec).tasks_per_node
+
+
+def _counts(spec: JobSpec) -> device_counts.Numbers:
+    return device_counts.resolved(spec).numbers
+
+
 def min_memory(spec: JobSpec) -> tuple[str, int]:
-    """Type ("Node" or "CPU") and MiB of the memory request. 0 MiB: not given, or given per GPU."""
+    """Type and MiB of the memory request. The type is "Node", "CPU" or "TRES"; 0 MiB: not given."""
+    if spec.mem_per_gpu_mib is not None:
+        return "TRES", spec.mem_per_gpu_mib
     if spec.mem_per_cpu_mib is not None:
         return "CPU", spec.mem_per_cpu_mib
     return "Node", spec.mem_mib or 0
@@ -189,8 +203,17 @@ def cpu_frequency(text: str) -> str:
 
 def min_nodes_requested(spec: JobSpec) -> int:
     """Number of nodes in ReqTRES."""
-    named = len(expand(spec.nodelist)) if spec.nodelist else 0
-    return max(spec.nodes_min or 1, named)
+    return _counts(spec).fewest_nodes(len(expand(spec.nodelist)) if spec.nodelist else 0)
+
+
+def most_nodes(job: Job) -> int:
+    """Largest number of nodes of a pending job; 0: not limited.
+
+    A job that the scheduler has not tested has as many as its tasks need. Source: job_mgr.c _pack_pending_job_details.
+    """
+    spec = job.spec
+    by_tasks = not tasks_per_node(spec) and (spec.cpus_per_task or 1) == 1 and not spec.ntasks_per_core
+    return max(job.num_nodes, job.max_nodes) if job.untested and by_tasks else job.max_nodes
 
 
 def or_star(value: Optional[int]) -> str:
@@ -250,5 +273,5 @@ _NODE_NAME = re.compile(r"(?<!%)%([0-9]*N)")
 
 
 def stderr_pattern(job: Job) -> str:
-    """Path pattern of stderr, by default that of stdout."""
-    return job.stderr or job.stdout
+    """Path pattern of --error, or "". Source: info_job.c of 25.11."""
+    return job.stderr

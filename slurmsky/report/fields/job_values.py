@@ -148,18 +148,21 @@ def _job_resources(job: Job) -> Optional[dict[str, Any]]:
     }
 
 
-def _memory(kind: str) -> Callable[[Job], Optional[int]]:
+def _memory(*kinds: str) -> Callable[[Job], Optional[int]]:
     def read(job: Job) -> Optional[int]:
         found, memory = derived.min_memory(job.spec)
-        return memory if found == kind else None
+        return memory if found in kinds else None
 
     return read
 
 
 def _nodes_shown(job: Job) -> str:
-    if job.state is JobState.PENDING and job.max_nodes:
-        return "%d-%d" % (min(job.num_nodes, job.max_nodes), job.max_nodes)
-    return str(job.num_nodes)
+    if job.state is not JobState.PENDING:
+        return str(job.num_nodes)
+    sizes, most = job.spec.nodes or "", derived.most_nodes(job)
+    if "," in sizes or ":" in sizes:
+        return sizes
+    return "%d-%d" % (min(job.num_nodes, most), most) if most else str(job.num_nodes)
 
 
 def _tasks_shown(job: Job) -> str:
@@ -171,7 +174,7 @@ def _tasks_shown(job: Job) -> str:
 def _ntasks_per(job: Job) -> str:
     spec = job.spec
     return "%d:%d:%s:%s" % (
-        spec.ntasks_per_node or 0,
+        derived.tasks_per_node(spec) or 0,
         spec.ntasks_per_board or 0,
         derived.or_star(spec.ntasks_per_socket),
         derived.or_star(spec.ntasks_per_core),
@@ -219,7 +222,7 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "alloc_node_sid": lambda job: "%s:%d" % (job.alloc_node or "(null)", job.alloc_sid),
     "array_or_job_id": lambda job: job.array_job_id or job.job_id,
     "array_tasks": lambda job: derived.array_tasks(job, 0),
-    "batch_stderr": lambda job: derived.expand_path(derived.stderr_pattern(job), job) if job.is_batch else "",
+    "batch_stderr": lambda job: "StdErr=" + derived.expand_path(job.stderr, job) if job.is_batch else "",
     "batch_stdin": lambda job: derived.expand_path(job.stdin or "/dev/null", job) if job.is_batch else "",
     "batch_stdout": lambda job: derived.expand_path(job.stdout, job) if job.is_batch else "",
     "batch_or_alloc_host": lambda job: (job.batch_host if job.is_batch else job.alloc_node) or "n/a",
@@ -229,7 +232,6 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "run_index": lambda job: job.restarts << 32 | job.job_id,
     # slurmctld shows the request until the job starts: one of several QOS is then chosen
     "qos_shown": lambda job: (job.state is JobState.PENDING and job.spec.qos) or job.qos,
-    "command_line": derived.command,
     # slurmctld sends the comment to slurmdbd when the job ends.
     "comment_at_end": lambda job: job.comment if job.state.finished else "",
     "container": _container,
@@ -251,10 +253,12 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "mail_types": lambda job: derived.mail_types(job.spec),
     "mail_user": lambda job: job.spec.mail_user or job.user,
     "mail_user_shown": lambda job: (job.spec.mail_user or job.user) if derived.mail_types(job.spec) else "",
-    "max_nodes_or_nodes": lambda job: job.max_nodes or job.num_nodes,
-    "max_nodes_waiting": lambda job: job.max_nodes if job.state is JobState.PENDING else 0,
+    "max_nodes_or_nodes": lambda job: derived.most_nodes(job) or job.num_nodes,
+    "max_nodes_waiting": lambda job: derived.most_nodes(job) if job.state is JobState.PENDING else 0,
     "memory_per_cpu": _memory("CPU"),
-    "memory_per_node": _memory("Node"),
+    "memory_per_node": _memory("Node", "TRES"),
+    "memory_of_node": _memory("Node"),
+    "memory_of_gpu": _memory("TRES"),
     "min_cpus_per_node": lambda job: derived.min_cpus_per_node(job.spec),
     "min_memory": lambda job: derived.min_memory(job.spec)[1],
     "node_list": lambda job: derived.node_list(job.nodes),

@@ -67,17 +67,18 @@ def configured_tres(nodes: Sequence[NodeConfig], context: ReportContext, with_no
     if with_nodes:
         parts.append(("node", str(len(nodes))))
     parts.append(("billing", str(cpus)))
-    if context.counts_gres:
-        parts += _gres_counts((name, kind, count) for node in nodes for name, kind, count in node.gres)
+    parts += _gres_counts(((name, kind, count) for node in nodes for name, kind, count in node.gres), context)
     return tres(parts)
 
 
-def _gres_counts(devices: Iterable[tuple[str, str, int]]) -> list[tuple[str, str]]:
+def _gres_counts(devices: Iterable[tuple[str, str, int]], context: ReportContext) -> list[tuple[str, str]]:
     totals: dict[str, int] = {}
     for name, kind, count in devices:
         for key in (name, name + ":" + kind) if kind else (name,):
             totals[key] = totals.get(key, 0) + count
-    return [("gres/" + key, str(count)) for key, count in sorted(totals.items())]
+    return [
+        ("gres/" + key, str(count)) for key, count in sorted(totals.items()) if "gres/" + key in context.counted_gres
+    ]
 
 
 def _tres_in_use(node: Node, context: ReportContext) -> str:
@@ -86,8 +87,8 @@ def _tres_in_use(node: Node, context: ReportContext) -> str:
     parts = [("cpu", str(node.alloc_cpus))]
     if node.alloc_memory_mib:
         parts.append(("mem", mebibytes(node.alloc_memory_mib)))
-    if context.counts_gres:
-        parts += _gres_counts((*name.partition(":")[::2], count) for name, count in node.alloc_gres.items() if count)
+    used = ((*name.partition(":")[::2], count) for name, count in node.alloc_gres.items() if count)
+    parts += _gres_counts(used, context)
     return tres(parts)
 
 

@@ -45,6 +45,9 @@ def requested_cpus(job: Job) -> int:
     if job.state is JobState.PENDING or not job.shares:
         return job.num_cpus
     tasks = spec.ntasks or max(job.num_tasks, 1)
+    if spec.ntasks is None and spec.nodes_min != spec.nodes_max:
+        tasks = (spec.nodes_min or 1) * spec.ntasks_per_node if spec.ntasks_per_node else 1
+        return tasks * (spec.cpus_per_task or 1)
     return max(tasks * (spec.cpus_per_task or 1), min_nodes_requested(spec))
 
 
@@ -81,7 +84,7 @@ def gres_number(item: str) -> int:
 
 def requested_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
     """Requested GPUs, if the site counts devices."""
-    count = gpu_count(job) if context.counts_gres else 0
+    count = gpu_count(job) if "gres/gpu" in context.counted_gres else 0
     return [("gres/gpu", str(count))] if count else []
 
 
@@ -99,7 +102,7 @@ def allocated(job: Job, context: ReportContext) -> list[tuple[str, str]]:
 
 def allocated_gres(job: Job, context: ReportContext) -> list[tuple[str, str]]:
     """Allocated devices, if the site counts devices."""
-    return gres_tres(job.shares) if context.counts_gres else []
+    return [part for part in gres_tres(job.shares) if part[0] in context.counted_gres]
 
 
 def gres_tres(shares: Sequence[NodeShare]) -> list[tuple[str, str]]:
@@ -124,7 +127,8 @@ def step_tres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
 
 def step_gres(step: Step, context: ReportContext) -> list[tuple[str, str]]:
     """GPUs of a step, if the site counts devices."""
-    return [("gres/gpu", str(gres_number(step.gres)))] if step.gres and context.counts_gres else []
+    counted = step.gres and "gres/gpu" in context.counted_gres
+    return [("gres/gpu", str(gres_number(step.gres)))] if counted else []
 
 
 def tres_per(spec: JobSpec) -> dict[str, str]:
@@ -132,7 +136,7 @@ def tres_per(spec: JobSpec) -> dict[str, str]:
     texts = {
         "CpusPerTres": spec.cpus_per_gpu and "%sgpu:%d" % (_PREFIX, spec.cpus_per_gpu),
         "MemPerTres": spec.mem_per_gpu_mib and "%sgpu:%d" % (_PREFIX, spec.mem_per_gpu_mib),
-        "TresBind": spec.tres_bind or (spec.gpu_bind and "gres/gpu:" + spec.gpu_bind),
+        "TresBind": _bind(spec),
         "TresFreq": spec.gpu_freq and "gpu:" + spec.gpu_freq,
         "TresPerJob": _gres(spec.gpus and _gpus(spec.gpus)),
         "TresPerNode": _gres(",".join(filter(None, (spec.gpus_per_node and _gpus(spec.gpus_per_node), spec.gres)))),
@@ -140,6 +144,23 @@ def tres_per(spec: JobSpec) -> dict[str, str]:
         "TresPerTask": spec.tres_of_task,
     }
     return {key: text for key, text in texts.items() if text}
+
+
+def _bind(spec: JobSpec) -> str:
+    """Binding of devices. Those per task are bound to their tasks unless requested otherwise.
+
+    Source: slurm_opt.c _implicitly_bind_tres_per_task.
+    """
+    given = spec.tres_bind or (spec.gpu_bind and "gres/gpu:" + spec.gpu_bind) or ""
+    counts: dict[str, int] = {}
+    for item in (spec.tres_of_task or "").split(","):
+        group, _, device = item.partition("/")
+        if group == "gres" and device:
+            name = device.replace("=", ":").partition(":")[0]
+            counts[name] = counts.get(name, 0) + gres_number(device.replace("=", ":"))
+    order = sorted(counts, key=lambda name: name == "gpu")  # GPUs of all types come last, as one sum
+    implied = ["gres/%s:per_task:%d" % (name, counts[name]) for name in order if name not in given]
+    return "+".join(filter(None, (given, *implied)))
 
 
 def _gpus(text: str) -> str:

@@ -73,7 +73,7 @@ ReqTRES
 AllocTRES
 Socks/Node NtasksPerN:B:S:C ?ThreadSpec ?CoreSpec
 -d *Allocation
-MinCPUsNode ?MinMemoryCPU ?MinMemoryNode MinTmpDiskNode
+MinCPUsNode ?MinMemoryCPU ?MinMemoryNode ?MinMemoryTRES MinTmpDiskNode
 Features DelayBoot
 ?ClusterFeatures
 ?Prefer
@@ -86,7 +86,7 @@ WorkDir
 ?SystemComment
 ?Comment
 ?Extra
-?StdErr
+*StdErr
 ?StdIn
 ?StdOut
 ?SegmentSize

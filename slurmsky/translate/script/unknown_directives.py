@@ -11,7 +11,7 @@ RENAMED = {"workdir": "chdir"}
 #: parts of sbatch's refusals that are due to other directives or to the queue -> the option, and another for its value
 _REFUSED = {
     "--cpus-per-gpu are mutually exclusive": ("cpus-per-gpu", ""),
-    "--gpus-per-task used without": ("gpus-per-task", "gpus-per-node"),
+    "--gpus-per-task or --tres-per-task used without": ("gpus-per-task", "gpus-per-node"),
     "Job dependency problem": ("dependency", ""),
 }
 _UNKNOWN = re.compile(r"unrecognized option '--([\w-]+)")

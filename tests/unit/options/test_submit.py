@@ -220,7 +220,7 @@ def test_fewer_tasks_than_nodes() -> None:
         (
             ("--mem-per-gpu=1G",),
             {},
-            "error: Requested mem_per_tres=gres:gpu:1024 but did not request any GPU.",
+            "error: Requested mem_per_tres=gres/gpu:1024 but did not request any GPU.",
         ),
         (("-w", "n1,n2,n3", "-N2"), {}, "error: invalid number of nodes (-N 3-2)"),
         (

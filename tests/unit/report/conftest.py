@@ -29,8 +29,10 @@ class Golden:
         head, _, rest = (GOLDEN / moment / f"{name}.txt").read_text().partition("\n")
         at, _, self.text = rest.partition("\n")
         self.command = head
-        # Reworded since 22.05.
-        self.text = self.text.replace("gres:gpu", "gres/gpu")
+        # Reworded since 22.05: 25.11 prints no arguments of the script, and --mem-per-gpu as the memory of a node.
+        self.text = self.text.replace("gres:gpu", "gres/gpu").replace("/run/ok.sh a1 b 2", "/run/ok.sh")
+        if name == "squeue_w":
+            self.text = self.text.replace("|4294901707|0|0|0|", "|4294901707|0|100M|0|")
         self.now = float(at.split()[-1])
 
     @property

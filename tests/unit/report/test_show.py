@@ -51,7 +51,10 @@ def without(text: str, keys: set[str]) -> list[list[str]]:
 
 def same(ours: str, theirs: str, record: str) -> None:
     # Since 23.11 -c stands in TresPerTask, too.
-    ours = re.sub(r"   TresPerTask=cpu=\d+\n", "", ours)
+    ours = re.sub(r"   (?:TresPerTask=cpu=\d+|TresBind=\S*:per_task:\d+)\n", "", ours)
+    # 25.11 shows only a path of --error as StdErr, and memory per GPU.
+    theirs = re.sub(r"StdErr=(\S+)(?=\s+StdIn=\S+\s+StdOut=\1\s)", "StdErr=", theirs)
+    ours = re.sub(r"MinMemoryTRES=\S+", "MinMemoryNode=0", ours)
     mine = without(ours, changed(record, "26.11", "after 22.05") | {"ExclusiveTopo"})
     other = without(theirs, changed(record, "22.05", "dropped"))
     assert len(mine) == len(other)
@@ -216,9 +219,9 @@ def test_gres_is_counted_if_the_site_configures_it(running: Any, golden: Any) ->
     context = golden("running", "one").context
     counting = dataclasses.replace(
         context,
-        cluster=dataclasses.replace(context.cluster, parameters=(("AccountingStorageTRES", "gres/gpu"),)),
+        cluster=dataclasses.replace(context.cluster, parameters=(("AccountingStorageTRES", "cpu,gres/gpu"),)),
     )
-    assert "AllocTRES=cpu=2,node=2,billing=2,gres/gpu=4,gres/gpu:h100=4\n" in show_job.show_job(running[0], counting)
+    assert "AllocTRES=cpu=2,node=2,billing=2,gres/gpu=4\n" in show_job.show_job(running[0], counting)
     job = dataclasses.replace(
         running[0], steps={"batch": Step(running[0].job_id, "batch", "batch", cpus=1, gres="gres/gpu:2")}
     )
@@ -226,7 +229,10 @@ def test_gres_is_counted_if_the_site_configures_it(running: Any, golden: Any) ->
     listed = [record["tres"]["allocated"], record["tres"]["requested"], record["steps"][0]["tres"]["allocated"]]
     assert [[each["count"] for each in tres if each["name"] == "gpu"] for tres in listed] == [[4], [4], [2]]
     text = show_nodes.show_partition(context.cluster.partitions[1], counting)
-    assert "TRES=cpu=16,mem=8000M,node=2,billing=16,gres/gpu=8,gres/gpu:h100=8\n" in text
+    assert "TRES=cpu=16,mem=8000M,node=2,billing=16,gres/gpu=8\n" in text
+    typed = (("AccountingStorageTRES", "gres/gpu,gres/gpu:h100"),)
+    counting = dataclasses.replace(context, cluster=dataclasses.replace(context.cluster, parameters=typed))
+    assert "gres/gpu=4,gres/gpu:h100=4\n" in show_job.show_job(running[0], counting)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ from slurmsky.site import load
         ({"nodelist": "n4", "nodes_min": 2, "nodes_max": 2}, [("n3", 1, 1), ("n4", 1, 1)]),
         ({"nodelist": "n2,n4", "nodes_min": 3, "nodes_max": 3}, [("n2", 1, 1), ("n3", 1, 1), ("n4", 1, 1)]),
         ({"nodes_min": 1, "nodes_max": 2, "gpus": "4"}, [("n1", 1, 1)]),
-        ({"nodes_min": 1, "nodes_max": 3, "ntasks_per_node": 2}, [("n1", 2, 2), ("n2", 2, 2)]),
+        ({"nodes_min": 1, "nodes_max": 3, "ntasks_per_node": 2}, [("n1", 2, 2), ("n2", 2, 2), ("n3", 2, 2)]),
         ({"gpus": "8", "gpus_per_node": "4"}, [("n1", 1, 1), ("n2", 1, 1)]),
         ({"ntasks": 4, "ntasks_per_gpu": 2}, [("n1", 4, 4)]),
         # Overcommitted tasks share the CPUs of one.

@@ -39,7 +39,10 @@ def test_directives_that_only_the_others_or_the_queue_forbid_do_not_end_a_transl
     why = "sbatch: fatal: --cpus-per-task, --tres-per-task=cpu:#, and --cpus-per-gpu are mutually exclusive"
     found = without_unknown(data, why)
     assert found is not None and b"cpus-per-gpu" not in found[0]
-    text = "sbatch: error: Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks is"
+    text = (
+        "sbatch: error: Failed to validate job spec. --gpus-per-task or --tres-per-task used without either --gpus or "
+        "-n/--ntasks is"
+    )
     found = without_unknown(data, f"{text} not allowed.")
     assert found is not None and b"#SBATCH --gpus-per-node=rtx8000:1\n" in found[0]
     assert found[1].why == "sbatch refuses it with the other directives: read as --gpus-per-node"
