@@ -173,6 +173,34 @@ def test_pending_running_and_cancelled(world: World) -> None:
     world.play(play)
 
 
+ENDS_ALONE = """#!/bin/bash
+#SBATCH hetjob
+#SBATCH -N2
+echo begun
+srun --het-group=1 sleep 200
+echo second $?
+srun --het-group=0 echo first
+sleep 200
+"""
+
+
+def test_a_component_that_is_cancelled_ends_alone(world: World) -> None:
+    async def play(world: World) -> None:
+        await submit(world, ENDS_ALONE)
+        await world.until(lambda: "begun" in output(world))
+        done = await world.run("scancel", "1+1")
+        assert done.returncode == 0, done.stderr
+        await wait_for(world, "CANCELLED", "RUNNING")  # squeue sorts by state
+        await world.until(lambda: output(world).endswith("first\n"))
+        assert "second 0" not in output(world)
+        await world.run("scancel", "1+0")
+        await wait_for(world, "CANCELLED", "CANCELLED")
+        past = rows(await world.run("sacct", "-nXP", "-o", "jobid,state"))
+        assert [(row[0], row[1].split()[0]) for row in past] == [("1+0", "CANCELLED"), ("1+1", "CANCELLED")]
+
+    world.play(play)
+
+
 def test_lost_nodes_end_or_requeue_all_components(world: World) -> None:
     async def play(world: World) -> None:
         await submit(world, SLEEPS)
