@@ -172,7 +172,11 @@ class Engine(Protocol):
         """Path of the unix socket to the job's head agent, or None."""
 
     async def node_socket(self, node: str) -> str | None:
-        """Unix socket path of a warm node; waits until it is connected. None for a lost node, or none of ours."""
+        """Wait until a node is connected; return its socket's path.
+
+        ``node``: the last part of the path, the name of a warm node or of a run at SkyPilot. None for a lost node, or
+        none of ours.
+        """
 
     def out_of_reach(self, job_id: int) -> str:
         """Return the known reason why a job's nodes are unreachable, or ""."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import quick_controller
 from cloud import Cloud, namespaces_work
 from local_engine import LocalEngine, local_engine
-from polling import PATIENCE_S
+from polling import PATIENCE_S, alive
 from sky_server import ManagedJob, SkyServer
 
 pytestmark = [
@@ -130,6 +131,57 @@ def test_srun_outside_a_job(world: World) -> None:
         await world.until(lambda: not world.server.jobs[0].up)
         rows = (await world.run("sacct", "-nXP", "-o", "jobid,state,exitcode")).stdout.split()
         assert rows == ["1|FAILED|5:0"]
+
+    world.play(play)
+
+
+#: 40,000 numbered lines in bursts, then what its standard input has
+WRITER = """import pathlib, sys, time
+pathlib.Path(sys.argv[1]).touch()
+for part in range(40):
+    for line in range(1000):
+        print(part, line)
+    sys.stdout.flush()
+    time.sleep(0.05)
+data = sys.stdin.buffer.read()
+print(len(data), data == b"0123456789" * 100000)
+sys.exit(7)
+"""
+WRITTEN = "".join(f"{part} {line}\n" for part in range(40) for line in range(1000))
+
+
+async def kill_controller(world: World) -> None:
+    pid = int((world.engine.home / "controller.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    await world.until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize("command", ["srun", "salloc"])
+def test_a_session_continues_when_the_controller_is_killed(world: World, tmp_path: Path, command: str) -> None:
+    """No byte is lost or doubled in either direction, and the exit code is the step's."""
+
+    async def play(world: World) -> None:
+        begun = tmp_path / "begun"
+        step = ["srun", "-Q", sys.executable, "-c", WRITER, str(begun)]
+        line = ["salloc", "-Q", *step] if command == "salloc" else step
+        session = subprocess.Popen(line, cwd=world.project, env=world.engine.env, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        with session:
+            try:
+                reading = asyncio.ensure_future(asyncio.to_thread(session.communicate, b"0123456789" * 100000))
+                await world.until(begun.exists)
+                for _ in range(2):
+                    assert (await world.run("squeue", "-h")).returncode == 0  # a controller runs
+                    await kill_controller(world)
+                out, err = await asyncio.wait_for(reading, PATIENCE_S)
+            finally:
+                session.kill()  # without effect on one that has ended
+        assert out.decode() == WRITTEN + "1000000 True\n", err
+        errors = [line for line in err.decode().splitlines() if "exit code 7" not in line]
+        assert (session.returncode, errors) == (7, [])
+        await world.until(lambda: not world.server.jobs[0].up)
+        rows = (await world.run("sacct", "-nXP", "-o", "state,exitcode")).stdout
+        assert rows == "FAILED|7:0\n"
 
     world.play(play)
 

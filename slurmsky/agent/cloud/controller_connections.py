@@ -11,7 +11,7 @@ from typing import Callable, Optional
 
 from ...protocol.messages import AgentRequest
 from ..net.event_loop import Loop, wake
-from ..net.tls_channel import TlsChannel
+from ..net.session_channel import SessionChannel
 from . import rendezvous
 
 
@@ -24,7 +24,7 @@ class ControllerConnections:
         server: ssl.SSLContext,
         loop: Loop,
         request: Callable[[AgentRequest], None],
-        handlers: Mapping[str, Callable[[TlsChannel], None]],
+        handlers: Mapping[str, Callable[[SessionChannel], None]],
     ) -> None:
         self._listener = listener
         self._server = server
@@ -50,15 +50,17 @@ class ControllerConnections:
         assert sock is not None
         try:
             sock.settimeout(10)
-            line = rendezvous.Line(self._server.wrap_socket(sock, server_side=True))
+            # A connection that is cut must not read like one that the peer has closed.
+            tls = self._server.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False)
+            line = rendezvous.Line(tls)
             role = str(line.receive(10).get("role"))
             if role != "controller" and role not in self._handlers:
                 return
             line.send({"welcome": True})
             if role != "controller":
                 take = self._handlers[role]
-                tls, sock = line.sock, None
-                self._loop.soon(lambda: take(TlsChannel(self._loop, tls)))
+                sock = None
+                self._loop.soon(lambda: take(SessionChannel(self._loop, tls)))
                 wake()
                 return
             while True:

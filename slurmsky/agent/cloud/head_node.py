@@ -129,7 +129,8 @@ class HeadNode:
         self._watch_nodes()
         if node.settings.spot:
             spot_notice.watch(lambda notice: self._call_in_loop(lambda: self._node_ends(notice.left_s)))
-        handlers = {"desk": self.relay.park, "client": self.relay.client, "agent": self.visitors.admit}
+        visitors = {"agent": self.visitors.admit, "session": self.visitors.begin}
+        handlers = {"desk": self.relay.park, "client": self.relay.client, **visitors}
         ControllerConnections(self.listener, server, self.loop, self.request, handlers).begin()
         self._send_new()
         self.loop.run()

@@ -16,6 +16,7 @@ from ..core.client_requests import end_session, join
 from ..net import endpoints
 from ..net.channel import Channel
 from ..net.event_loop import Loop
+from ..net.session_channel import SessionChannel, Sessions, continue_session
 from ..srun.step_stats import ONE_STEP
 from .cloud_node import CloudNode
 
@@ -29,12 +30,21 @@ class RemoteCommands:
     def __init__(self, loop: Loop, node: CloudNode) -> None:
         self.loop = loop
         self.node = node
+        self._sessions: Sessions = {}
+
+    def begin(self, visitor: SessionChannel) -> None:
+        """Serve a connection whose session may continue over another one."""
+        visitor.begin(self._sessions)
+        self.admit(visitor)
 
     def admit(self, visitor: Channel) -> None:
-        """Serve a connection, whose first frame is a client's request."""
+        """Serve a connection, whose first frame is a client's request or names a session."""
 
         def first(kind: bytes, payload: bytes) -> None:
             visitor.on_frame = lambda kind, payload: None
+            if kind == wire.SESSION:
+                continue_session(self._sessions, visitor, payload)
+                return
             try:
                 if kind != wire.REQUEST:
                     raise wire.WireError("not a request")

@@ -77,7 +77,9 @@ class AgentConnections:
                 serve(self._agent, channel, payload)
                 return
             if kind == wire.SESSION:
-                self._rejoin(channel, payload)
+                from ..net.session_channel import continue_session
+
+                continue_session(self._sessions, channel, payload)
                 return
             try:
                 hello = AgentRequest.decode(json.loads(payload)) if kind == wire.JSON else None
@@ -108,18 +110,6 @@ class AgentConnections:
             return
         channel.begin(self._sessions)
         channel.on_frame = lambda kind, payload: serve(self._agent, channel, payload)
-
-    def _rejoin(self, channel: Channel, payload: bytes) -> None:
-        """Continue a session over this connection; one that this agent does not know is lost."""
-        from ..net.tls_channel import TlsChannel
-
-        token, received = wire.decode_list(payload)
-        session = self._sessions.get(token)
-        if session is not None and isinstance(channel, TlsChannel):
-            session.rejoin(channel, int(received))
-        else:
-            channel.send(wire.EXIT, b"%d" % wire.SESSION_LOST)
-            channel.close()
 
     def _hold(self, channel: Channel) -> None:
         """Keep this agent running while the head agent is connected."""

@@ -7,12 +7,24 @@ from collections import deque
 from typing import Dict
 
 from ...protocol import wire
+from .channel import Channel
 from .event_loop import READ, Timer
 from .tls_channel import TlsChannel
 
 #: seconds that a session waits for its client: SlurmdTimeout
 KEPT_S = 300.0
 Sessions = Dict[bytes, "SessionChannel"]
+
+
+def continue_session(sessions: Sessions, channel: Channel, payload: bytes) -> None:
+    """Continue a session over this connection. An unknown session is lost."""
+    token, received = wire.decode_list(payload)
+    session = sessions.get(token)
+    if session is not None and isinstance(channel, TlsChannel):
+        session.rejoin(channel, int(received))
+    else:
+        channel.send(wire.EXIT, b"%d" % wire.SESSION_LOST)
+        channel.close()
 
 
 class SessionChannel(TlsChannel):

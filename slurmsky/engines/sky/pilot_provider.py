@@ -234,7 +234,7 @@ class Pilots:
         return cluster.resources
 
     async def _report_wait(self, order: Order, say: Say) -> None:
-        """Report which jobs hold the cluster's resources while the pilot is pending there.
+        """Report the jobs that hold the cluster's resources while the pilot is pending.
 
         A pilot requests all devices of the nodes, and on a Slurm infra SkyPilot gives CPUs to one job only.
         """

@@ -38,6 +38,7 @@ from .runs import SkyRuns
 
 #: seconds that a command waits for the server's health
 _PROBE_S = 2.0
+_AGAIN_S = 0.2
 
 
 class SkyEngine(SkyRuns):
@@ -257,6 +258,18 @@ class SkyEngine(SkyRuns):
         watch = self._watches.get(job_id)
         session = self._sessions.session_of(watch.folder) if watch is not None else None
         return session.address if session is not None else None
+
+    async def node_socket(self, node: str) -> str | None:
+        """Wait until the first node of a run is reachable; return its socket's path."""
+        while True:
+            watches = (watch for watch in self._watches.values() if watch.record.name == node and watch.record.open)
+            watch = next(watches, None)
+            if watch is None:
+                return None
+            session = self._sessions.session_of(watch.folder)
+            if session is not None and session.address is not None:
+                return session.address
+            await asyncio.sleep(_AGAIN_S)
 
     def out_of_reach(self, job_id: int) -> str:
         watch = self._watches.get(job_id)

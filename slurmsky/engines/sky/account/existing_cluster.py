@@ -1,4 +1,4 @@
-"""Size, price and pilots of an existing SkyPilot cluster, from its status, costs and queue.
+"""Size, price and pilots of an existing SkyPilot cluster.
 
 A partition uses its nodes by a pilot, which is one job on the cluster for each user of the partition.
 Source: sky/core.py status, cost_report and queue; sky/schemas/api/responses.py (0.14.1).
@@ -86,7 +86,7 @@ def read(row: Mapping[str, Any]) -> ExistingCluster:
 
 
 def owner() -> str:
-    """The user of this machine for whom a pilot reserves its nodes."""
+    """The user for whom a pilot reserves its nodes."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
@@ -96,13 +96,13 @@ def pilot_name(partition: str, order: str) -> str:
 
 
 async def jobs(client: Client, cluster: str, *, everyone: bool) -> list[Mapping[str, Any]]:
-    """Jobs of a cluster that have not ended, of this SkyPilot user or of ``everyone``. Raises SkyError."""
+    """Unfinished jobs of a cluster, of this user or of ``everyone``. Raises SkyError."""
     body = {"cluster_name": cluster, "skip_finished": True, "all_users": everyone}
     return [job for job in await client.call("/queue", body) or () if isinstance(job, Mapping)]
 
 
 def other_owner(rows: list[Mapping[str, Any]], mine: str) -> str:
-    """SkyPilot's name of the user whose pilot runs for another owner than the pilot ``mine``; "": none."""
+    """User whose pilot runs for another owner than ``mine``. "" if there is none."""
     me = _PILOT.fullmatch(mine)
     for row in rows:
         pilot = _PILOT.fullmatch(str(row.get("job_name")))
@@ -112,7 +112,7 @@ def other_owner(rows: list[Mapping[str, Any]], mine: str) -> str:
 
 
 def holders(rows: list[Mapping[str, Any]], mine: str) -> str:
-    """The jobs that hold a cluster's resources while the pilot ``mine`` is pending."""
+    """The jobs that hold a cluster's resources, without ``mine``."""
     running = [row for row in rows if _status(row) in _HOLDS and row.get("job_name") != mine]
     return ", ".join(f"job {row.get('job_id')} ({row.get('job_name')}) of {row.get('username')}" for row in running)
 

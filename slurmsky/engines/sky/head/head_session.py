@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ....protocol.messages import AgentRequest
 from ...base import background
 from ...relay import head_connection
+from ...relay.head_connection import Line, OpenLine
 from ...relay.proxy_socket import ProxySocket
 from ...relay.relay_client import keep_parked, send_signs_of_life
 from .node_access import NodeAccess
@@ -20,13 +23,21 @@ log = logging.getLogger("slurmsky.sky")
 class HeadNodeSession:
     """Session with the first node of one job, across all its runs.
 
-    ``folder``: the folder of the job's run, with its certificates. ``controller``: our controller's socket. ``how`` and
-    ``on_attempt`` are parameters of NodeAccess. ``allowed``: credential variables that may be sent to nodes.
+    ``folder``: the folder of the job's run, with its certificates. ``name``: the run's name at SkyPilot.
+    ``controller``: our controller's socket. ``how`` and ``on_attempt`` are parameters of NodeAccess. ``allowed``:
+    credential variables that may be sent to nodes.
     """
 
     def __init__(
-        self, folder: Path, controller: Path, how: str, on_attempt: Callable[[bool], None], allowed: Sequence[str] = ()
+        self,
+        folder: Path,
+        name: str,
+        controller: Path,
+        how: str,
+        on_attempt: Callable[[bool], None],
+        allowed: Sequence[str] = (),
     ) -> None:
+        self._name = name
         self._on_attempt = on_attempt
         self._allowed = allowed
         self._folder = folder
@@ -50,7 +61,9 @@ class HeadNodeSession:
         if cluster and self._keep_alive is None:
             self._keep_alive = background(send_signs_of_life(line))
         if self._proxy is None:
-            self._proxy = ProxySocket(self._folder / "door.sock", line, self._controller, self._allowed)
+            to_agent = functools.partial(_open_session, line)
+            path = self._folder / self._name  # by its name the next controller knows the run of a session
+            self._proxy = ProxySocket(path, to_agent, self._controller, self._allowed, role="session")
             self._opening = background(self._open_proxy(self._proxy, on_open))
 
     @staticmethod
@@ -98,3 +111,13 @@ class HeadNodeSession:
             self._proxy.close()
             self._proxy = None
         self._leave()
+
+
+async def _open_session(open_one: OpenLine, hello: dict[str, Any]) -> Line:
+    """Open a connection to the node. Nodes of earlier versions know no resumable sessions."""
+    try:
+        return await open_one(hello)
+    except head_connection.HeadUnreachable:
+        if hello["role"] != "session":
+            raise
+    return await open_one({"role": "agent"})

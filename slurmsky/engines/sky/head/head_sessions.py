@@ -32,7 +32,8 @@ class HeadSessions:
         if session is None:
             on_attempt = functools.partial(reachability.record_result, self._folder, watch.record.kind)
             sky = self._sky
-            session = HeadNodeSession(watch.folder, self._controller, sky.reach, on_attempt, sky.credentials)
+            name = watch.record.name
+            session = HeadNodeSession(watch.folder, name, self._controller, sky.reach, on_attempt, sky.credentials)
             self._sessions[watch.folder] = session
         return session
 
