@@ -128,7 +128,8 @@ class Kills:
                 self._kill()
             time.sleep(self.dice.random() * 0.3)
         deadline = time.monotonic() + patience_s
-        while (left := self.engine.run(["squeue", "-h", "-o", "%i %T %r %N"])).stdout or left.returncode:
+        queue = ["squeue", "-h", "-j", ",".join(self.ids), "-o", "%i %T %r %N"]  # other tests' jobs may be there
+        while (left := self.engine.run(queue)).stdout or left.returncode:
             assert time.monotonic() < deadline, (left, self.engine.run(["sinfo", "-N"]).stdout, self._log())
             time.sleep(1)
 
