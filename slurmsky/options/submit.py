@@ -148,9 +148,8 @@ def with_burst_buffer(script: bytes, lines: bytes) -> bytes:
 def find_script(argv: Sequence[str], context: ReadContext, table: Optional[OptionTable] = None) -> ScriptChoice:
     """First phase: find the script and refuse invalid values.
 
-    --help and similar options are processed. ``argv`` excludes the command's name. A lone ":" separates components here,
-    too, and is never passed to the script.
-    Raises CommandError.
+    --help and similar options are processed. ``argv`` excludes the command's name. A lone ":" separates components
+    here, too, and is never passed to the script. Raises CommandError.
 
     Source: sbatch/opt.c process_options_first_pass, which reads the values of all components.
     """
