@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from ..script.conversion_tables import one_line
 
 
-def launches(array: str, indices: Sequence[int], file: str) -> list[str]:
-    """Comment lines for ``--array``. They show the launch of each element, and the limit of running ones."""
+def launches(array: str, indices: Sequence[int], given: str, file: str) -> list[str]:
+    """Comment lines for ``--array``. They show the launch of each element, and the limit of running ones.
+
+    ``given``: options of each launch for the script's inputs.
+    """
     lines = [
         "",
         f"The array --array={one_line(array)} is one launch an element:",
-        f"  for i in {_listed(indices)}; do sky jobs launch -y -d --env TASK_ID=$i {file}; done",
+        f"  for i in {_listed(indices)}; do sky jobs launch -y -d --env TASK_ID=$i{given} {file}; done",
     ]
     if "%" in array:
         most = one_line(array.rpartition("%")[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..script.conversion_tables import INSTALLERS, LOGINS, MODULE_INIT, NETWORK, SECRET, quoted
+from ..script.conversion_tables import FOREIGN, INSTALLERS, LOGINS, MODULE_INIT, SECRET, quoted
 from ..script.mount_points import is_mounted, on_every_node
 from ..script.needs import spack_loads
 from ..script.program_paths import environment_of
@@ -58,9 +58,7 @@ class Lines(Base):
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True
         if name in ("conda", "mamba", "micromamba") and words[1:2] == ["activate"]:
-            self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
-            self.found.edit(command.words[0].start, command.words[0].end, "conda")
-            return False
+            return self._activate(statement, command)
         if name in LOGINS:
             return self._login(statement, command)
         if name == "cd":
@@ -78,6 +76,14 @@ class Lines(Base):
         if self._installs(command):
             self._online(command)
             return self._to_setup(statement, command)
+        return False
+
+    def _activate(self, statement: Statement, command: Command) -> bool:
+        if command.word_texts[2:3] == ["base"] and "deactivate" not in self.script.source:
+            self._remove(statement)  # SkyPilot's shell begins in it, and setup may make another one
+            return True
+        self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
+        self.found.edit(command.words[0].start, command.words[0].end, "conda")
         return False
 
     def _chooses_devices(self, statement: Statement, command: Command) -> bool:
@@ -145,9 +151,9 @@ class Lines(Base):
                 return False
             pairs.append((name, Word(word.raw[len(name) + 1 :], word.start + len(name) + 1, word.line)))
         moved = 0
-        if all(NETWORK.fullmatch(name) for name, _ in pairs):
+        why = next((why for names, why in FOREIGN if all(names.fullmatch(name) for name, _ in pairs)), "")
+        if why:
             self._remove(statement)
-            why = "names network interfaces or transports of the old cluster; the nodes have others"
             self.found.drop(command.line, self.script.text(command), why)
             return True
         if len(pairs) == 1 and pairs[0][0] in _LISTS and self._is_foreign(*pairs[0]):
@@ -224,7 +230,7 @@ class Lines(Base):
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True
         if target == "activate":
-            if len(command.words) == 2:
+            if len(command.words) == 2 or command.words[2].text == "base":
                 self._remove(statement)  # base, in which SkyPilot's shell begins
                 return True
             self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])

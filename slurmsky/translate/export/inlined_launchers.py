@@ -14,11 +14,15 @@ _PREFIXES = frozenset(("time", "eval", "exec", "nohup"))
 _SPEAKERS = frozenset(("echo", "printf"))
 #: values that the shell splits into words as they are written
 _PLAIN = re.compile(r"[^'\"`\\;|&<>()*?#\n]*")
+#: mpiexec with its options, in variables that a site's modules set
+_SITES_LAUNCHER = re.compile(r"\$(?:MPIEXEC\b|\{MPIEXEC\})(?: +\$(?:FLAGS_MPI_BATCH\b|\{FLAGS_MPI_BATCH\}))?(?= )")
 _MOST = 4  # variables within variables
 
 
 def inlined(source: str) -> str:
     """A script with the launchers' command lines in place of the variables that hold them."""
+    if not re.search(r"\bMPIEXEC=", source):
+        source = _SITES_LAUNCHER.sub("mpirun", source)
     for _ in range(_MOST):
         script = parse(source)
         held = _held(script)

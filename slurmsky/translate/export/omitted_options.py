@@ -63,7 +63,7 @@ def programs_to_bring(asked: Needs, modules: Sequence[Module], imaged: bool) -> 
         unknown = "no package is known for it: if the environment has none, install it in setup"
     given = {name for module in modules for name in module.gives}
     missing = [name for name in asked.unknown if name.lower() not in loaded and name not in given]
-    missing = [name for name in missing if re.split("[_.]", name.lower())[0] not in loaded][:6]
+    missing = [name for name in missing if name.endswith(".sh") or re.split("[_.]", name.lower())[0] not in loaded][:6]
     missing = [] if imaged else [name for name in missing if not (given and _OF_SUITES.search(name))]
     other = [name for name in asked.others if name not in given]
     why = "a command of another scheduler: run the program that it submits, or translate its script, too"
@@ -85,6 +85,19 @@ def module_versions(modules: Sequence[Module]) -> list[Dropped]:
     found = [Dropped(0, f"module load {other}", why)] if other else []
     why = "no version is named: choose the version for which the script was written"
     return found + [Dropped(0, f"module load {name}", why, to_do=True) for name in dict.fromkeys(newest)]
+
+
+def modules_without_effect(modules: Sequence[Module], matlab: bool) -> list[Dropped]:
+    """Modules that bring nothing to the YAML. ``matlab``: the task's image is MATLAB's."""
+    found = []
+    for module in modules:
+        if module.kind or not (module.image or module.setup):
+            why = module.note or "nothing is needed"
+            if matlab and "matlab" in module.name.lower():
+                why = "licensed software: MLM_LICENSE_FILE names your licence server"
+            to_do = module.kind in ("licensed", "unknown version")
+            found.append(Dropped(0, f"module load {one_line(module.name)}", why, to_do))
+    return found
 
 
 def by_contents(modules: Sequence[Module]) -> list[Module]:

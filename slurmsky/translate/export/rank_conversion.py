@@ -200,6 +200,7 @@ class Ranks(Lines):
                 self.found.edit(command.words[0].end, command.words[0].end, f"{threads}{count}")
             return
         ranks, each = (self._count(texts, names) for names in (_RANKS, _RANKS_PER_NODE))
+        total = each * nodes or self.directives.ntasks
         each = each or -(-(ranks or self.directives.ntasks) // nodes)
         if self._is_hydra(texts):
             more, spelling = '-hosts $(echo "$SKYPILOT_NODE_IPS" | paste -sd, -)', "Intel MPI's and MPICH's"
@@ -210,7 +211,7 @@ class Ranks(Lines):
             spelling = "Open MPI's"
             self._without_network(command)
         if not _RANKS & set(texts):
-            more += f" -np {each * nodes}"
+            more += f" -np {total}"
         self.found.edit(command.words[0].end, command.words[0].end, " " + more)
         cpus = self.directives.tasks_per_node * (self.directives.spec.cpus_per_task or 1)
         if each > cpus:

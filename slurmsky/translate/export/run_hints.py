@@ -47,7 +47,9 @@ def hints(script: Script, unchanged: Container[str] = ()) -> list[str]:
             hosts = [match[1] for match in remote if match[2] or "@" in match[0]]
             found += [f"TODO: {host} is a host of the old cluster: copy from and to a bucket instead" for host in hosts]
         files = [text for text in texts[:2] if _HIDDEN.search(text) and not re.search(r"activate|conda|/etc/", text)]
-        shell = program.name in ("bash", "sh", "source", ".") or (texts and _HIDDEN.search(texts[0]))
+        shell = program.name in ("bash", "sh", "source", ".") or (
+            texts and "/" in texts[0] and _HIDDEN.search(texts[0])
+        )
         files = [file for file in files if find(file.rpartition("/")[2]) is None]  # a package's program
         if files and shell and not program.inside:
             hidden += {files[-1].rpartition("/")[2]} - set(hidden)

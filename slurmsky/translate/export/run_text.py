@@ -70,7 +70,8 @@ def run_text(source: str, reading: Reading) -> str:
             continue
         gone, line = _GONE in line, line.replace(_GONE, "")
         bare = line.strip()
-        directive = not body and (re.match(r"#+\s?(SBATCH|SLURM|PBS|BSUB)\b", bare) or bare.startswith("#$"))
+        frame = bare and not bare.strip("#")  # a line without text
+        directive = not body and (frame or re.match(r"#+\s?(SBATCH|SLURM|PBS|BSUB)\b", bare) or bare.startswith("#$"))
         if directive or (gone and (not bare or bare in (";", "&") or bare.startswith("#"))):
             if directive and (directives or len("".join(kept)) < _TITLE):
                 del kept[len(kept) - about :]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
-from ..script.python_packages import read_small
 from ..shell.launched_program import launched
 from ..shell.script_commands import Script
 from ..shell.shell_elements import Command
@@ -52,27 +50,21 @@ def commands_in_texts(script: Script, reading: Reading) -> None:
 
 _OPTION = re.compile(r"(?i)-{0,2}[\w./-]*(profile|executor|batch-?system|cluster|submit-cmd|launcher|drmaa)")
 _SLURM = re.compile(r"(?i)(.*[/,_.-])?(slurm|sbatch)([/,_. -].*)?")
-#: setting of a workflow engine for the place where it submits
-_CONFIGURED = re.compile(r"(?mi)^(?!\s*[#/]).*\b(executor\s*[:=]\s*[\"']?slurm|sbatch\b|slurm\s*:\s*true)")
-_ENGINES = ("snakemake", "nextflow")
 
 
-def slurm_use(command: Command, folder: str) -> str:
-    """Reason for which a program needs Slurm, or "". ``folder``: the submit folder, if known."""
+def slurm_use(command: Command) -> str:
+    """Reason for which a program needs Slurm, or ""."""
     found = launched(command)
     texts = [word.text or "" for word in found.arguments]
     pairs = [text.partition("=")[::2] for text in texts]
     pairs += [(option, text) for option, text in pairwise(texts) if not text.startswith("-")]
     for option, text in pairs:
-        if found.name == "snakemake" or (option in ("-profile", "-process.executor") and "slurm" in text.split(",")):
+        if (
+            found.name == "snakemake"
+            or option == "NXF_EXECUTOR"
+            or (option in ("-profile", "-process.executor") and "slurm" in text.split(","))
+        ):
             continue  # run on the node
         if _OPTION.fullmatch(option) and _SLURM.fullmatch(text):
             return f"{option} {text}: {found.name} submits jobs or reads Slurm's variables"
-    if found.name not in _ENGINES:
-        return ""
-    named = [text for option, text in pairs if option.lstrip("-").endswith("profile") and text]
-    files = [f"{text}/config.yaml" for text in named] if found.name == "snakemake" else ["nextflow.config"]
-    for file in files:
-        if folder and _CONFIGURED.search(read_small(Path(folder) / file) or ""):
-            return f"{found.name} submits jobs, by {file}"
     return ""

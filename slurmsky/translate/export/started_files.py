@@ -32,6 +32,11 @@ _NAMED = re.compile(r"""(?P<before>environ\[|ENV\[)?["'](?P<name>SLURMD?_[A-Z0-9
 _TORCHRUN = re.compile(r"""["'](LOCAL_)?RANK["']|env://""")
 #: variables that differ between the tasks of a node
 _OF_TASK = frozenset(("SLURM_PROCID", "SLURM_LOCALID"))
+#: a text with a folder of a user or of a cluster's file system
+_OLD_PATH = re.compile(
+    r"""(?P<quote>["'])(?P<path>/(?:home|Users|users?|scratch|gpfs|lustre|projects?|nfs|mnt|work|data|shares?|storage|u)"""
+    r"""\d*/[\w.-]+/[\w./-]*)(?P=quote)"""
+)
 _LANGUAGES = (".R", ".r", ".jl", ".m", ".pl")
 
 
@@ -67,6 +72,7 @@ class StartedFiles:
             if not read_unchanged(one.script):
                 plain.add(one.name.rpartition("/")[2])
         for name, text in self._programs(scope):
+            self._old_paths(name, text)
             found = list(_NAMED.finditer(text))
             indexed = {match["name"] for match in found if match["before"]}
             several = self.directives.ntasks > self.directives.nodes
@@ -77,6 +83,16 @@ class StartedFiles:
                 if not (several and variable in _OF_TASK):
                     self._provide(0, name, [variable], variable in indexed)
         return plain
+
+    def _old_paths(self, file: str, text: str) -> None:
+        """Name the old cluster's paths in a file."""
+        code = re.sub(r"(?m)^\s*[#%].*$", "", text)
+        former = self.directives.former
+        for path in dict.fromkeys(match["path"] for match in _OLD_PATH.finditer(code)):
+            if path in self.script.source or (former and path.startswith(former)) or os.path.lexists(path):
+                continue
+            why = "the project's file names this path of the old cluster: edit it, or mount a bucket there"
+            self.reading.drop(0, f"{path} in {file}", why, to_do=True)
 
     def _programs(self, scope: Scope) -> Iterator[tuple[str, str]]:
         """Names and texts of the programs in Python and other languages."""

@@ -25,6 +25,10 @@ _INFORMS = re.compile("hostname|nvidia-smi|rocm-smi|date|pwd|whoami|uname|lscpu|
 _CONTAINER = frozenset(("container-image", "container-name"))
 
 
+#: settings of scontrol update that only people read
+_LABEL = re.compile(r"(?i)(job|job_?id|name|job_?name|comment|admin_?comment)=|\$\{?SLURM_JOB_?ID\}?$|job$")
+
+
 class Steps(Containers):
     """Rules for commands anywhere in a script."""
 
@@ -126,9 +130,13 @@ class Steps(Containers):
             self.removed.append((command.start, command.words[-1].end))
             self.found.restarts = True
             return
-        self.found.need(
-            command.line, self.script.source[command.start : command.end], "scontrol needs slurmsky's queue"
-        )
+        text = self.script.source[command.start : command.end]
+        if words[:1] == ["update"] and all(_LABEL.match(word.raw) for word in command.words[2:]):
+            alone = len(statement.commands) == 1 and not statement.blocks
+            self._remove(statement) if alone else self._clear(command)
+            self.found.drop(command.line, text, "a label in Slurm's queue; `sky jobs launch -n NAME` names a job")
+            return
+        self.found.need(command.line, text, "scontrol needs slurmsky's queue")
 
     def _own_path(self, statement: Statement, command: Command) -> bool:
         """Replace ``scontrol show job $SLURM_JOB_ID | grep Command=`` by the workdir."""
@@ -209,7 +217,7 @@ class Steps(Containers):
             return
         self.found.edit(command.words[0].start, program.start, self._place_of(program))
         self.removed.append((command.words[0].start, program.start))
-        self._unwrap(command, program)
+        self._unwrap(statement, command, program)
         if nodes == self.directives.nodes:
             self.everywhere.add(statement)
             self._meet(inner) if nodes > 1 else None
@@ -268,8 +276,10 @@ class Steps(Containers):
         self.removed.append((command.start, command.words[-1].end))
         return True
 
-    def _unwrap(self, command: Command, program: Word) -> None:
-        """Replace ``bash -c 'COMMAND'`` after srun by COMMAND."""
+    def _unwrap(self, statement: Statement, command: Command, program: Word) -> None:
+        """Replace ``bash -c 'COMMAND'`` by COMMAND after srun; read nextflow."""
+        if program.text == "nextflow":
+            self._nextflow(statement, command)
         words = [word for word in command.words if word.start >= program.start]
         if len(words) != 3 or words[1].text != "-c" or (words[0].text or "").rpartition("/")[2] not in ("bash", "sh"):
             return
@@ -373,6 +383,7 @@ _IDIOMS: dict[str, Callable[[Steps, Statement, Command], None]] = {
     "snakemake": Steps._snakemake,
     "conda": Steps._conda_run,
     "aprun": Steps._aprun,
+    "ssh": Steps._ssh,
     "nextflow": Steps._nextflow,
     "source": Steps._inner_source,
     ".": Steps._inner_source,

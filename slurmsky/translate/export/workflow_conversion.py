@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from ..script.conversion_tables import SECRET
+from ..script.python_packages import read_small
 from ..shell.shell_elements import Command, Statement
 from .rank_conversion import Ranks
 
@@ -17,13 +19,28 @@ _SUBMITS = re.compile(
 )
 
 
+#: settings of a profile that make Slurm the executor, and those that its rules need anywhere
+_PROFILE_SUBMITS = re.compile(
+    r"(?mi)^(?!\s*#).*\b(executor\s*:\s*[\"']?(cluster-generic|slurm)|sbatch\b|slurm\s*:\s*true)"
+)
+_KEPT = re.compile(r"(?m)^(use-(?:conda|singularity|apptainer)|keep-going)\s*:\s*[Tt]rue")
+#: the part of nextflow.config that makes Slurm the executor
+NEXTFLOW_SUBMITS = re.compile(
+    r"(?mi)^(?!\s*//)[^\n]*\bexecutor\s*=\s*[\"']slurm|\bexecutor(\.|\s*\{[^}]*?)\bname\s*=\s*[\"']slurm"
+)
+_ON_ONE_NODE = "nextflow runs all processes on this node: raise cpus and memory for the pipeline"
+
+
 class Workflows(Ranks):
     """Reads snakemake and nextflow."""
 
     def _snakemake(self, statement: Statement, command: Command) -> None:
         """Run snakemake's rules on the node instead of submitting them."""
         texts = command.word_texts
-        if not _SUBMITTING.search(" ".join(texts)):
+        profile = re.search(r"\s--(?:workflow-)?profile[= ](\S+)", " ".join(texts))
+        file = f"{profile[1]}/config.yaml" if profile and self.directives.folder else ""
+        config = (file and read_small(Path(self.directives.folder) / file)) or ""
+        if not (_SUBMITTING.search(" ".join(texts)) or _PROFILE_SUBMITS.search(config)):
             return
         at = 1
         while at < len(texts):
@@ -39,12 +56,27 @@ class Workflows(Ranks):
                 self.found.edit(command.words[at - 1].end, command.words[last].end, cores)
             at = last + 1
         more = "" if any(re.match(r"-j|--(jobs|cores)|-c", text) for text in texts) else " --cores all"
+        more += "".join(f" --{name}" for name in _KEPT.findall(config) if f"--{name}" not in texts)
         self.found.edit(command.words[0].end, command.words[0].end, more)
-        self.found.drop(command.line, "snakemake's submission to Slurm", "its rules run on this node")
+        why = "its rules run on this node" + (f"; settings of {file} are left out" if config else "")
+        self.found.drop(command.line, "snakemake's submission to Slurm", why)
         self.found.notes.append("snakemake runs all rules on this node: raise cpus and memory for the whole workflow")
+
+    def _ssh(self, statement: Statement, command: Command) -> None:
+        """Omit a tunnel through a host of the old cluster."""
+        options = "".join(word.raw for word in command.arguments if re.fullmatch(r"-[A-Za-z]+\d*", word.raw))
+        if "N" in options and re.search("[DLR]", options) and len(statement.commands) == 1 and not statement.blocks:
+            self._remove(statement)
+            why = "a tunnel through a host of the old cluster; the nodes reach the internet without it"
+            self.found.drop(command.line, self.script.text(command), why)
 
     def _nextflow(self, statement: Statement, command: Command) -> None:
         """Run nextflow's processes on the node instead of submitting them."""
+        folder = self.directives.folder
+        if folder and NEXTFLOW_SUBMITS.search(read_small(Path(folder) / "nextflow.config") or ""):
+            self.found.edit(command.words[-1].end, command.words[-1].end, " -process.executor local")
+            self.found.drop(command.line, "nextflow.config's executor slurm", "its processes run on this node")
+            self.found.notes.append(_ON_ONE_NODE)
         for at, word in enumerate(command.words[1:-1], 1):
             value = command.words[at + 1]
             names = (value.text or "").split(",")
@@ -54,7 +86,7 @@ class Workflows(Ranks):
             text = f" {word.text} {others}" if others else ""
             self.found.edit(command.words[at - 1].end, value.end, text)
             self.found.drop(command.line, f"{word.text} slurm", "its processes run on this node")
-            self.found.notes.append("nextflow runs all processes on this node: raise cpus and memory for the pipeline")
+            self.found.notes.append(_ON_ONE_NODE)
 
     def _runtime_env(self, command: Command) -> None:
         """Convert ``--runtime-env-json='{"env_vars": {...}}'`` to envs."""

@@ -28,7 +28,15 @@ from ..sky_task.sky_names import docker_image
 from . import conversion
 from .array_launches import launches
 from .conversion import Dropped, one_line
-from .omitted_options import by_reason, invisible, left_out, module_versions, other_images, programs_to_bring
+from .omitted_options import (
+    by_reason,
+    invisible,
+    left_out,
+    module_versions,
+    modules_without_effect,
+    other_images,
+    programs_to_bring,
+)
 from .run_hints import hints
 from .run_text import BASH, OTHER_SHELLS, READS_ARGUMENTS, interpreter, run_text
 from .setup_text import sorted_unique
@@ -51,6 +59,7 @@ class Draft(StorageDraft):
     def plain_yaml(self) -> tuple[str, dict[str, Any]]:
         document = YamlDocument()
         image = self._image()
+        self.reading.activate += self._entry(image)
         self._head(document)
         document.add_field("name", self.task.name)
         if self.task.geometry.nodes > 1:
@@ -148,16 +157,7 @@ class Draft(StorageDraft):
         unknown = "no module map has it: install it in setup, or use an image that contains it"
         for line, name in self.reading.unknown_modules:
             self.left_out.append(Dropped(line, f"module load {one_line(name)}", unknown, to_do=True))
-        for module in self.reading.modules:
-            if module.kind or not (module.image or module.setup):
-                self.left_out.append(
-                    Dropped(
-                        0,
-                        f"module load {one_line(module.name)}",
-                        module.note or "nothing is needed",
-                        to_do=module.kind in ("licensed", "unknown version"),
-                    )
-                )
+        self.left_out += modules_without_effect(self.reading.modules, (self._image() or ("",))[0].startswith(MATLAB))
         self.left_out += module_versions(self.reading.modules) + other_images(self.reading.modules)
         self.left_out += invisible(self.source)
         self.left_out += self._programs_to_bring()
@@ -173,7 +173,7 @@ class Draft(StorageDraft):
             if re.search(rf"\b{name}\b", text)
         ]
         if self.directives.array:
-            for text in launches(self.spec.array or "", self.directives.array, self._yaml_name()):
+            for text in launches(self.spec.array or "", self.directives.array, given, self._yaml_name()):
                 document.comment(text)
         for title, to_do in (("To do:", True), ("Left out:", False)):
             lines = by_reason([entry for entry in self.left_out if entry.to_do is to_do])
@@ -373,6 +373,9 @@ class Draft(StorageDraft):
 
     def _agent_notes(self, document: YamlDocument) -> None:
         """Write what the unchanged script requires of the user."""
+        if any(re.search(r"\bsbatch\b", need.text) for need in self.reading.needs):
+            instead = f"launch it by `sbatch {one_line(self.file)}`, or translate what it submits"
+            document.comment(f"  sbatch has no queue in a job that `sky jobs launch` starts: {instead}")
         for name in needs.of(self.source).environments:
             document.comment(f"  {one_line(name)}: setup creates that Python environment: add its packages")
         for number, name in self.reading.unknown_modules:

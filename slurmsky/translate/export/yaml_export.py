@@ -42,6 +42,7 @@ from . import conversion
 from .conversion import Dropped, Reading
 from .inlined_launchers import inlined
 from .omitted_options import by_contents
+from .project_files import bring_files
 from .run_text import BASH, interpreter, run_text, until_exit
 from .slurm_traces import commands_in_texts, slurm_use
 from .started_files import StartedFiles
@@ -108,10 +109,7 @@ def export_yaml(
     guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
     if guessed:
         site = replace(site, gpus=replace(site.gpus, default=_gpu_for(source, site)))
-    if partition and not site.cluster.partition(partition):
-        partition_of_plan = ""
-    else:
-        partition_of_plan = partition
+    partition_of_plan = partition if not partition or site.cluster.partition(partition) else ""
     spec, image_file = _without_image_file(spec)
     script = parse(source)
     spec = _with_gpus_of_steps(spec, script) if len(specs) == 1 else spec
@@ -151,16 +149,9 @@ def export_yaml(
     given = {*reading.envs, *REQUIRED.findall(source)}
     reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
     name_programs(asked, source, reading)
-    text = run_text(source, reading)
-    starts = tuple(start for start in asked.starts if start[0] in text)  # other start files are no longer read
-    read = [*(path for _, path in reading.paths), *reading.checkpoints]
-    folders = [
-        folder for folder in asked.folders if folder in text or any(folder in text for text in reading.envs.values())
-    ]
-    folders = [folder for folder in folders if not any(path.startswith(f"{folder}/") for path in read)]
-    reading.setup += folders_setup(site, replace(asked, starts=starts, folders=tuple(folders)))
+    reading.setup += folders_setup(site, _still_used(asked, source, reading))
     for command in script.commands if interpreter(source)[0] in (*BASH, "") else ():
-        why = slurm_use(command, folder)
+        why = slurm_use(command)
         if why:
             reading.need(command.line, script.text(command), why)
     if not reading.needs and (interpreter(source)[0] in BASH or not interpreter(source)[0]):
@@ -176,8 +167,12 @@ def export_yaml(
     set_variables(source, reading)
     one_python(reading)
     list_packages(reading, source, folder)
-    projects = own_packages(source, folder, asked.unknown) if not reading.needs else []
-    bring_own_packages(reading, projects)
+    above: list[tuple[int, str]] = []
+    if not reading.needs:
+        projects = own_packages(source, folder, asked.unknown)
+        bring_own_packages(reading, projects)
+        start, files = bring_files(script, reading, folder, start, asked.unknown)
+        above = [*((one.levels, one.name) for one in projects), *files]
     reading.setup[:] = one_environment(reading.setup)
     draft = Draft(
         source, script, spec, site, partition, file, task, directives, reading, tuple(arguments), guessed, serve, start
@@ -185,12 +180,25 @@ def export_yaml(
     if not reading.needs and folder and spec.chdir and apart:
         _work_dir(draft, os.path.normpath(spec.chdir), folder)
     elif not reading.needs and not apart:
-        _upper_workdir(draft, folder, max(((one.levels, one.name) for one in projects), default=(0, "")))
+        _upper_workdir(draft, folder, max(above, default=(0, "")))
     text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
     return ExportedYaml(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
 
 
-_WANDB = re.compile(r"(?m)^[^#\n]*(--[\w-]*wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)=)")
+def _still_used(asked: Needs, source: str, reading: Reading) -> Needs:
+    """Requirements without the paths that the conversion removed."""
+    text = run_text(source, reading)
+    starts = tuple(start for start in asked.starts if start[0] in text)
+    read = [*(path for _, path in reading.paths), *reading.checkpoints]
+    folders = (one for one in asked.folders if any(one in given for given in (text, *reading.envs.values())))
+    written = tuple(one for one in folders if not any(path.startswith(f"{one}/") for path in read))
+    return replace(asked, starts=starts, folders=written)
+
+
+_WANDB = re.compile(
+    r"(?m)^[^#\n]*(--[\w-]*wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)="
+    r"|\bwandb +(agent|sweep|sync|artifact)\b)"
+)
 
 
 def _gpu_for(source: str, site: Site) -> str:

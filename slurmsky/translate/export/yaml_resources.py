@@ -26,6 +26,11 @@ from .yaml_document import YamlDocument
 
 #: the maker's image, which takes its licence from a server
 MATLAB = "docker:mathworks/matlab"
+#: start of an image's name -> the file that puts its programs in PATH, which SkyPilot's shell does not read
+_ENTRIES = {
+    "docker:opencfd/openfoam": "/usr/lib/openfoam/openfoam*/etc/bashrc",
+    "docker:openfoam/openfoam": "/opt/openfoam*/etc/bashrc",
+}
 _USES_GPU = re.compile(r"(?i)nvidia-smi|cuda|--nv\b|--gpus?\b|pytorch|tensorflow")
 #: commands that fail without a GPU
 _GPU_PROGRAM = re.compile(
@@ -192,6 +197,11 @@ class NodeDraft:
         if "accelerators" not in wanted and "instance_type" not in wanted:
             wanted["cpus"] = "16+"
             notes["cpus"] = "--exclusive is a whole node of the old cluster: write its number of CPUs"
+
+    def _entry(self, image: tuple[str, str] | None) -> list[str]:
+        """Line of run that puts an image's programs in PATH."""
+        files = [file for start, file in _ENTRIES.items() if image and image[0].startswith(start)]
+        return [f". {file}" for file in files if not re.search(r"FOAM_BASH|etc/bashrc", self.source)]
 
     def _image(self) -> tuple[str, str] | None:
         options = dict(self.spec.site_options)

@@ -15,6 +15,7 @@ from ..script.own_packages import OwnPackage
 from ..script.programs import Source, setup_lines
 from ..script.programs import find as source_of
 from ..script.python_packages import environment_file, unnamed
+from ..script.python_projects import project_packages
 from ..script.toolchains import unused
 from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import Script
@@ -68,12 +69,15 @@ def name_programs(asked: Needs, source: str, reading: Reading) -> None:
 
 def set_variables(source: str, reading: Reading) -> None:
     """Set variables of the old cluster's modules. The module map has their values on a node."""
-    sets = {name: places.split()[0] for module in reading.modules for name, places in module.sets}
+    sets = {name: places for module in reading.modules for name, places in module.sets}
     for name in sorted(set(re.findall(r"\$\{?(\w+)", source)) & sets.keys()):
         if not re.search(rf"\b{name}=", source):
-            place = re.sub("^~/miniconda3/", "$CONDA_PREFIX/", sets[name])  # setup installs into the active environment
-            place = place.replace("~/miniconda3", "$(conda info --base)")
-            reading.activate.append(f"export {name}=" + (f"$(ls -d {place} | head -n 1)" if "*" in place else place))
+            places = re.sub(
+                "^~/miniconda3/", "$CONDA_PREFIX/", sets[name]
+            )  # setup installs into the active environment
+            place, *others = places.replace("~/miniconda3", "$(conda info --base)").split()
+            listed = " ".join([place, *others, "2>/dev/null"]) if others and place[0] == "/" else place
+            reading.activate.append(f"export {name}=" + (f"$(ls -d {listed} | head -n 1)" if "*" in place else place))
 
 
 def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
@@ -93,7 +97,7 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
         if "get.nextflow.io" in script.source:
             names.append("java")
         if "mpirun" not in known and ranks:
-            names.append("mpicc")  # mpicc belongs to the package that provides mpirun
+            names.append("mpirun")
         installed = setup_lines(tuple(names))
         reading.setup[:0] = [line for line in installed if line not in reading.setup]
     if ranks and any(module.image for module in reading.modules):
@@ -184,6 +188,10 @@ def list_packages(reading: Reading, source: str, folder: str) -> None:
         packages = unnamed(source, (), folder, framework) if folder else ""
         if other:
             reading.setup[at] = line.replace("environment.yml", quoted(other))
+        elif name and (listed := project_packages(folder)):
+            made = f"create -y -n {name} python={listed.python}"
+            reading.setup[at] = line.replace(f"env create -n {name} -f environment.yml", made)
+            reading.setup[at + 2 : at + 2] = listed.lines  # after its activation
         elif packages.startswith("pip install") and not name:
             reading.setup[at] = packages
         elif packages.startswith("pip install"):

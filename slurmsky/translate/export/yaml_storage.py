@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
@@ -71,7 +72,11 @@ class StorageDraft(NodeDraft):
         ]
         bare = [path for path in bare if not (mount_points.on_every_node(path) or mount_points.is_scratch(path))]
         apart = [path for path in (former, *mounts, *volumes) if path]  # no mount may contain these
-        tops = {_below(path, apart) for path in bare}
+        below: dict[str, list[str]] = {}
+        for path in bare:
+            below.setdefault(_below(path, apart), []).append(path)
+        deep = not re.search(r"(?<![\w./])\.\./", source)  # the script enters no folder above one of these
+        tops = {_narrowed(top, paths) if deep else top for top, paths in below.items()}
         above = {top for top in tops if any(path.startswith(f"{top}/") for path in apart)} | {"/"}
         missing = sorted(top for top in tops if len(top) > 1 and not mount_points.is_mounted(top, tops - {top} - above))
         made = re.findall(r"for d in ([^;]*); do \[ -w", "\n".join(self.reading.setup))  # perhaps only to write there
@@ -139,6 +144,24 @@ class StorageDraft(NodeDraft):
                 gone.add(number)
             at += len(line) + 1
         return gone
+
+
+#: folders of a program beside each other, of which it needs all
+_PARTS = re.compile(r"/(bin|sbin|lib|lib64|include|etc|share|libexec)(/.*)?$")
+
+
+def _narrowed(top: str, paths: Sequence[str]) -> str:
+    """Deepest folder below ``top`` that contains all paths.
+
+    >>> _narrowed("/home/me", ["/home/me/p/data/a.csv", "/home/me/p/x.py"]), _narrowed("/sw/a", ["/sw/a/b/bin/run"])
+    ('/home/me/p', '/sw/a/b')
+    """
+    folders = []
+    for path in paths:
+        known = mount_points.known_part(path)  # the last component may be a file
+        folders.append(known.rpartition("/")[0] if known == path else known.rstrip("/"))
+    common = _PARTS.sub("", posixpath.commonpath(folders))
+    return common if common.startswith(f"{top}/") else top
 
 
 def _below(path: str, apart: Sequence[str]) -> str:

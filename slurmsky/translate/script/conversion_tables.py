@@ -84,6 +84,12 @@ OMITTED_BLOCKS = {
     "generate_pbs_nodefile": ("generate_pbs_nodefile", "lists the old cluster's nodes for a launcher"),
 }
 MODULE_INIT = re.compile(r"(modules\.sh|/lmod/|/[Mm]odules/init/|lmod\.sh|modules/[\d.]+/init)")
+#: names of variables that mean something on the old cluster only, and the reason to omit them
+FOREIGN = (
+    (NETWORK, "names network interfaces or transports of the old cluster; the nodes have others"),
+    (re.compile(r"(?i)(https?|ftp|all|no|rsync)_proxy"), "a proxy of the old cluster; the nodes reach the internet"),
+    (re.compile("NXF_EXECUTOR"), "nextflow's processes run on this node"),
+)
 CHECKPOINT = re.compile(
     r"^--?(save|load|ckpt|checkpoint|output|out|resume|log)[-_]?(dir|path|folder)?s?$|ckpt|checkpoint"
 )

@@ -56,7 +56,7 @@ def hinted(spec: JobSpec, partition: str, names: GpuNames, amd: str = "") -> tup
         ("qos", re.split(r"[,_-]", re.sub("-t[1-9]$", "", spec.qos or ""))),  # qos_gpu-t4: a limit of time
     ):
         for word in words:
-            found = sky_name(names, word) or sky_name(names, re.sub(r"(?<=\d)[a-z]+$", "", word.lower()))
+            found = sky_name(names, word) or sky_name(names, re.sub(r"(?<=\d)(v\d|[a-z]+)$", "", word.lower()))
             if found:
                 return found, f"--{option}={word}"
     if amd:

@@ -57,7 +57,7 @@ _LIBRARIES = (
     "libcurl4-openssl-dev libssl-dev libxml2-dev libfontconfig1-dev libharfbuzz-dev libfribidi-dev libfreetype6-dev"
     " libpng-dev libtiff-dev libjpeg-dev"
 )
-_SOURCED = re.compile(r"(?m)^[^#\n]*?\bsource\(\s*[\"']([^\"']+\.[Rr])[\"']")
+_SOURCED = re.compile(r"(?m)^[^#\n]*?\bsource\([^)\n]*?[\"']([^\"'\n]+\.[Rr])[\"']")
 _USING = re.compile(r"(?m)^\s*(?:@everywhere\s+)?(?:using|import)\s+([A-Z][\w., :]*)")
 _LIBRARY = re.compile(r"(?m)^[^#\n]*?\b(?:library|require|requireNamespace|loadNamespace)\(\s*[\"']?([A-Za-z][\w.]*)")
 _CRAN = 'repos = "https://cloud.r-project.org"'
@@ -160,7 +160,8 @@ def _r_texts(folder: str, file: str) -> list[str]:
         if text is not None:
             found[name] = text
             for inner in _SOURCED.findall(text):
-                waiting += [inner, posixpath.join(posixpath.dirname(name), inner)]
+                beside = posixpath.dirname(name)
+                waiting += [inner, posixpath.join(beside, inner), posixpath.join(beside, posixpath.basename(inner))]
     return list(found.values())
 
 

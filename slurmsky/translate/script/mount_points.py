@@ -62,7 +62,7 @@ def is_mounted(path: str, folders: Iterable[str]) -> bool:
     return False
 
 
-def _known(path: str) -> str:
+def known_part(path: str) -> str:
     """Path up to its first unknown component. Such a component is a variable, or GNU parallel's ``{1}``."""
     known = re.split(r"\$|\{", path, maxsplit=1)[0]
     return known if known == path or known.endswith("/") else known.rpartition("/")[0]
@@ -76,7 +76,7 @@ def mount_of(path: str) -> str:
     >>> mount_of("/scratch/$USER/x"), mount_of("/home/me/data/a"), mount_of("~/data/set1"), mount_of("/opt/tool/bin")
     ('/scratch', '/home/me', '~/data', '/opt/tool')
     """
-    known = _known(path)
+    known = known_part(path)
     if known.startswith("~"):
         parts = known.split("/")
         return "/".join(parts[:2]) if len(parts) > 1 and parts[1] else "~"
@@ -101,5 +101,7 @@ def top_of(path: str) -> str:
     """
     if path.startswith("~"):
         return mount_of(path)
-    parts = path.strip("/").split("/") if _known(path) == path else [*_known(path).strip("/").split("/")[:2], ""]
+    parts = (
+        path.strip("/").split("/") if known_part(path) == path else [*known_part(path).strip("/").split("/")[:2], ""]
+    )
     return "/" + "/".join(parts[:2] if len(parts) > 2 else parts[:1])

@@ -8,8 +8,8 @@ from ..shell.path_texts import SHAPE
 from .mount_points import on_every_node
 from .programs import find
 
-#: programs of distributions, which old clusters have in other folders
-_OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake"))
+#: programs of distributions and installers, which old clusters have in other folders
+_OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake", "pixi"))
 _PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")
 
 

@@ -26,9 +26,13 @@ _COMMON = words(
 _PROGRAMS = (".py", ".R", ".r", ".jl", ".sh", ".pl", ".m", ".ipynb", ".nf", ".smk", ".lua", ".do", ".sas")
 
 
+#: data and settings that a project in a home folder has, too
+_DATA = re.compile(
+    r"(~|/(\w+/)?(homes?|users?|u)/).*\.(txt|csv|tsv|json|ya?ml|toml|cfg|ini|conf|dat|fa|fasta|bed|sif|def|inp|mat|rds|pkl|npy)$"
+)
 #: endings of a program and of its source
 _SOURCES = ("", ".c", ".cc", ".cpp", ".cu", ".f", ".f90", ".F90")
-_MAKEFILES = ("Makefile", "makefile", "GNUmakefile", "CMakeLists.txt")
+MAKEFILES = ("Makefile", "makefile", "GNUmakefile", "CMakeLists.txt")
 #: larger files are no scripts written by hand
 MAX_BYTES = 1 << 18
 
@@ -130,7 +134,8 @@ class Project:
             found = os.path.join(self.folder, rest)
             if not rest or os.path.lexists(found) or ("/" in rest and os.path.isdir(os.path.dirname(found))):
                 return "/".join(parts[: index + 1])
-        return self._by_program(parts) if path.endswith(_PROGRAMS) and "$" not in path else ""
+        beside = path.endswith(_PROGRAMS) or _DATA.match(path)
+        return self._by_program(parts) if beside and "$" not in path else ""
 
     @classmethod
     def of_script(cls, path: str, top: str, named: Iterable[str], home: str = "", user: str = "") -> Project:
@@ -165,7 +170,7 @@ def builds(folders: Iterable[str], name: str) -> bool:
     for folder in folders:
         if any(os.path.lexists(os.path.join(folder, name + ending)) for ending in _SOURCES):
             return True
-        for makefile in _MAKEFILES:
+        for makefile in MAKEFILES:
             try:
                 with open(os.path.join(folder, makefile), "rb") as file:
                     if word.search(file.read(MAX_BYTES)):

@@ -25,6 +25,7 @@ LEVELS = 5
 #: programs that read a file of this name in their working directory
 _READ = {"make": "Makefile", "snakemake": "Snakefile", "cargo": "Cargo.toml"}
 _CODE = re.compile(r"\.(py|sh|bash|R|r|jl|m|pl|smk|nf)$")
+_IMAGE = re.compile(r"\.(sif|simg)$")
 _BUILDERS = words("make cmake gcc g++ gfortran mpicc mpicxx mpif90 nvcc icc ifort go cargo ninja git wget tar unzip cp")
 _STARTERS = words("python python3 bash sh source . Rscript julia torchrun accelerate deepspeed")
 
@@ -69,7 +70,11 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = (),
     best = counts.index(max(counts))
     missing = [path.partition("|")[0] for path in named if not (_is_file(bases[best], path) or path[:2] == "..")]
     programs = [path for path in missing if _CODE.search(path)]
-    unbuilt = [path for path in sorted(started) if not (_CODE.search(path) or _is_file(bases[best], path))]
+    unbuilt = [
+        path
+        for path in sorted(started)
+        if not (_CODE.search(path) or _IMAGE.search(path) or _is_file(bases[best], path))
+    ]
     return Origin(best, () if counts[best] else tuple(programs[:3]), "", tuple(unbuilt[:3]))
 
 

@@ -23,6 +23,7 @@ from .project_root import candidates
 from .started_scripts import started_by
 
 MAX_FILES = 40
+MAX_AGENT_FILES = 10
 MAX_BYTES = 1 << 19
 _PYTHON = re.compile(r"^(python[\d.]*|torchrun|accelerate|deepspeed|ipython|pytest|horovodrun|ray|uv)$")
 _REQUIREMENT = re.compile(
@@ -82,6 +83,8 @@ def started_python_files(source: str, folder: str = "") -> list[str]:
     files = _python_files(script, scope)
     for one in started_by(script, scope, Project(folder)) if folder else ():
         files += [posixpath.normpath(posixpath.join(one.folder, name)) for name in _python_files(one.script, one.scope)]
+    if folder and re.search(r"(?m)^[^#\n]*\bwandb +agent\b", source):  # it starts a program that its sweep names
+        files += sorted(path.name for path in Path(folder).glob("*.py"))[:MAX_AGENT_FILES]
     own = Project(folder)
     files = [name[len(former) + 1 :] if folder and (former := own.former(name)) else name for name in files]
     return list(dict.fromkeys(files))
@@ -247,7 +250,7 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
 def _imported(files: list[str], folder: Path) -> Iterator[str]:
     """Imported modules that are neither standard nor beside the files."""
     standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
-    above = [Path(base) for base in candidates(str(folder))]
+    above = [place for base in candidates(str(folder)) for place in (Path(base), Path(base) / "src")]
     for path, tree in python_trees(files, folder):
         for name in imported_modules(tree):
             top = name.partition(".")[0]

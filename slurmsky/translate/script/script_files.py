@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from ...model.light_dataclass import dataclass
 from ..shell.launched_program import launched
@@ -12,7 +13,7 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command
 from ..shell.word_sets import words
-from .conversion_tables import INSTALLERS
+from .conversion_tables import ANYWHERE, INSTALLERS
 from .programs import find
 
 _BESIDE = re.compile(
@@ -40,9 +41,24 @@ def names_files_beside(script: Script) -> bool:
     listed = [word for loop in loops for word in loop.words]
     listed += [word for command in script.commands if command.name in _READERS for word in command.arguments]
     patterns = (re.match(r"[\w./-]*\*", word.raw) and not word.raw.startswith("/") for word in listed)
-    return any(patterns) or reads_files_beside(script.commands)
+    below = _WORKING_FOLDER.search(re.sub(r"(?m)^\s*#.*$", "", script.source))
+    return any(patterns) or bool(below) or _reads_pattern(script) or reads_files_beside(script.commands)
 
 
+def _reads_pattern(script: Script) -> bool:
+    """Return whether a command reads ``results/*.csv``."""
+    reading = ((one, made) for one, made in outside_made(script.commands) if one.name not in _SPEAKERS | _REMOVERS)
+    return any(
+        _PATTERN.match(word.raw) and word.raw.removeprefix("./").partition("/")[0] not in made
+        for command, made in reading
+        for word in command.arguments
+    )
+
+
+#: a file or folder of the working directory by its whole path
+_WORKING_FOLDER = re.compile(r"(?:\$PWD|\$\{PWD\}|\$\(pwd\)|`pwd`)/\w")
+_REMOVERS = frozenset(("rm", "rmdir", "find", "pip", "pip3", "conda"))
+_PATTERN = re.compile(r"(?:\./)?[A-Za-z_][\w.-]*/[\w./-]*\*|(?:\./)?\*\.[A-Za-z]\w*$")
 #: programs that use only what their command line names
 _PLAIN = frozenset(("base", "node", "slurm", "machine", "old", "reports"))
 _INFORMS = re.compile(r"-{0,2}[vV](ersion)?|-{1,2}h(elp)?")
@@ -146,6 +162,43 @@ def files_beside(commands: Iterable[Command]) -> Iterator[str]:
                 yield ""
             elif _BESIDE.match(text) or (word.raw.startswith("./") and len(word.raw) > 2):
                 yield text
+
+
+#: options whose value is a file that a program reads
+_READ_OPTION = re.compile(
+    r"--?(i|in|input([-_]?(file|path|csv|data))?|config([-_]?file)?|cfg|data([-_]?(file|path|csv))?|train[-_]?file|fasta|params?)"
+)
+_UNPACKERS = frozenset(
+    ("gunzip", "unzip", "gzip", "zcat", "bunzip2", "unxz", "cat", "head", "tail", "wc", "cut", "sort")
+)
+
+
+def inputs(script: Script) -> Iterator[str]:
+    """Files beside the script that its first programs read.
+
+    Commands after the first program may read files that it made.
+    """
+    made: set[str] = set()
+    scope = Scope.of(script)
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if (found.name in ("cd", "pushd") and "SUBMIT_DIR" not in script.text(command)) or any(
+            block.kind in ("if", "function") for block in command.blocks
+        ):
+            return
+        texts = [scope.expand(word) for word in found.arguments]
+        read = [scope.expand(word) for operator, word in command.redirects if operator == "<"]
+        read += texts if found.name in _UNPACKERS and "-c" not in texts else []
+        pairs = [text.partition("=")[::2] for text in texts] + list(pairwise(texts))
+        read += [text for option, text in pairs if _READ_OPTION.fullmatch(option)] if not found.inside else []
+        for text in read:
+            if _INPUT_FILE.fullmatch(text) and text.removeprefix("./") not in made:
+                yield text.removeprefix("./")
+        made.update(scope.expand(word) for operator, word in command.redirects if ">" in operator)
+        made.update(made_by(command.name, texts))
+        made.update(text[:-3] for text in texts if found.name == "gunzip")
+        if found.name and found.name not in ANYWHERE | _UNPACKERS:
+            return
 
 
 #: programs whose plain arguments are files

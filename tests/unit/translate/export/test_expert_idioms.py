@@ -251,7 +251,10 @@ def test_installations_in_setup_are_not_interactive() -> None:
 
 def test_a_checkpoint_that_is_a_file_is_read() -> None:
     found = export("python eval.py --ckpt /data/me/runs/best.ckpt")
-    assert "name" not in found.fields.get("file_mounts", {}) and "# TODO: /data/me is on the old cluster" in found.yaml
+    assert (
+        "name" not in found.fields.get("file_mounts", {})
+        and "# TODO: /data/me/runs is on the old cluster" in found.yaml
+    )
     assert "mkdir" not in found.yaml
     assert "/data/me/runs" in export("python a.py --save-checkpoint /data/me/runs/best.ckpt").fields["file_mounts"]
 
@@ -281,7 +284,7 @@ def test_a_program_of_the_old_cluster_is_to_be_built_again() -> None:
 
 
 def test_a_folder_of_users_below_usr_is_of_the_old_cluster() -> None:
-    assert "# TODO: /usr/users is on the old cluster" in export("./a /usr/users/me/x").yaml
+    assert "# TODO: /usr/users/me is on the old cluster" in export("./a /usr/users/me/x").yaml
 
 
 def test_the_python_of_an_old_environment_is_python() -> None:
@@ -568,3 +571,140 @@ def test_paths_in_a_line_of_matlab_are_the_old_clusters() -> None:
 def test_a_solver_of_openfoam_in_parallel_is_an_mpi_program() -> None:
     found = export("srun $(getApplication) -parallel", "-n 8")
     assert not found.needs and "mpirun -np 8 " in found.fields["run"]
+
+
+def test_setup_compiles_the_only_source_of_a_program(tmp_path: Path) -> None:
+    (tmp_path / "solve.c").write_text("#include <mpi.h>\n#include <math.h>\n#pragma omp parallel\n")
+    (tmp_path / "Makefile").write_text("all: heat\nheat: heat.f90\n\tgfortran -o heat heat.f90\n")
+    setup = export("mpirun ./solve\n./heat", "-n4", folder=str(tmp_path)).fields["setup"]
+    assert "mpicc -O2 -fopenmp -o solve solve.c -lm" in setup and "make heat" in setup
+    assert "libopenmpi-dev" in setup and "gfortran" in setup and setup.index("apt-get") < setup.index("mpicc")
+    found = export("module load intel intelmpi\nmpirun ./solve", "-n4", folder=str(tmp_path))
+    assert "mpicc -O2" in found.fields["setup"] and "libopenmpi-dev" not in found.fields["setup"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("singularity run app/tool.sif", "(cd .. && apptainer build app/app/tool.sif Singularity.def)"),
+        ("apptainer exec tool.sif a", "(cd .. && apptainer build app/tool.sif Singularity.def)"),
+        ("apptainer pull tool.sif docker://a/b\napptainer exec tool.sif a", ""),
+    ],
+)
+def test_setup_builds_an_image_file_from_the_projects_definition(tmp_path: Path, body: str, expected: str) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "Singularity.def").write_text("Bootstrap: docker\nFrom: ubuntu\n")
+    found = export(body, folder=str(tmp_path / "app"))
+    assert ("apptainer build" in found.yaml) == bool(expected) and expected in found.yaml
+    assert found.fields["workdir"] == (".." if expected else ".")
+
+
+def test_an_image_file_without_a_definition_and_missing_inputs_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("")
+    found = export("apptainer exec x.sif a\npython a.py --input in/b.csv", folder=str(tmp_path)).yaml
+    assert "../x.sif: the workdir" in export("apptainer exec ../x.sif a", folder=str(tmp_path)).yaml
+    assert "x.sif: the workdir has no such image file" in found and "in/b.csv: the workdir" not in found
+    found = export("gunzip c.csv.gz\npython a.py --input in/b.csv --data c.csv", folder=str(tmp_path)).yaml
+    assert "c.csv.gz, in/b.csv: the workdir has no such file" in found
+
+
+def test_an_environment_without_a_list_gets_the_projects_packages(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.poetry.dependencies]\npython = "~3.10"\ntorch = "*"\n')
+    found = export("conda activate me\nwandb agent a/b/c", folder=str(tmp_path))
+    assert "conda create -y -n me python=3.10\n" in found.fields["setup"]
+    assert found.fields["setup"].endswith("pip install poetry\npoetry install --no-root\n")
+    assert found.fields["secrets"] == {"WANDB_API_KEY": None}
+
+
+def test_a_label_in_the_queue_is_left_out() -> None:
+    found = export('scontrol update jobid=$SLURM_JOBID jobname="x_$A"\n./a')
+    assert not found.needs and "scontrol" not in found.fields["run"] and "a label in Slurm's queue" in found.yaml
+    assert export("scontrol update jobid=$SLURM_JOBID timelimit=5\n./a").needs
+
+
+def test_each_launch_of_an_array_has_the_inputs() -> None:
+    assert "--env TASK_ID=$i --env ARG1=... job.yaml" in export("./a $1 $SLURM_ARRAY_TASK_ID", "--array=1-2").yaml
+
+
+@pytest.mark.parametrize("body", ["awk 1 out/*.csv", "python3 -m gzip *.dat", "D=$PWD/in\ncd /x"])
+def test_files_of_a_pattern_are_in_the_workdir(body: str) -> None:
+    assert export(body).fields["workdir"] == "."
+
+
+def test_the_programs_of_openfoams_image_are_in_path() -> None:
+    found = export("module load OpenFOAM/v2206-foss-2022a\nblockMesh")
+    assert found.fields["resources"]["image_id"] == "docker:opencfd/openfoam-default:2206"
+    assert found.fields["run"].startswith(". /usr/lib/openfoam/openfoam*/etc/bashrc\n")
+    found = export("module load OpenFOAM/9\nsource $FOAM_BASH\nblockMesh")
+    assert "/opt/openfoam*/etc/bashrc 2>/dev/null" in found.fields["run"] and "FOAM_BASH: nothing" not in found.yaml
+
+
+def test_a_gpu_in_a_versioned_partition_is_its_type() -> None:
+    assert export("python a.py", "-p t4v2;--gpus-per-node=1").fields["resources"]["accelerators"] == "T4:1"
+
+
+def test_a_sites_own_wrapper_is_named() -> None:
+    found = export("module load alphafold\nalphafold_full_db.sh --fasta_paths=a.fa").yaml
+    assert "alphafold_full_db.sh: no package is known for it" in found and "translate what" not in found
+
+
+def test_matlabs_image_needs_the_licence_server_only() -> None:
+    found = export("module load matlab\nmatlab -batch a").yaml
+    assert "MLM_LICENSE_FILE names your licence server" in found and "use an image" not in found
+
+
+def test_mpirun_starts_the_tasks_of_the_job_on_nodes_that_do_not_divide_them() -> None:
+    assert " -np 4 ./a\n" in export("mpirun ./a", "-N3;-n4").fields["run"]
+    assert " -np 6 " in export("mpirun -npernode 2 ./a", "-N3;-n4").fields["run"]
+
+
+def test_a_sites_mpiexec_is_mpirun() -> None:
+    assert "mpirun --use-hwthread-cpus -np 8 ./a" in export("$MPIEXEC $FLAGS_MPI_BATCH ./a", "-n8").fields["run"]
+    assert "$MPIEXEC ./a" in export("MPIEXEC=x\n$MPIEXEC ./a", "-n8").fields["run"]
+
+
+def test_tunnels_and_proxies_of_the_old_cluster_are_left_out() -> None:
+    found = export("PORT=1080\nssh -fN -D $PORT me@login01 &\nexport https_proxy=socks5://127.0.0.1:$PORT\n./a")
+    assert found.fields["run"] == "./a\n" and "envs" not in found.fields and "a tunnel through a host" in found.yaml
+    assert "ssh node2 ./a" in export("ssh node2 ./a").fields["run"]
+
+
+@pytest.mark.parametrize("line", ["conda activate base", "source activate base"])
+def test_base_does_not_hide_the_environment_of_setup(tmp_path: Path, line: str) -> None:
+    (tmp_path / "environment.yml").write_text("dependencies:\n- python\n")
+    (tmp_path / "a.py").write_text("")
+    found = export(f"{line}\npython a.py", folder=str(tmp_path))
+    assert found.fields["run"] == "conda activate job\npython a.py\n"
+    assert "conda activate base" in export("conda activate x\n./a\nconda deactivate\nconda activate base").yaml
+
+
+@pytest.mark.parametrize("config", ["executor {\n  name = 'slurm'\n}\n", "process.executor = 'slurm'\n"])
+def test_nextflow_with_slurm_in_its_settings_runs_on_the_node(tmp_path: Path, config: str) -> None:
+    (tmp_path / "nextflow.config").write_text(config)
+    found = export("export NXF_EXECUTOR=slurm\nsrun nextflow run a.nf -resume", folder=str(tmp_path))
+    assert not found.needs and found.fields["run"] == "nextflow run a.nf -resume -process.executor local\n"
+    (tmp_path / "nextflow.config").write_text("// executor = 'slurm'\n")
+    assert "local" not in export("nextflow run a.nf", folder=str(tmp_path)).fields["run"]
+
+
+def test_the_programs_of_a_wandb_agent_are_read(tmp_path: Path) -> None:
+    (tmp_path / "sweep_me.py").write_text("import wandb, torch\n")
+    assert "pip install wandb torch" in export("wandb agent a/b", folder=str(tmp_path)).fields["setup"]
+
+
+def test_old_paths_in_the_projects_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import sys\nsys.path.append('/home/me/lib')\n# x = '/home/me/b'\n")
+    (tmp_path / "b.R").write_text('dir = "/Users/me/data/"\nsource(paste0(dir, "code/c.R"))\n')
+    (tmp_path / "c.R").write_text("library(glmnet)\n")
+    found = export("python a.py\nRscript b.R", folder=str(tmp_path))
+    assert "/home/me/lib in a.py, /Users/me/data/ in b.R: the project's file names this path" in found.yaml
+    assert "/home/me/b" not in found.yaml and 'c("glmnet")' in found.fields["setup"]
+
+
+def test_a_bare_program_of_the_folder_is_built(tmp_path: Path) -> None:
+    (tmp_path / "solve.c").write_text("#include <mpi.h>\n")
+    found = export("mpirun solve", "-n4", folder=str(tmp_path))
+    assert "mpicc -O2 -o solve solve.c" in found.fields["setup"] and "solve: no package" not in found.yaml
+    found = export("make\nmpirun solve", "-n4", folder=str(tmp_path)).yaml
+    assert "mpicc -O2" not in found and "solve: no package" not in found

@@ -162,8 +162,8 @@ def test_results_that_the_script_names_are_to_be_copied() -> None:
 
 def test_a_checkpoint_that_is_only_loaded_is_no_bucket_for_new_ones() -> None:
     found = export(script("python a.py --load_ckpt /mnt/nfs/me/m.pth"))
-    mounts = {"/mnt/nfs": {"source": "${DATA_BUCKET}/mnt/nfs", "mode": "MOUNT"}}
-    assert found.fields["file_mounts"] == mounts and "/mnt/nfs is on the old cluster" in found.yaml
+    mounts = {"/mnt/nfs/me": {"source": "${DATA_BUCKET}/mnt/nfs/me", "mode": "MOUNT"}}
+    assert found.fields["file_mounts"] == mounts and "/mnt/nfs/me is on the old cluster" in found.yaml
     both = export(script("python a.py --load /ckpt/run --save /ckpt/run"))
     assert list(both.fields["file_mounts"]) == ["/ckpt"]
 
@@ -175,7 +175,7 @@ def test_patterns_and_files_of_an_image_are_no_paths_of_the_old_cluster() -> Non
 
 def test_an_unchanged_script_needs_the_folder_of_its_programs() -> None:
     found = export(script("srun -n 8 python /global/homes/me/a.py", "-N2"))
-    assert found.needs and "/global/homes is on the old cluster" in found.yaml
+    assert found.needs and "/global/homes/me is on the old cluster" in found.yaml
 
 
 def test_matlab_reads_its_working_directory() -> None:
@@ -212,7 +212,7 @@ def test_folders_that_the_script_makes_are_not_sent() -> None:
 
 def test_each_path_of_a_list_of_values_is_found() -> None:
     found = export(script("python a.py --model_args checkpoint=/mnt/me/run/$x,config=b/c,vocab=/vol/me/v.txt"))
-    assert found.fields["file_mounts"].keys() == {"/mnt/me", "/vol/me"}
+    assert found.fields["file_mounts"].keys() == {"/mnt/me/run", "/vol/me"}
 
 
 def test_a_start_file_of_conda_is_no_project() -> None:

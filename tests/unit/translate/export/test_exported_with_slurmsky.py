@@ -94,22 +94,17 @@ def test_programs_without_slurm_stay_plain(line: str) -> None:
     assert not export(script(line)).needs
 
 
-@pytest.mark.parametrize(
-    ("file", "text", "line"),
-    [
-        ("nextflow.config", "process { executor = 'slurm' }", "nextflow run main.nf"),
-        ("prof/config.yaml", "executor: slurm\n", "snakemake --profile prof"),
-    ],
-)
-def test_configurations_in_the_submit_folder_that_submit_are_noticed(
-    tmp_path: Path, file: str, text: str, line: str
-) -> None:
-    source = script(line)
+def test_a_profile_that_submits_runs_on_the_node(tmp_path: Path) -> None:
+    source = script("snakemake --profile prof")
     components = moving.request(source.encode(), "job.sh").components
-    assert not export_yaml(source, components, SITE, "main", folder=str(tmp_path)).needs
-    (tmp_path / file).parent.mkdir(exist_ok=True)
-    (tmp_path / file).write_text(text)
-    assert export_yaml(source, components, SITE, "main", folder=str(tmp_path)).needs
+
+    def run() -> str:
+        return str(export_yaml(source, components, SITE, "main", folder=str(tmp_path)).fields["run"])
+
+    assert run() == "snakemake --profile prof\n"
+    (tmp_path / "prof").mkdir()
+    (tmp_path / "prof" / "config.yaml").write_text("executor: slurm\nuse-conda: true\n")
+    assert run() == "snakemake --cores all --use-conda\n"
 
 
 def test_the_state_of_the_job_still_needs_the_queue() -> None:
@@ -139,3 +134,10 @@ def test_a_virtual_environment_of_the_agent_is_one_readable_line() -> None:
     found = export(script("source /home/me/venv/bin/activate\nsqueue"))
     made = "sudo mkdir -p /home/me/venv && sudo chown $(id -u) /home/me/venv && python3 -m venv /home/me/venv"
     assert f"{made} &&" in found.fields["setup"] and "[ -e" not in found.fields["setup"]
+
+
+def test_a_script_that_submits_jobs_names_where_it_runs() -> None:
+    text = "sbatch has no queue in a job that `sky jobs launch` starts: launch it by `sbatch job.sh`"
+    assert (
+        text in export(script("sbatch one.sh")).yaml and text not in export(script("squeue\n./a > b; sinfo > c")).yaml
+    )

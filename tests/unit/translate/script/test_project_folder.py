@@ -211,3 +211,10 @@ def test_a_file_for_multi_prog_is_no_script(project: Project) -> None:
         text.encode(), (JobSpec(),), load("", "none"), options("sbatch"), file="a.sh", engine="sky", project=project
     )
     assert page.unchanged
+
+
+def test_data_of_the_project_is_found_in_a_home_folder_of_another_name(tmp_path: Path) -> None:
+    (tmp_path / "refs.txt").write_text("")
+    project = Project(str(tmp_path))
+    assert project.former("/home/GROUP/me/other/refs.txt") == "/home/GROUP/me/other"
+    assert project.former("/scratch/me/other/refs.txt") == "" == project.former("/home/me/other/none.txt")
