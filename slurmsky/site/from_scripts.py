@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -93,11 +93,19 @@ def _keys(data: dict[str, Any]) -> Iterable[tuple[str, str, str]]:
                 yield table, key, toml_value(inner)
 
 
-def render(wanted: ScriptNeeds, folder: str, *, bucket: str = "", gpu: str = "", packages: str = "") -> str:
+def render(
+    wanted: ScriptNeeds,
+    folder: str,
+    *,
+    bucket: str = "",
+    gpu: str = "",
+    packages: str = "",
+    values: Mapping[tuple[str, str], str] | None = None,
+) -> str:
     """Text of the site file.
 
-    ``bucket`` has the content of the old cluster's paths; ``packages`` are for conda. Keys with unknown values are
-    omitted.
+    ``bucket`` has the content of the old cluster's paths; ``packages`` are for conda; ``values``: answers for
+    further keys, by (table, key). Keys with unknown values are omitted.
     """
     head = [f"# for {wanted.scripts} scripts of {_comment(folder)}; `slurmsky site check` validates it"]
     tail = [
@@ -136,6 +144,8 @@ def render(wanted: ScriptNeeds, folder: str, *, bucket: str = "", gpu: str = "",
             value = toml_value(f"{bucket.rstrip('/')}/{key.strip('/~')}")
         if table == "environments" and packages and _open(value):
             value = toml_value(packages)
+        if given := (values or {}).get((table, key)):
+            value = toml_value(given)
         if not _open(value):
             tables.setdefault(table, []).append((count, f"{toml_key(key)} = {value}  # {_scripts(count)}"))
     for pattern, count in rest.items():

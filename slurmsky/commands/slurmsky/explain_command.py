@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from ...translate.explain import explanation as pages
 from ...translate.explain.finding import LocalLookup
 from ...translate.explain.folder_prices import by_question
 from ...translate.script import needs
+from ...translate.script.language_packages import named_packages
 from ...translate.script.project_folder import builds
 from ...translate.script.python_packages import packages
 from ...translate.sky_task import credentials
@@ -207,7 +208,8 @@ def page_of(
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
         lookup=local_lookup(ctx.env, folder, sources),
-        packages=_packages(data, folder, path) if chosen == "sky" else (),
+        packages=_of_files(packages, data, folder, path) if chosen == "sky" else (),
+        languages=_of_files(named_packages, data, folder, path) if chosen == "sky" else (),
         project=pages.Project(submit_folder or ctx.cwd, home, folder, user),
     )  # fmt: skip
     if chosen == "sky" and specs:
@@ -227,14 +229,14 @@ def _has_beside(beside: str, top: str, read: needs.Needs) -> bool:
     return here and not there
 
 
-def _packages(data: bytes, folder: str, path: str) -> tuple[str, ...]:
-    """Packages that the script's Python files import.
+def _of_files(read: Callable[[str, Path], tuple[str, ...]], data: bytes, folder: str, path: str) -> tuple[str, ...]:
+    """Packages that the script's files name.
 
     The files are searched in the submit folder, else in the script's folder.
     """
     text = data.decode("utf-8", "replace")
     own = os.path.dirname(os.path.join(folder, path))
-    return packages(text, Path(folder)) or (packages(text, Path(own)) if own != folder else ())
+    return read(text, Path(folder)) or (read(text, Path(own)) if own != folder else ())
 
 
 def _submission_error(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]:

@@ -25,6 +25,14 @@ USUAL_GPU = "H100"
 USUAL_PACKAGES = "numpy scipy pandas matplotlib scikit-learn torch transformers"
 
 
+#: questions about keys that only the user knows, by table; without an answer the file omits the key
+_OPTIONAL = {
+    "modules": "Image with the software of module {} (docker:NAME; empty: none)",
+    "environment": "Value of the variable {} for all jobs (empty: none)",
+}
+_MOST_QUESTIONS = 3  # of each table, for the keys that most scripts need
+
+
 async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -> int:
     """Write the site file; print the share of scripts that run unchanged. Returns 1 if there are no scripts."""
     files = await asyncio.to_thread(scripts_in, folder) if os.path.isdir(folder) else []
@@ -51,7 +59,13 @@ async def init_from(ctx: CommandContext, folder: str, shown: str, target: str) -
     if wanted.unknown("environments"):
         listed = ", ".join(wanted.unknown("environments")[:6])
         packages = await answer(ctx, f"Packages of the conda environments {listed}", USUAL_PACKAGES)
-    text = render(wanted, shown, bucket=bucket, gpu=gpu, packages=packages)
+    values = {
+        (table, key): given
+        for table, question in _OPTIONAL.items()
+        for key in wanted.unknown(table)[:_MOST_QUESTIONS]
+        if (given := await answer(ctx, question.format(key), ""))
+    }
+    text = render(wanted, shown, bucket=bucket, gpu=gpu, packages=packages, values=values)
     found = load(text, target or "slurmsky.toml", machine_hardware.detect())
     code = write(ctx, text, target)
     if code:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...model.allocation import Launch
 from ...site import Site
+from ...translate.script.language_packages import named_packages
 from ...translate.script.needs import Needs, needs_in_folder, of, with_started
 from ...translate.script.project_folder import Project
 from ...translate.script.python_packages import packages
@@ -63,7 +64,8 @@ def needs_of(launch: Launch) -> Needs:
     text = _text(launch)
     if not text:
         return Needs()
-    found = replace(of(text), packages=packages(text, Path(launch.submit_dir)))
+    folder = Path(launch.submit_dir)
+    found = replace(of(text), packages=packages(text, folder), languages=named_packages(text, folder))
     project = _project(launch)
     return needs_in_folder(with_started(found, text, project), project)
 

@@ -238,7 +238,7 @@ class Body:
 
     def _is_built_here(self, name: str) -> bool:
         """Return whether a program's user builds it in the submit folder."""
-        if name.endswith((".x", ".exe")) or re.search(rf"-o\s+{re.escape(name)}\b", self.view.source):
+        if name.endswith((".x", ".exe", ".out")) or re.search(rf"-o\s+{re.escape(name)}\b", self.view.source):
             return True
         return self.view.lookup is not None and self.view.lookup.built(name)
 

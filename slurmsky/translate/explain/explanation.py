@@ -32,6 +32,7 @@ from .directive_findings import Directives
 from .explain_input import View, sentences
 from .file_findings import missing_files
 from .finding import CHANGED, DECISION, EFFECTS, KEPT, KINDS, MISSING, NOTHING, REFUSED, Finding, LocalLookup
+from .package_findings import package_findings
 from .site_suggestions import merged, toml
 from .variable_findings import Variables
 
@@ -97,12 +98,14 @@ def explain(
     refusal: str = "",
     lookup: LocalLookup | None = None,
     packages: tuple[str, ...] = (),
+    languages: tuple[str, ...] = (),
     project: Project | None = None,
 ) -> Page:
     """Explain a script.
 
     ``specs`` is empty if sbatch refuses the script with ``refusal``. ``lookup``: queries about this machine, if
-    allowed. ``packages``: Python packages that the files beside the script need. ``project``: the submit folder.
+    allowed. ``packages``: Python packages that the files beside the script need; ``languages``: setup lines for those
+    of R and Julia. ``project``: the submit folder.
     """
     text = text_of(source)
     spec = specs[0] if specs else JobSpec()
@@ -110,7 +113,7 @@ def explain(
     partition = (spec.partition or (default.name if default else "")).split(",")[0]
     script = parse(text)
     scope = Scope.of(script, dict(site.environment))
-    wanted = replace(needs.of(text), packages=packages)
+    wanted = replace(needs.of(text), packages=packages, languages=languages)
     wanted = needs.needs_in_folder(needs.with_started(wanted, text, project), project) if project else wanted
     inner = tuple(started_by(script, scope, project)) if project else ()
     scope.functions.update(*(one.scope.functions for one in inner if one.sourced))
@@ -131,7 +134,7 @@ def explain(
     found = [Finding(one.line, "form", one.text, one.effect, one.reason) for one in forms]
     found += [*directives.findings(source), *body.modules(), *Variables(view).findings()]
     found += [*body.environments(), *body.programs(), *steps(view), *body.paths()]
-    found += missing_files(view)
+    found += [*package_findings(view), *missing_files(view)]
     found += _of_started(view, inner, found)
     guessed = task is not None and "GPU_TYPE" in str(task.fields["resources"].get("accelerators"))
     found.sort(key=lambda entry: (entry.line, KINDS.index(entry.kind)))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..shell.launched_program import launched
-from ..shell.script_commands import Script
+from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .conversion_tables import one_line, quoted
@@ -68,6 +68,30 @@ def language_setup(script: Script, folder: str) -> list[str]:
     return [*dict.fromkeys((*_of_julia(script, folder), *_of_r(script, folder)))]
 
 
+def named_packages(source: str, folder: Path) -> tuple[str, ...]:
+    """Setup lines for packages of R and Julia files.
+
+    Setup runs before the submit folder is copied, so no line reads renv.lock or Project.toml.
+    """
+    script = parse(source)
+    julia = (f'PATH="$HOME/.juliaup/bin:$PATH" {line}' for line in _of_julia(script, str(folder)))
+    lines = (*julia, *_of_r(script, str(folder), lock_file=False))
+    return tuple(line for line in dict.fromkeys(lines) if "# TODO" not in line and "--project" not in line)
+
+
+def julia_projects(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
+    """Lines and folders of ``julia --project`` without ``Pkg.instantiate``."""
+    if re.search(r"\bPkg\.(add|instantiate|develop)", script.source):
+        return
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if found.name == "julia" and not found.inside:
+            for word in found.arguments:
+                option, _, folder = scope.expand(word).partition("=")
+                if option in ("--project", "--proj"):
+                    yield command.line, folder
+
+
 def _of_julia(script: Script, folder: str) -> Iterator[str]:
     scope = Scope.of(script)
     if re.search(r"\bPkg\.(add|instantiate|develop)", script.source):
@@ -108,7 +132,7 @@ def _using(folder: str, file: str) -> list[str] | None:
     return [name for name in dict.fromkeys(named) if name and name not in _JULIA]
 
 
-def _of_r(script: Script, folder: str) -> Iterator[str]:
+def _of_r(script: Script, folder: str, lock_file: bool = True) -> Iterator[str]:
     """Setup lines for the packages of a script's R files.
 
     Shell scripts of the folder that it starts count, too.
@@ -118,7 +142,7 @@ def _of_r(script: Script, folder: str) -> Iterator[str]:
     files = list(_r_files(script, Scope.of(script), ""))
     for one in started_by(script, Scope.of(script), Project(folder)) if folder else ():
         files += _r_files(one.script, one.scope, one.folder)
-    if files and folder and (Path(folder) / "renv.lock").is_file():
+    if files and lock_file and folder and (Path(folder) / "renv.lock").is_file():
         yield f"sudo Rscript -e 'install.packages(\"renv\", {_CRAN})'"
         yield "sudo Rscript -e 'renv::restore(prompt = FALSE)'"
         return

@@ -64,6 +64,7 @@ class Needs:
     licensed: tuple[str, ...] = ()  # programs that the user must provide
     others: tuple[str, ...] = ()  # commands of other schedulers
     packages: tuple[str, ...] = ()  # Python packages that the files beside the script need
+    languages: tuple[str, ...] = ()  # setup lines for the packages that the files beside the script name (R, Julia)
     stores: tuple[tuple[str, str], ...] = ()  # file-system variables of the old cluster, and folders for them
     pmix: bool = False  # a step uses --mpi=pmix
     amd: str = ""  # AMD GPU as the script spells it, or ""
@@ -352,8 +353,7 @@ _OPTION = "container-image"
 def of_steps(source: str) -> tuple[str, ...]:
     """Images of the script's steps, in order, without duplicates.
 
-    A variable is used if the script assigns it one plain value. Files (squashfs) are not registry images and are
-    omitted.
+    A variable is used if the script assigns it one plain value. Files (squashfs) are omitted.
 
     >>> of_steps('#!/bin/bash\\nI=nvcr.io#nvidia/pytorch:24.01-py3\\nsrun --container-image="$I" python train.py\\n')
     ('nvcr.io#nvidia/pytorch:24.01-py3',)

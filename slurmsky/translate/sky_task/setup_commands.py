@@ -65,12 +65,27 @@ def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[st
     if site.shipped_modules and wants.packages and not wants.environments:
         setup.append(f"pip install {' '.join(shlex.quote(name) for name in wants.packages)}")
     if site.shipped_modules:
+        setup += wants.languages
         setup += folders_setup(site, wants)
         if wants.pmix:
             setup.append(PMIX)
     if chosen and COMPILERS & set(wants.programs):
         chosen = chosen.replace("-runtime-", "-devel-")
-    return chosen, one_environment(setup), notes
+    return chosen, _into_environment(one_environment(setup)), notes
+
+
+def _into_environment(lines: list[str]) -> list[str]:
+    """Install pip's packages into the environment of Python's modules.
+
+    ``module load`` puts its Python first in PATH, and this Python has no package of another one.
+    """
+    made = next((found for line in lines if (found := re.match(r"conda create -y -p (\S+)", line))), None)
+    if made is None:
+        return lines
+    creates = re.compile(rf"conda (?:create|install) -y -p {re.escape(made[1])} ")
+    first = [line for line in lines if creates.match(line)]
+    rest = (line for line in lines if line not in first)
+    return first + [re.sub(r"(^|\(|&& )pip install ", rf"\g<1>{made[1]}/bin/pip install ", line) for line in rest]
 
 
 def one_environment(lines: Iterable[str]) -> list[str]:

@@ -45,6 +45,15 @@ def test_the_rarest_suggestions_are_omitted() -> None:
     load(text, "slurmsky.toml", MACHINE)
 
 
+def test_images_and_values_that_the_user_names_are_written() -> None:
+    wanted = gather([Need(suggestions=('[modules]\n"matlab" = "docker:IMAGE"', '[environment]\nDB = "VALUE"'))])
+    assert wanted.unknown("modules") == ["matlab"] and wanted.unknown("environment") == ["DB"]
+    values = {("modules", "matlab"): "docker:own/matlab", ("environment", "DB"): "/db"}
+    site = load(render(wanted, "jobs", values=values), "slurmsky.toml", MACHINE)
+    assert [(module.name, module.image) for module in site.modules] == [("matlab", "docker:own/matlab")]
+    assert dict(site.environment) == {"DB": "/db"}
+
+
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), max_size=8), st.text())
 def test_any_name_gives_a_file_that_can_be_read(names: list[tuple[str, str]], folder: str) -> None:
     needs = [Need((name,), (kind,), wants_gpus=bool(kind), suggestions=("[[", "not toml")) for name, kind in names]

@@ -174,6 +174,11 @@ def test_the_headline_of_a_cloud_job_names_what_its_submit_folder_lacks() -> Non
     assert json.loads(to_json([page], True))["lacking"] == 1
 
 
+def test_what_a_compiler_writes_is_not_missing() -> None:
+    page = page_without_files("gcc a.c -o a.exe\n./a.exe\n", "sky")
+    assert verdict(page) == "runs unchanged; the submit folder lacks a.c"
+
+
 def test_a_launcher_that_this_machine_lacks_is_reported() -> None:
     lookup = LocalLookup(lambda _: True, lambda name: name == "a", lambda _: True, lambda _: None)
     data = b"#!/bin/bash\nmpirun ./a\nibrun ./a\nsrun ./a\n"

@@ -207,6 +207,13 @@ def test_a_script_of_the_user_is_not_what_an_environment_has(program: str, effec
     assert one(text, "environment", site=load('modules = "shipped"', "site.toml")).effect == effect
 
 
+def test_a_julia_project_needs_its_packages() -> None:
+    found = one("#!/bin/bash\njulia --project=. x.jl\n", "environment", site=BARE)
+    assert found.effect == "decision" and "Pkg.instantiate()" in found.reason
+    made = "#!/bin/bash\njulia --project=. -e 'using Pkg; Pkg.instantiate()'\njulia --project=. x.jl\n"
+    assert explain(made, site=BARE).unchanged
+
+
 @pytest.mark.parametrize("name", ["LOCAL", "SNIC_TMP", "TMP", "WORK2"])
 def test_file_systems_of_old_clusters_are_folders_of_the_nodes(name: str) -> None:
     found = one(f"#!/bin/bash\ncp x.dat ${name}\n", "variable", site=BARE)
