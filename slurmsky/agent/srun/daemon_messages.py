@@ -10,6 +10,8 @@ import signal
 import time
 from typing import Callable, Sequence
 
+from ...model.states import OOM_STATUS
+
 _LEVELS = ("quiet", "fatal", "error", "info", "verbose", "debug", "debug2")
 _ERROR, _VERBOSE, _DEBUG = 2, 4, 5
 
@@ -47,12 +49,12 @@ class DaemonMessages:
             self._print(_VERBOSE, "starting %d tasks" % len(here))
 
     def exited(self, rank: int, pid: int, status: int) -> None:
-        """Print the end of a task."""
+        """Print the end of a task. The kernel ends a task out of memory by SIGKILL."""
+        status = signal.SIGKILL if status == OOM_STATUS else status
         text = "task %d (%d) exited" % (rank, pid)
         if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
             core = " (core dumped)" if os.WCOREDUMP(status) else ""
-            self._print(_VERBOSE, "%s. Killed by signal %d%s." % (text, signal.Signals(number), core))
+            self._print(_VERBOSE, "%s. Killed by signal %d%s." % (text, os.WTERMSIG(status), core))
         else:
             self._print(_VERBOSE, "%s with exit code %d." % (text, os.WEXITSTATUS(status)))
 

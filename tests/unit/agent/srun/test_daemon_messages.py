@@ -7,6 +7,7 @@ import re
 import pytest
 
 from slurmsky.agent.srun.daemon_messages import DaemonMessages
+from slurmsky.model.states import OOM_STATUS
 
 _HEAD = "debug levels are stderr='%s', logfile='info', syslog='quiet'\n"
 _TASKS = "starting 2 tasks\ntask 1 (70) exited with exit code 3.\n"
@@ -34,7 +35,12 @@ def test_messages_of_a_level(level: str, printed: str, monkeypatch: pytest.Monke
     assert re.sub(stamp, "", "".join(lines)) == printed
 
 
-def test_a_task_killed_by_a_signal() -> None:
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [(9, "9"), (34, "34"), (139, "11 (core dumped)"), (OOM_STATUS, "9")],
+    ids=["killed", "real-time", "core", "out of memory"],
+)
+def test_a_task_killed_by_a_signal(status: int, end: str) -> None:
     lines: list[str] = []
-    DaemonMessages("verbose", lines.append).exited(0, 70, 9)
-    assert lines[0].endswith("task 0 (70) exited. Killed by signal 9.\n")
+    DaemonMessages("verbose", lines.append).exited(0, 70, status)
+    assert lines[0].endswith(f"task 0 (70) exited. Killed by signal {end}.\n")
