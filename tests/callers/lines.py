@@ -146,7 +146,8 @@ QUESTIONS = (
     Question("clustershell", "squeue -h -o %u -t R", shape="{user}".replace("{user}", r"\w+")),
     # QToolKit (jobflow-remote): one job as key=value words
     Question("qtoolkit", "SLURM_TIME_FORMAT='standard' scontrol show job -o {held}",
-             ((r"\bJobState=(\w+)", ("PENDING",)), (r"\bNumNodes=(\S+)", ("1",)), (r"\bPartition=(\w+)", ("debug",)))),
+             ((r"\bJobState=(\w+)", ("PENDING",)), (r"\bNumNodes=(\S+)", ("1-1",)),
+              (r"\bPartition=(\w+)", ("debug",)))),
     # Prometheus' exporter
     Question("slurm-exporter", "sinfo -h -N -O NodeList,AllocMem,Memory,CPUsState,Gres,StateLong",
              ((r"^n4\s+(\d+)\s+4000\s+\d+/\d+/0/8\s+(\S+)\s+\w+\s*$", ("0", "gpu:h100:4")),)),

@@ -37,6 +37,9 @@ _SRUN_CPUS = "22.05 reads SRUN_CPUS_PER_TASK, newer releases SLURM_CPUS_PER_TASK
 _TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
 _BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
 _NO_FIELD = "limits that accounts have only with their associations: 22.05 shows zeroes"
+_NODE_COUNT = "the number of nodes of a job with -c that was not yet tested: 25.11 prints what the nodes can hold"
+_NOBODY = "25.11 looks up the user's name as soon as it reads it"
+_ASKED = "25.11 prints the memory per device, the implied binding and the command without arguments"
 _HET_SIZES = "how many tasks and nodes components have is looked up later here than srun does"
 _BRACKET = "newer releases refuse a bracket without an end; 22.05 takes `]` for the name's end"
 KNOWN: dict[str, str] = {
@@ -55,7 +58,6 @@ KNOWN: dict[str, str] = {
     "steps:step-5:3": _FEW_CPUS,
     "steps:step-10:2": "22.05 does not tell how devices are bound where a job has its nodes alone",
     # updates
-    "updates:update-dependent:6": "a node needs CPUs for a whole task, which is shown at once here",
     # hosts
     "show:running-nodes-seen:6": _ONE_HOST,
     "query:sinfo:42": _ONE_HOST,
@@ -118,6 +120,29 @@ KNOWN: dict[str, str] = {
     "fleet:fleet:683": "22.05 takes a job that was cancelled while it waited for one that ran in that moment",
     "fleet:fleet:773": _LAST_ELEMENT,
     "fleet:fleet:818": "squeue tells of an unknown user while it reads its options, before it reads the list of steps",
+    **{f"query:squeue:{number}": _NODE_COUNT for number in (17, 18, 19, 20, 21, 22, 27, 29, 39, 46, 57, 72, 87, 89)},
+    **{
+        f"fleet:fleet:{number}": _NODE_COUNT
+        for number in (40, 41, 42, 45, 84, 120, 137, 165, 196, 200, 320, 357, 630, 668, 673, 726, 747, 828, 858, 864)
+    },
+    **{f"fleet:fleet:{number}": _ASKED for number in (99, 148, 176, 197, 288, 752)},
+    **{f"show:{case}:1": _NODE_COUNT for case in ("held-tasks-cpus", "held-het")},
+    "show:held-het:2": _NODE_COUNT,
+    **{
+        f"show:{case}:1": _ASKED
+        for case in (
+            "held-mem-per-gpu",
+            "held-gpus-per-task",
+            "held-arguments",
+            "held-gpus-per-task-one-line",
+            "running-gpus",
+        )
+    },
+    "show:running-gpus:2": _ASKED,
+    **{
+        f"updates:{line}": _NOBODY
+        for line in ("update-held-range:14", "update-waiting:14", "update-later:5", "update-later:15")
+    },
     **{f"query:sacct:{number}": _BATCH_END for number in (17, 19, 20, 21, 46, 49)},
 }
 
@@ -172,6 +197,12 @@ _NO_SUCCESS = re.compile(r"\S+_\S+: No error$|slurm_update error: No error$")
 
 #: of a job: what 25.11 adds for -c, and our own cause of an end before the script began
 _ADDED = re.compile(r"TresPerTask=cpu=\d+|SystemComment=(?:the script|its) .*")
+#: keys of a job with another value in 25.11: StdErr is empty without --error, and else a pattern as StdOut
+_OTHER_VALUES = frozenset({"StdErr"})
+#: a changed StdErr in the output of tell.sh
+_STDERR = re.compile(r"JobId=\S+ StdErr=")
+#: the number of nodes of a job whose nodes were not computed yet: 25.11 prints 1-1, 22.05 prints 1
+_SAME_COUNT = re.compile(r"(NumNodes=)(\d+)-\2\b")
 _TOKEN = re.compile(r"(?:^|(?<=\s))[A-Za-z][\w/:]*=")
 
 
@@ -223,7 +254,9 @@ def comparable(line: str, text: list[str]) -> list[str]:
     """The lines of an answer to a command line, without ignored lines."""
     gone_lines = _NO_SUCCESS if "scontrol update" in line else _NO_MORE
     text = [
-        _SIGNAL.sub("", _CPUS_OF_A_TASK.sub("", row)) for row in text if not (gone_lines.match(row) or _OURS.match(row))
+        _SAME_COUNT.sub(r"\1\2", _SIGNAL.sub("", _CPUS_OF_A_TASK.sub("", row)))
+        for row in text
+        if not (gone_lines.match(row) or _OURS.match(row) or _STDERR.match(row))
     ]
     match = _RECORD.search(line)
     if match is None:
@@ -233,7 +266,7 @@ def comparable(line: str, text: list[str]) -> list[str]:
         return [row for row, name in zip(text, names, strict=True)
                 if name not in gone and _GROUP.sub("", name) not in gone]  # fmt: skip
     record = _RECORDS[match[1].lower()]
-    gone = changed_keys(record)
+    gone = changed_keys(record) | _OTHER_VALUES
     if record == "config":
         return [row for row in text if row not in gone]
     return [row for row in (_without(row, gone) for row in text) if row]
