@@ -38,8 +38,8 @@ _TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
 _BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
 _NO_FIELD = "limits that accounts have only with their associations: 22.05 shows zeroes"
 _NODE_COUNT = "the number of nodes of a job with -c that was not yet tested: 25.11 prints what the nodes can hold"
-_NOBODY = "25.11 looks up the user's name as soon as it reads it"
-_ASKED = "25.11 prints the memory per device, the implied binding and the command without arguments"
+_USER_NAME = "25.11 looks up the user's name as soon as it reads it"
+_REQUEST = "25.11 prints the memory per device, the implied binding and the command without arguments"
 _HET_SIZES = "how many tasks and nodes components have is looked up later here than srun does"
 _BRACKET = "newer releases refuse a bracket without an end; 22.05 takes `]` for the name's end"
 KNOWN: dict[str, str] = {
@@ -125,11 +125,11 @@ KNOWN: dict[str, str] = {
         f"fleet:fleet:{number}": _NODE_COUNT
         for number in (40, 41, 42, 45, 84, 120, 137, 165, 196, 200, 320, 357, 630, 668, 673, 726, 747, 828, 858, 864)
     },
-    **{f"fleet:fleet:{number}": _ASKED for number in (99, 148, 176, 197, 288, 752)},
+    **{f"fleet:fleet:{number}": _REQUEST for number in (99, 148, 176, 197, 288, 752)},
     **{f"show:{case}:1": _NODE_COUNT for case in ("held-tasks-cpus", "held-het")},
     "show:held-het:2": _NODE_COUNT,
     **{
-        f"show:{case}:1": _ASKED
+        f"show:{case}:1": _REQUEST
         for case in (
             "held-mem-per-gpu",
             "held-gpus-per-task",
@@ -138,9 +138,9 @@ KNOWN: dict[str, str] = {
             "running-gpus",
         )
     },
-    "show:running-gpus:2": _ASKED,
+    "show:running-gpus:2": _REQUEST,
     **{
-        f"updates:{line}": _NOBODY
+        f"updates:{line}": _USER_NAME
         for line in ("update-held-range:14", "update-waiting:14", "update-later:5", "update-later:15")
     },
     **{f"query:sacct:{number}": _BATCH_END for number in (17, 19, 20, 21, 46, 49)},
