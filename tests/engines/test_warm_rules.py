@@ -142,7 +142,7 @@ def test_devices_features_licences_reservations_and_limits(tmp_path):
         await ends(both)
         await ends(one)
 
-        words = ["ReservationName=r", "StartTime=now", "Duration=60", "Nodes=k1", "Users=root,nobody"]
+        words = ["ReservationName=r", "StartTime=now", "Duration=60", "Nodes=k1", "Users=root,daemon"]
         await world.out("scontrol", "create", "reservation", *words)
         assert (await world.states())["k1"] == "resv"
         outside, inside = await holds("-wk1"), await holds("-wk1", "--reservation=r")
