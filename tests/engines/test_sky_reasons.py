@@ -242,7 +242,7 @@ def test_a_request_through_the_log_becomes_the_job_of_the_reserved_id(tmp_path: 
             main = find("sbatch")
             assert main is not None and await main(CommandContext(turn, world.queue, peer)) == 0, peer.received
         assert await world.out("squeue", "-h", "-o", "%i %j %o") == "".join(
-            f"{FIRST_ID + number} later {world.work}/there.sh 1\n" for number in (1, 0)
+            f"{FIRST_ID + number} later {world.work}/there.sh\n" for number in (1, 0)
         )
         spool = world.queue.paths.job(FIRST_ID)
         assert (spool / "script").read_bytes() == b"#!/bin/sh\n#SBATCH -J later -H\necho \xff\n"
