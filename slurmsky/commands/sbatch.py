@@ -30,7 +30,7 @@ from . import _files
 from ._start_notice import WRAPPED, forecast
 from ._submit_warnings import warnings as foresee
 from .common import verbosity
-from .common.caller_settings import parse_with_files, submitter
+from .common.caller_settings import Files, parse_with_files, submitter
 from .common.command_errors import error_exit, refused, streaming
 from .common.progress import phase, show_progress
 from .common.report_settings import known_cluster
@@ -53,9 +53,12 @@ async def main(ctx: CommandContext) -> int:
 
 async def _submit(ctx: CommandContext) -> int:
     options_table = table(ctx, "sbatch")
-    choice = await parse_with_files(ctx, lambda known: options.find_script(ctx.args, known, options_table))
+    files: Files = {}
+    choice = await parse_with_files(ctx, lambda known: options.find_script(ctx.args, known, options_table), files)
     script, path = await _script(ctx, choice)
-    request = await parse_with_files(ctx, lambda known: options.parse_sbatch(ctx.args, script, known, options_table))
+    request = await parse_with_files(
+        ctx, lambda known: options.parse_sbatch(ctx.args, script, known, options_table), files
+    )
     for line in request.warnings:
         ctx.err(line)
     if not known_cluster(ctx, request.components[0].clusters):

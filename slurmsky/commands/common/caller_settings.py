@@ -78,12 +78,18 @@ class _Unread(Exception):
     """The parser needs a file (its path) that the client has not read yet."""
 
 
-async def parse_with_files(ctx: CommandContext, parse: Callable[[ReadContext], Parsed]) -> Parsed:
+Files = dict[str, bytes | OSError]  # content, or the error of reading it, by name
+
+
+async def parse_with_files(
+    ctx: CommandContext, parse: Callable[[ReadContext], Parsed], known: Files | None = None
+) -> Parsed:
     """Parse options that may name files, such as --nodefile. The caller's own process reads these files.
 
-    The parser is synchronous. It stops at a file that has not been read, and starts again with its content.
+    The parser is synchronous. It stops at a file that has not been read, and starts again with its content. ``known``
+    keeps the files for a second parse, because a pipe can be read once.
     """
-    files: dict[str, bytes | OSError] = {}
+    files = {} if known is None else known
 
     def read_file(name: str) -> bytes:
         if name not in files:
