@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import compress
 
 from ..controller.command_context import CommandContext
 from ..language.key_values import matching_value
-from ..model.light_dataclass import dataclass
 from ..model.release import RELEASE
 from ..options import help as helps
 from ..options.family import FamilyRequest, parse

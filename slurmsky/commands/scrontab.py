@@ -10,7 +10,7 @@ import pwd
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..controller.command_context import CommandContext
@@ -21,7 +21,6 @@ from ..controller.services.crontab import CrontabEntry
 from ..controller.slurm_errors import SlurmError
 from ..controller.store.database_file import StoreError
 from ..language import cronspec
-from ..model.light_dataclass import dataclass
 from ..model.spec import JobSpec
 from ..options import submit as options
 from ..options.family import parse

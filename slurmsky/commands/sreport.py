@@ -9,7 +9,7 @@ import os
 import pwd
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..controller.command_context import CommandContext
@@ -19,7 +19,6 @@ from ..controller.store.accounting_index import Where, among
 from ..language import timespec
 from ..language.key_values import Given, Key, KeyTable, matching_value
 from ..language.syntax_errors import LanguageError
-from ..model.light_dataclass import dataclass
 from ..options import help as helps
 from ..options.family import FamilyRequest, parse
 from ..options.usage_errors import failure

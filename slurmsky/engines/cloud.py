@@ -6,11 +6,11 @@ The controller's services and the commands know these interfaces; ``registry`` n
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..model.allocation import Launch
-from ..model.light_dataclass import dataclass
 from ..model.spec import JobSpec
 from ..site.record import Site, WarmNodes
 from ..translate.sky_task.status import MappedStatus

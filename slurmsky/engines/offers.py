@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..model.cluster import NodeConfig
 from ..model.job import Node
-from ..model.light_dataclass import dataclass
 from ..model.states import NodeFlag, NodeState
 
 

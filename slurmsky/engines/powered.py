@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from ..agent.cloud.node_info import CloudNodeInfo
 from ..model import plain
 from ..model.cluster import NodeConfig
-from ..model.light_dataclass import dataclass
 from .base import Engine
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Optional, TypeVar
 
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import BindError
-from slurmsky.model.light_dataclass import dataclass
 
 _MAX_VALUES = 4096  # larger than the number of CPUs of any node; a short text could expand to far more
 #: a word with its list; a comma before a number belongs to the list

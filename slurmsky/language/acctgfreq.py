@@ -5,11 +5,11 @@ Source: slurm src/common/proc_args.c validate_acctg_freq, src/interfaces/acct_ga
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import AcctgFreqError as AcctgFreqError
-from slurmsky.model.light_dataclass import dataclass
 
 KINDS = ("task", "energy", "network", "filesystem")
 

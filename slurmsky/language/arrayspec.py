@@ -6,12 +6,12 @@ Source: slurm src/common/slurm_protocol_defs.c slurm_parse_array_tok, xlate_arra
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import ArraySpecError as ArraySpecError
-from slurmsky.model.light_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Optional
-
-from ..model.light_dataclass import dataclass
 
 #: text up to the first # that no backslash escapes
 _BEFORE_COMMENT = re.compile(r"(?:[^\\#]|\\.|\\$)*", re.DOTALL)

@@ -6,11 +6,11 @@ Source: slurm src/slurmctld/job_mgr.c and node_scheduler.c (build_feature_list),
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import ConstraintError as ConstraintError
-from slurmsky.model.light_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ Source: slurm src/common/slurm_resource_info.c slurm_verify_cpu_bind, slurm_spri
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from slurmsky.language._bind import Bind, read
 from slurmsky.language.syntax_errors import BindError as BindError
-from slurmsky.model.light_dataclass import dataclass
 
 # Spelling -> the name that SLURM_CPU_BIND_TYPE prints.
 _TO = {"socket": "sockets", "core": "cores", "thread": "threads", "ldom": "ldoms"}

@@ -6,11 +6,11 @@ Source: slurm src/common/cpu_frequency.c cpu_freq_verify_cmdline.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Grammar
 from slurmsky.language.syntax_errors import CpuFreqError as CpuFreqError
-from slurmsky.model.light_dataclass import dataclass
 
 _LEVELS = ("low", "medium", "highm1", "high")
 _GOVERNORS = ("conservative", "ondemand", "performance", "powersave", "userspace", "schedutil")

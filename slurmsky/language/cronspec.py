@@ -6,12 +6,12 @@ Source: slurm src/scrontab/parse.c cronspec_to_bitstring, src/common/cron.c vali
 from __future__ import annotations
 
 import calendar
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import CronSpecError as CronSpecError
-from slurmsky.model.light_dataclass import dataclass
 
 #: by field: the smallest and the largest number, and the number from which steps count
 _FIELDS = (("minute", 0, 60, 0), ("hour", 0, 24, 0), ("day of month", 0, 31, 1), ("month", 0, 12, 1),

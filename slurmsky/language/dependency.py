@@ -6,12 +6,11 @@ Source: slurm src/slurmctld/job_scheduler.c _parse_dependency_str, _depend_list2
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import DependencyError as DependencyError
-from slurmsky.model.light_dataclass import dataclass
 
 TYPES = (
     "after",

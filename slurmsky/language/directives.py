@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from slurmsky.language._grammar import Fault, Grammar
 from slurmsky.language.syntax_errors import DirectiveError as DirectiveError
-from slurmsky.model.light_dataclass import dataclass
 
 MAX_SCRIPT_SIZE = 4 * 1024 * 1024  # slurm.conf max_script_size
 _BLANK = " \t\n\v\f\r"

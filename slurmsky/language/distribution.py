@@ -5,11 +5,11 @@ Source: slurm src/common/proc_args.c verify_dist_type, format_task_dist_states.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import DistributionError as DistributionError
-from slurmsky.model.light_dataclass import dataclass
 
 NODE_WORDS = ("block", "cyclic", "plane", "arbitrary")
 LEVEL_WORDS = ("block", "cyclic", "fcyclic")

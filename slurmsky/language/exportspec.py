@@ -6,11 +6,11 @@ Source: slurm src/common/env.c find_quote_token, env_merge_filter; src/srun/laun
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Grammar
 from slurmsky.language.syntax_errors import ExportError as ExportError
-from slurmsky.model.light_dataclass import dataclass
 
 _ALWAYS = ("SLURM_", "SPANK_")  # env_array_merge_slurm_spank: inherited in any case
 

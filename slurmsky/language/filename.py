@@ -5,11 +5,11 @@ Source: slurm src/common/print_fields.c expand_stdio_fields, src/slurmd/common/f
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import FilenameError as FilenameError
-from slurmsky.model.light_dataclass import dataclass
 
 NO_VAL = 0xFFFFFFFE  # value of %a for a job that is not an array
 

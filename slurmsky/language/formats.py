@@ -9,11 +9,11 @@ Source: slurm src/squeue/opts.c _parse_token, _parse_long_token; src/sacct/optio
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import FormatError as FormatError
-from slurmsky.model.light_dataclass import dataclass
 
 DEFAULT_LONG_WIDTH = 20
 _MAX_WIDTH = 65536  # a real squeue crashes with much larger widths

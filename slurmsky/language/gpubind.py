@@ -5,9 +5,10 @@ Source: slurm src/common/tres_bind.c tres_bind_verify_cmdline, _valid_gres_bind.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from slurmsky.language._bind import ITEMS, decimal, repeated
 from slurmsky.language.syntax_errors import BindError as BindError
-from slurmsky.model.light_dataclass import dataclass
 
 _LISTS = {"map_gpu": "map", "map": "map", "mask_gpu": "mask", "mask": "mask"}
 

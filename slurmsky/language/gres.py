@@ -5,12 +5,12 @@ Source: slurm src/common/slurm_protocol_defs.c slurm_get_next_tres, src/interfac
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import HUGE, Fault, Grammar, number
 from slurmsky.language.memory import UNITS
 from slurmsky.language.syntax_errors import GresError as GresError
-from slurmsky.model.light_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ Source: NVIDIA/pyxis args.c, NVIDIA/enroot.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from ..model.light_dataclass import dataclass
 from .syntax_errors import LanguageError
 
 _SCHEMES = ("docker://", "dockerd://", "podman://", "docker:")

@@ -5,6 +5,7 @@ Source: slurm src/common/slurm_protocol_defs.c unfmt_job_id_string; lists as sca
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language import arrayspec, hostlist
@@ -12,7 +13,6 @@ from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.arrayspec import ArraySpec
 from slurmsky.language.syntax_errors import ArraySpecError, HostlistError
 from slurmsky.language.syntax_errors import JobIdError as JobIdError
-from slurmsky.model.light_dataclass import dataclass
 
 _MAX_JOB_ID = 0xFFFFFFFE  # NO_VAL; later releases stop at MAX_FED_JOB_ID, 67108863
 _MAX_HET = 128  # slurmctld MAX_HET_JOB_COMPONENTS

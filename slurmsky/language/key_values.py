@@ -9,10 +9,8 @@ Source: the chains of xstrncasecmp(tag, NAME, MAX(len, N)) in src/scontrol, src/
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Generic, Optional, TypeVar
-
-from ..model.light_dataclass import dataclass
 
 Context = TypeVar("Context")
 Value = TypeVar("Value")

@@ -5,11 +5,11 @@ Source: slurm src/slurmctld/licenses.c _build_license_list.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Callable, Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import LicenseError as LicenseError
-from slurmsky.model.light_dataclass import dataclass
 
 
 @dataclass(frozen=True)

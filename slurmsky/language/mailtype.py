@@ -5,9 +5,10 @@ Source: slurm src/common/proc_args.c parse_mail_type, print_mail_type.  A comma 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from slurmsky.language import userlist
 from slurmsky.language.syntax_errors import MailTypeError as MailTypeError
-from slurmsky.model.light_dataclass import dataclass
 
 # In the order in which scontrol prints them.
 EVENTS = (

@@ -5,11 +5,11 @@ Source: slurm src/common/slurm_resource_info.c slurm_verify_mem_bind.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from slurmsky.language._bind import Bind, read
 from slurmsky.language.syntax_errors import BindError as BindError
-from slurmsky.model.light_dataclass import dataclass
 
 _LISTS = ("map_mem", "mask_mem")
 _WORDS: dict[str, dict[str, Any]] = {

@@ -5,11 +5,11 @@ Source: slurm src/srun/multi_prog.c (checks), src/slurmd/slurmstepd/multi_prog.c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import MultiProgError as MultiProgError
-from slurmsky.model.light_dataclass import dataclass
 
 RANK, OFFSET = "%t", "%o"
 Piece = str  # RANK, OFFSET, or text after a "="

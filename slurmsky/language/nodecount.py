@@ -6,11 +6,11 @@ Source: slurm src/common/proc_args.c verify_node_count, str_to_nodes.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Optional, Union
 
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import NodeCountError as NodeCountError
-from slurmsky.model.light_dataclass import dataclass
 
 _INT_MAX = 2**31 - 1
 _MAX_JOB_SIZE = 16384  # slurm.h MAX_JOB_SIZE_BITMAP: the limit of lists and steps

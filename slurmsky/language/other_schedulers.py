@@ -6,13 +6,13 @@ Source: slurm src/sbatch/xlate.c.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language import hostlist
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.directives import ScriptError, lines, split
 from slurmsky.language.syntax_errors import DirectiveError
-from slurmsky.model.light_dataclass import dataclass
 
 _MAX_OTHER_LINES = 100  # xlate_batch_script stops after this many lines that are not comments
 

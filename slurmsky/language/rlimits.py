@@ -5,9 +5,10 @@ Source: slurm src/common/slurm_rlimits_info.c.  A comma list, read by names.lark
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from slurmsky.language import userlist
 from slurmsky.language.syntax_errors import RlimitError as RlimitError
-from slurmsky.model.light_dataclass import dataclass
 
 NAMES = ("CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS")
 

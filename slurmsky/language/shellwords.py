@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Optional
 
 from slurmsky.language._grammar import Grammar
 from slurmsky.language.syntax_errors import LanguageError
-from slurmsky.model.light_dataclass import dataclass
 
 #: Longer words are text: they do not occur in practice, and parsing would take noticeable time.
 MAX_WORD = 1 << 13

@@ -5,11 +5,11 @@ Source: slurm src/common/proc_args.c get_signal_opts, sig_name2num, signal_opts_
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 from slurmsky.language._grammar import Fault, Grammar, number
 from slurmsky.language.syntax_errors import SignalError as SignalError
-from slurmsky.model.light_dataclass import dataclass
 
 DEFAULT_SECONDS = 60
 # Slurm's own table, with Linux's numbers: Slurm knows no other name, and accepts any other number.

@@ -6,14 +6,13 @@ Source: slurm src/common/parse_time.c _parse_time, slurm_make_time_str.
 from __future__ import annotations
 
 import time as _time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date as _date
 from datetime import datetime, timedelta, tzinfo
 from typing import Optional, Union
 
 from slurmsky.language._grammar import HUGE, Fault, Grammar, number
 from slurmsky.language.syntax_errors import TimeSpecError as TimeSpecError
-from slurmsky.model.light_dataclass import dataclass
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _HOURS = {"midnight": 0, "noon": 12, "elevenses": 11, "fika": 15, "teatime": 16}

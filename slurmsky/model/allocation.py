@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
 from . import plain
-from .light_dataclass import dataclass
 from .spec import DeclaredOption, JobSpec
 
 

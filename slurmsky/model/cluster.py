@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Optional, Union
 
-from .light_dataclass import dataclass
 from .policy import AccountConfig, QosConfig, UserAssociation
 from .spec import INFINITE, DeclaredOption
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .allocation import NodeShare
 from .cluster import NodeConfig
-from .light_dataclass import dataclass
 from .spec import JobSpec
 from .states import JobFlag, JobState, NodeFlag, NodeState
 from .step import Step as Step

@@ -5,9 +5,8 @@ Source: sacctmgr's fields of a QOS and of an association.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
-
-from .light_dataclass import dataclass
 
 #: (name, count) of trackable resources: "cpu", "mem" (MiB), "node", "gres/gpu", "gres/gpu:h100", "license/matlab"
 Tres = tuple[tuple[str, int], ...]

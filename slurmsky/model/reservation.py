@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Optional
-
-from .light_dataclass import dataclass
 
 
 @dataclass(frozen=True)

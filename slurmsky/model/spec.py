@@ -9,9 +9,8 @@ step.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any, Optional
-
-from .light_dataclass import dataclass
 
 INFINITE = 0xFFFFFFFF
 NO_VAL = 0xFFFFFFFE

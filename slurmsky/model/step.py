@@ -5,10 +5,9 @@ Agents define these records at their start, but not those of ``job.py``.
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple, Optional, Sequence
 
-from .light_dataclass import dataclass
 from .states import JobState
 
 

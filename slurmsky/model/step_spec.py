@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from .light_dataclass import dataclass
 from .spec import JobSpec, OptInt, OptStr
 
 

@@ -10,11 +10,11 @@ Source: src/interfaces/gres.c, gres_job_state_validate and _test_gres_cnt.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from ..language import gres
 from ..language.syntax_errors import GresError
-from ..model.light_dataclass import dataclass
 from ..model.spec import JobSpec
 from . import per_task
 from .component_options import Component

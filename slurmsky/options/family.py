@@ -7,9 +7,9 @@ fields and the operands, without a class per command.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Optional, Sequence
 
-from ..model.light_dataclass import dataclass
 from .query import gather
 from .table import OptionTable
 from .values import ReadContext

@@ -5,10 +5,10 @@ Filters are parsed values; ``None`` and () mean "not given".
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 from ..language.jobids import JobId
-from ..model.light_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ and exit codes to their errors.
 from __future__ import annotations
 
 import os.path
+from dataclasses import dataclass
 
 from ..language import directives
-from ..model.light_dataclass import dataclass
 from .usage_errors import failure
 from .values import ReadContext
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import os.path
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Optional, Sequence
 
 from ..language import exportspec
 from ..language.timelimit import format_minutes
-from ..model.light_dataclass import dataclass
 from ..model.spec import INFINITE, JobSpec
 from ..model.step_spec import StepSpec
 from . import checks, multiprog_file, submission_checks

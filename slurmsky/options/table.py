@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import csv
 import pkgutil
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Iterable, Optional
 
-from ..model.light_dataclass import dataclass
 from ..model.release import MAJOR, MINOR
 
 if TYPE_CHECKING:

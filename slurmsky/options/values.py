@@ -10,11 +10,10 @@ Source: slurm src/common/slurm_opt.c (arg_set_*), src/common/proc_args.c.
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, Callable, Mapping, Optional
 
-from ..model.light_dataclass import dataclass
 from .table import Option
 from .usage_errors import USAGE, CommandError, failure
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ..model.light_dataclass import dataclass
 from . import quantities
 from .html import Html, el, join
 from .timeline import Period, axis, grid

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ..model.job import Job
-from ..model.light_dataclass import dataclass
 from ..model.states import JobState
 from ..report.fields import derived
 from ..report.text.why import Explanation

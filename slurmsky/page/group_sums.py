@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ..model.light_dataclass import dataclass
 from .job_summary import Life
 
 

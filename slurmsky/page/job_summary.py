@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..language import signalspec
 from ..model.job import Job, Step
-from ..model.light_dataclass import dataclass
 from ..model.states import OOM_SIGNAL, JobFlag, JobState
 from ..report.fields import derived, sacct_fields, tres_texts
 from ..report.report_context import ReportContext

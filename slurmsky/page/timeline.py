@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import tzinfo
 
-from ..model.light_dataclass import dataclass
 from .html import Html, el, join
 from .quantities import ticks
 

@@ -30,9 +30,8 @@ Controller and agents send each other J frames, which hold one JSON object.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
-
-from ..model.light_dataclass import dataclass
 
 VERSION = b"1"
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Optional
 
 from slurmsky.model.cluster import ClusterConfig, PartitionConfig
 from slurmsky.model.job import Job
-from slurmsky.model.light_dataclass import dataclass
 from slurmsky.model.spec import INFINITE
 
 from .record_classes import RecordClasses

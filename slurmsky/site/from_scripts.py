@@ -10,10 +10,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
-
-from ..model.light_dataclass import dataclass
 
 if sys.version_info >= (3, 11):
     import tomllib

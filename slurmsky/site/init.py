@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ..language import hostlist, timelimit
 from ..language.colours import without_colours
 from ..language.syntax_errors import LanguageError
-from ..model.light_dataclass import dataclass
 from . import schema
 from .gpunames import known_gpu
 from .modules import shipped

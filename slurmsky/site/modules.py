@@ -9,10 +9,10 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..model.light_dataclass import dataclass
 from .record import Site
 
 if sys.version_info >= (3, 11):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ..model.cluster import ClusterConfig
-from ..model.light_dataclass import dataclass
 from .gpunames import known_gpu
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..language import hostlist, timelimit
 from ..language import tres as tres_text
-from ..model.light_dataclass import dataclass
 from ..model.policy import QOS_FLAGS
 from ..model.spec import INFINITE, DeclaredOption
 from .record import Budget, GpuNames, ModuleConfig, PartitionSky, Shape, SkyConfig

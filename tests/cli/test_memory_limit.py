@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +36,7 @@ def test_a_script_ends_out_of_memory(run: Run, tmp_path: Path) -> None:
     assert f"error: Detected 1 oom_kill event in StepId={job}.batch. " in (tmp_path / "work" / "out").read_text()
     why = run("slurmsky", "why", job).out
     assert " is OUT_OF_MEMORY" in why and "sbatch with a larger --mem" in why
-    assert not re.search(r"\b(code|signal) 125\b", why)
+    assert "125" not in why.replace(str(tmp_path), "")
     assert run("seff", job).out.splitlines()[3] == "State: OUT_OF_MEMORY (exit code 0)"
     assert run("squeue", "-h", "-t", "all", "-j", job, "-o", "%t").out == "OOM\n"
 

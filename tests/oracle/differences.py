@@ -38,6 +38,7 @@ _TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
 _BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
 _NO_FIELD = "limits that accounts have only with their associations: 22.05 shows zeroes"
 _NODE_COUNT = "the number of nodes of a job with -c that was not yet tested: 25.11 prints what the nodes can hold"
+_STDERR = "StdErr of 25.11 is empty, and does not change with StdOut"
 _USER_NAME = "25.11 looks up the user's name as soon as it reads it"
 _REQUEST = "25.11 prints the memory per device, the implied binding and the command without arguments"
 _HET_SIZES = "how many tasks and nodes components have is looked up later here than srun does"
@@ -138,6 +139,8 @@ KNOWN: dict[str, str] = {
             "running-gpus",
         )
     },
+    "updates:update-dependent:18": _STDERR,
+    "updates:update-array-half:5": _STDERR,
     "show:running-gpus:2": _REQUEST,
     **{
         f"updates:{line}": _USER_NAME
@@ -184,6 +187,9 @@ REWORDED: tuple[tuple[str, str], ...] = (
     (r"\b(TresPerTask=gres/gpu):", r"\1="),
 )
 
+#: StdErr of a job without --error: 22.05 prints the path of StdOut, 25.11 prints nothing.
+SAME_FILE = re.compile(r"(\bStdErr=)(\S+)((?:(?!StdErr=).)*?\bStdOut=\2(?!\S))", re.DOTALL)
+
 #: Keys that 25.11 has under another name than the newest release, which the table describes: ours -> newest.
 RENAMED = {"ExclusiveTopo": "Exclusive"}
 
@@ -197,10 +203,6 @@ _NO_SUCCESS = re.compile(r"\S+_\S+: No error$|slurm_update error: No error$")
 
 #: of a job: what 25.11 adds for -c, and our own cause of an end before the script began
 _ADDED = re.compile(r"TresPerTask=cpu=\d+|SystemComment=(?:the script|its) .*")
-#: keys of a job with another value in 25.11: StdErr is empty without --error, and else a pattern as StdOut
-_OTHER_VALUES = frozenset({"StdErr"})
-#: a changed StdErr in the output of tell.sh
-_STDERR = re.compile(r"JobId=\S+ StdErr=")
 #: the number of nodes of a job whose nodes were not computed yet: 25.11 prints 1-1, 22.05 prints 1
 _SAME_COUNT = re.compile(r"(NumNodes=)(\d+)-\2\b")
 _TOKEN = re.compile(r"(?:^|(?<=\s))[A-Za-z][\w/:]*=")
@@ -256,7 +258,7 @@ def comparable(line: str, text: list[str]) -> list[str]:
     text = [
         _SAME_COUNT.sub(r"\1\2", _SIGNAL.sub("", _CPUS_OF_A_TASK.sub("", row)))
         for row in text
-        if not (gone_lines.match(row) or _OURS.match(row) or _STDERR.match(row))
+        if not (gone_lines.match(row) or _OURS.match(row))
     ]
     match = _RECORD.search(line)
     if match is None:
@@ -266,7 +268,7 @@ def comparable(line: str, text: list[str]) -> list[str]:
         return [row for row, name in zip(text, names, strict=True)
                 if name not in gone and _GROUP.sub("", name) not in gone]  # fmt: skip
     record = _RECORDS[match[1].lower()]
-    gone = changed_keys(record) | _OTHER_VALUES
+    gone = changed_keys(record)
     if record == "config":
         return [row for row in text if row not in gone]
     return [row for row in (_without(row, gone) for row in text) if row]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-
-from ...model.light_dataclass import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from ...language import hostlist
@@ -20,7 +21,6 @@ from ...language.syntax_errors import LanguageError
 from ...model.allocation import NodeShare
 from ...model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from ...model.job import Job, Node
-from ...model.light_dataclass import dataclass
 from ...model.release import RELEASE
 from ...model.states import JobState, NodeState
 from ...options.usage_errors import CommandError

@@ -23,12 +23,11 @@ import signal
 import stat
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, Callable, Optional
 
 from ... import paths
-from ...model.light_dataclass import dataclass
 from ...protocol.log_frames import EVENT, Decoder, LogEvent
 from ...protocol.messages import Ended, Event, SessionBegun
 from ..job.journal import Journal

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Callable
 
 from ...model.allocation import Launch
 from ...model.codec import job_from_dict
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.states import JobFlag, JobState
 from ...protocol.messages import Ended, StreamOpened
 from ..job import output_files

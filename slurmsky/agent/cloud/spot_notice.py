@@ -14,12 +14,12 @@ import json
 import os
 import threading
 import time
+from dataclasses import dataclass
 from email.utils import parsedate_tz
 from functools import partial
 from typing import Callable, Mapping, Optional
 
 from ... import paths
-from ...model.light_dataclass import dataclass
 
 #: link-local address of the metadata service in each of these clouds
 ADDRESS = "169.254.169.254"

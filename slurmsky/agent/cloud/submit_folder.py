@@ -9,9 +9,8 @@ import stat
 import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Optional
-
-from ...model.light_dataclass import dataclass
 
 Scan = dict[str, tuple[int, int]]  # path in the folder -> size, mtime in ns
 

@@ -15,12 +15,11 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Callable, Iterator, Mapping, Optional
 
 from ...language import image_names as language
-from ...model.light_dataclass import dataclass
 
 Say = Callable[[str], None]
 

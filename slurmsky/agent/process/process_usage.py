@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Iterable, Optional, Sequence
 
-from ...model.light_dataclass import dataclass
 from ...model.step import NodeSeries, Usage
 from . import process_tree
 from .gpu_watch import GpuWatch

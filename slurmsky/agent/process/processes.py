@@ -8,10 +8,9 @@ import os
 import resource
 import signal
 import sys
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Callable, NoReturn, Optional
 
-from ...model.light_dataclass import dataclass
 from . import cgroup_tree
 
 PR_SET_CHILD_SUBREAPER = 36

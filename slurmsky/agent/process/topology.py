@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Optional
-
-from ...model.light_dataclass import dataclass
 
 if TYPE_CHECKING:
     from ...model.allocation import Launch

@@ -50,6 +50,8 @@ class DaemonMessages:
 
     def exited(self, rank: int, pid: int, status: int) -> None:
         """Print the end of a task. The kernel ends a task out of memory by SIGKILL."""
+        if self.level < _VERBOSE:
+            return
         status = signal.SIGKILL if status == OOM_STATUS else status
         text = "task %d (%d) exited" % (rank, pid)
         if os.WIFSIGNALED(status):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Sequence
 
 from ...model.allocation import Launch
-from ...model.light_dataclass import dataclass
 from ...model.step_spec import StepSpec
 from . import step_allocation
 

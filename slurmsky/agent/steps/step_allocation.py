@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Sequence
 
 from ...model.allocation import Launch, NodeShare
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...model.step_spec import StepSpec
 from ..job import task_layout

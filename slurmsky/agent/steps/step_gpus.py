@@ -7,10 +7,10 @@ waits. Source: stepmgr.c _copy_job_tres_to_step, gres_stepmgr.c, observed on the
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Optional, Sequence
 
 from ...model.allocation import Launch, NodeShare
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...model.step_spec import StepSpec
 from ..job.environment import gpu_indices

@@ -5,11 +5,9 @@ Pure functions. Source: stepmgr.c _pick_step_nodes, observed on the oracle.
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import AbstractSet, Iterable, Optional, Sequence, Union
-
-from ...model.light_dataclass import dataclass
 
 
 class PlacementVerdict(Enum):

@@ -12,10 +12,9 @@ import ctypes
 import os
 import platform
 from collections import deque
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Callable, Optional, Sequence
 
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...protocol.step_plan import TaskBinding
 from ..process.topology import Cpu

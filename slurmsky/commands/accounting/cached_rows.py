@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
 from ...controller.app import Controller
@@ -18,7 +18,6 @@ from ...controller.store.accounting_cache import CachePage, Cell
 from ...controller.store.cache_pages import page_of
 from ...controller.store.database import Run
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...options.query import SacctQuery, parse_sacct
 from ...protocol.wire import CommandRequest
 from ...report.fields import sacct_fields

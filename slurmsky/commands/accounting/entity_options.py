@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ...language import tres
 from ...language.key_values import NOTHING, Given, Key, KeyTable, fits
-from ...model.light_dataclass import dataclass
 from ...model.policy import QOS_FLAGS, AccountConfig, Limits, QosConfig, UserAssociation
 from ...report.fields import limit_cells
 from ...site import schema

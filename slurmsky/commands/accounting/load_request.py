@@ -6,11 +6,10 @@ Source: src/sacctmgr/file_functions.c load_sacctmgr_cfg_file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...controller.command_context import CommandContext
 from ...language.key_values import Given, matching_value, parse
-from ...model.light_dataclass import dataclass
 
 #: options of a line that are not limits of an association: name, shortest prefix, field. Those whose field is "" are
 #: values that no record of this cluster has.

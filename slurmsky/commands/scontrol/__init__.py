@@ -8,12 +8,11 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...controller.command_context import CommandContext
 from ...language.key_values import fits
-from ...model.light_dataclass import dataclass
 from ...options import help as helps
 from ...options.query import ScontrolQuery, parse_scontrol
 from ...options.table import load

@@ -6,6 +6,7 @@ Source: src/scontrol/update_job.c, scontrol.c.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from ...controller.app import Controller
 from ...controller.command_context import CommandContext
@@ -18,7 +19,6 @@ from ...language import arrayspec, jobids
 from ...language.key_values import fits
 from ...language.syntax_errors import LanguageError
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE
 from ...model.states import JobState
 from .. import _files as files

@@ -8,12 +8,12 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from ... import client_setup, paths
-from ...model.light_dataclass import dataclass
 from ...top.controller_client import ControllerClient, NoController
 from ._base import SlurmskyCommand
 

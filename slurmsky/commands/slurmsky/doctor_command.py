@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,6 @@ import click
 
 from ... import client, paths
 from ...agent.process.cgroup_tree import memory_place, own_group
-from ...model.light_dataclass import dataclass
 from ...top.controller_client import ControllerClient, NoController
 from ._base import SlurmskyCommand
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -229,7 +230,10 @@ def _has_beside(beside: str, top: str, read: needs.Needs) -> bool:
     return here and not there
 
 
-def _of_files(read: Callable[[str, Path], tuple[str, ...]], data: bytes, folder: str, path: str) -> tuple[str, ...]:
+Found = TypeVar("Found")
+
+
+def _of_files(read: Callable[[str, Path], tuple[Found, ...]], data: bytes, folder: str, path: str) -> tuple[Found, ...]:
     """Packages that the script's files name.
 
     The files are searched in the submit folder, else in the script's folder.

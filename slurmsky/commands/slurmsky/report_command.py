@@ -6,13 +6,12 @@ import asyncio
 import os
 from collections.abc import Awaitable
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import click
 
 from ...controller.command_context import CommandContext
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...options.query import SacctQuery, parse_sacct
 from ...options.usage_errors import CommandError
 from ...page import explanations

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import click
@@ -15,7 +16,6 @@ from ...controller.command_context import CommandContext
 from ...engines import machine_hardware, registry
 from ...engines.base import EngineError
 from ...engines.cloud import CloudService, RequestRefused
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...site.init import (
     OldCluster,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from dataclasses import field
-
-from ...model.light_dataclass import dataclass
+from dataclasses import dataclass, field
 
 #: longest delay in seconds, for a caller that continues after its reply, such as an interactive scontrol
 PATIENCE_S = 1.0

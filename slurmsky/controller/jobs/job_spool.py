@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...language import filename
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 
 
 @dataclass(frozen=True)

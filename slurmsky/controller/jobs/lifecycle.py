@@ -457,7 +457,7 @@ class LifeCycle:
         """
         if not job.spec.no_kill or name not in job.nodes[1:] or JobFlag.CONFIGURING in job.flags:
             return False
-        if not self._can_shrink(job):
+        if not self._can_shrink(job):  # a het job, or a managed job, which SkyPilot ends with any of its nodes
             return False
         log.error("Removing failed node %s from job %d", name, job.job_id)
         self._release_nodes(job, frozenset(job.nodes) - {name}, failed=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
 from ...model.allocation import NodeShare
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.states import JobState
 from . import transitions
 from .job_table import JobTable

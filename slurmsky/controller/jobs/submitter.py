@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from ...language import arrayspec, dependency, hostlist
 from ...language.syntax_errors import LanguageError
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE, JobSpec
 from ..rules.demand import demand_of
 from ..rules.job_placement import consumes_memory, partition_nodes, place

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...model import plain
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.reservation import Reservation
 from ...model.states import JobState, NodeFlag
 from ..slurm_errors import Errno, SlurmError

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...language import hostlist
 from ...model.cluster import PartitionConfig
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE, JobSpec
 from ...options import device_counts
 

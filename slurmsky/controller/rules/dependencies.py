@@ -8,12 +8,11 @@ slurmctld/job_scheduler.c test_job_dependency; job_mgr.c purge_old_job tests dep
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ...language import dependency
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.states import JobState
 
 #: returns the records of a job, array or element; none if it is unknown

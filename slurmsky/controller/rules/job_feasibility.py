@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ...language import constraint
 from ...model.cluster import NodeConfig, PartitionConfig
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE
 from .demand import Demand
 from .job_placement import feature_choices, fits_shape, gpus_here, offer_of

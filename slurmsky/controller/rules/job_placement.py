@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...language import constraint
 from ...model.allocation import NodeShare
 from ...model.cluster import ClusterConfig, NodeConfig, PartitionConfig
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE
 from .demand import Demand
 from .node_order import Candidate, node_order

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ...language import licenses
 from ...model.allocation import NodeShare
 from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.policy import NORMAL, Limits, Tres
 from ...model.spec import INFINITE, JobSpec
 from ..slurm_errors import Errno, SlurmError

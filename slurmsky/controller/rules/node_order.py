@@ -6,9 +6,7 @@ Source: src/plugins/topology/common/eval_nodes.c, _eval_nodes_consec.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-
-from ...model.light_dataclass import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ...model.allocation import NodeShare
 from ...model.cluster import NodeConfig
-from ...model.light_dataclass import dataclass
 
 
 @dataclass

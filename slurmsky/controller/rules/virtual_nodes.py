@@ -8,12 +8,11 @@ how many such jobs run at once, and no job is refused for its size. Virtual node
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...model.allocation import NodeShare
 from ...model.cluster import ClusterConfig, NodeConfig
 from ...model.job import Job, Node
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobState, NodeState
 from .demand import Demand, demand_of

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...model.allocation import NodeShare
 from ...model.cluster import PartitionConfig
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE
 from ...model.states import JobFlag
 from ..jobs.job_table import JobTable

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from ...engines.base import EngineError, background
@@ -18,7 +19,6 @@ from ...engines.cloud import PriceQuestion
 from ...model.allocation import NodeShare
 from ...model.cluster import PartitionConfig
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE, JobSpec
 from ...report.text.spending import part_in
 from ...site.record import Budget, Site

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from ...language import cronspec
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.states import JobState
 from ..jobs.job_table import JobTable
 from ..jobs.lifecycle import LifeCycle

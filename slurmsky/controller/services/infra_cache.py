@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...engines import offers
 from ...engines.cloud import CloudAccount
 from ...model import plain
 from ...model.cluster import ClusterConfig
 from ...model.job import Node
-from ...model.light_dataclass import dataclass
 from ...site import Site
 from ..jobs.job_table import JobTable
 

@@ -20,10 +20,8 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
-
-from ...model.light_dataclass import dataclass
 
 log = logging.getLogger("slurmsky.controller")
 

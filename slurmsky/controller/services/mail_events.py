@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ...language import timelimit
 from ...model.cluster import ClusterConfig
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.states import JobState
 from ...report.report_context import ReportContext
 from ...report.text.seff_report import seff_text

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from ...model.allocation import NodeShare
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.states import JobFlag
 from ...report.text.spending import Charge
 from ..jobs.job_table import JobTable

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from ...model import plain
-from ...model.light_dataclass import dataclass
 from ...model.states import NodeFlag
 from ..jobs.job_table import JobTable
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from ...engines.base import background
@@ -17,7 +18,6 @@ from ...language import hostlist
 from ...language.syntax_errors import LanguageError
 from ...model import plain
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.states import NodeFlag, NodeState
 from ..jobs.job_table import JobTable
 from ..jobs.lifecycle import LifeCycle

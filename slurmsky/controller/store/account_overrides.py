@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from ...model import plain
 from ...model.cluster import ClusterConfig
-from ...model.light_dataclass import dataclass
 from ...model.policy import NORMAL, AccountConfig, QosConfig, UserAssociation
 from .database import Store
 

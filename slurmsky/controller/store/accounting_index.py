@@ -8,11 +8,11 @@ is committed in one transaction with its record.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from ...model.job import Job
-from ...model.light_dataclass import dataclass
 from ...model.spec import NO_VAL
 from ...model.states import JobState
 from ...report.fields.sacct_fields import ever_had_nodes

@@ -8,11 +8,10 @@ load_all_part_state.
 from __future__ import annotations
 
 import json
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from ...model import plain
 from ...model.cluster import ClusterConfig, PartitionConfig
-from ...model.light_dataclass import dataclass
 from .database import Store
 
 _NOTE = "partitions"

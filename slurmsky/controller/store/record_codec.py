@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ...model.codec import compact as compact
 from ...model.codec import job_from_dict as job_from_dict
 from ...model.codec import job_to_json as job_to_json
-from ...model.light_dataclass import dataclass
 from ...model.step_codec import step_from_dict as step_from_dict
 from ...model.step_codec import step_to_dict as step_to_dict
 

@@ -13,13 +13,13 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ...agent.cloud import private
 from ...agent.cloud.private import Private
-from ...model.light_dataclass import dataclass
 from ...protocol.log_frames import Output
 from ...protocol.messages import FileBegun, FileKept, StreamOpened
 from . import safe_paths

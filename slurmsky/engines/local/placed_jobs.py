@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ...model.allocation import Launch
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...protocol.messages import (
     PRESENT_RUN,

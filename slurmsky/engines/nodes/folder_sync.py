@@ -13,11 +13,10 @@ import logging
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from ...model.allocation import Launch
-from ...model.light_dataclass import dataclass
 from ...protocol import wire
 from ...protocol.file_messages import (
     ChangesSent,

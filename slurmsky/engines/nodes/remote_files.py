@@ -7,13 +7,12 @@ import logging
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...model.allocation import Launch
-from ...model.light_dataclass import dataclass
 from ...protocol.file_messages import OutputOpened
 from ..base import EngineError, background
 from ..files.launch_needs import folder_above

@@ -136,8 +136,9 @@ class Pilots:
         partition = self._site.cluster.partition(order.partition)
         return bool(order.existing and partition is not None and partition.exclusive_user)
 
-    def _pilot_name(self, order: Order) -> str:
-        return str(task_fields(dict(self._site.warm_nodes)[order.partition], order, self._site)["name"])
+    @staticmethod
+    def _pilot_name(order: Order) -> str:
+        return existing_cluster.pilot_name(order.partition, order.folder.name)
 
     def _certificates(self) -> Path:
         """Return the certificates that nodes of all orders share.

@@ -6,7 +6,7 @@ Source: print.c of sinfo.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cache
 from operator import attrgetter
 from typing import Any, Callable
@@ -14,7 +14,6 @@ from typing import Any, Callable
 from slurmsky.language.hostlist import compress, compress_sorted
 from slurmsky.model.cluster import PartitionConfig
 from slurmsky.model.job import Node
-from slurmsky.model.light_dataclass import dataclass
 from slurmsky.model.spec import INFINITE
 from slurmsky.model.states import NodeFlag, NodeState
 

@@ -12,10 +12,10 @@ Source: src/interfaces/data_parser.c, serializer.c; src/plugins/data_parser/*/pa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Optional
 
-from ...model.light_dataclass import dataclass
 from ..fields.field_tables import table
 
 Record = dict[str, Any]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Callable, Generic, NamedTuple, Optional, TypeVar
 
 from slurmsky.language import formats
-from slurmsky.model.light_dataclass import dataclass
 
 Row = TypeVar("Row")
 #: parts of a template: conversions made by ``_conversion``, blanks, and plain text

@@ -7,10 +7,9 @@ Each command that ran counts as messages. Source: src/sdiag/sdiag.c.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from ...model.light_dataclass import dataclass
 from ...model.states import JobState
 from .units import Clock
 

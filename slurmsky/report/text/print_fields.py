@@ -10,12 +10,12 @@ Source: common/print_fields.c. Numbers and durations are never cut, dates are cu
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby, islice, repeat
 from operator import attrgetter
 from typing import Any, Callable, Generic, NamedTuple, Optional, TypeVar, Union
 
 from slurmsky.language import formats
-from slurmsky.model.light_dataclass import dataclass
 
 from ..fields.field_tables import table
 

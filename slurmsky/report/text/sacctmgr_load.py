@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Union
 
-from slurmsky.model.light_dataclass import dataclass
 from slurmsky.model.policy import AccountConfig, QosConfig, UserAssociation
 
 from ..fields.field_tables import table

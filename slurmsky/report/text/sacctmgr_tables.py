@@ -7,13 +7,12 @@ src/sacctmgr/*_functions.c (default formats), common.c (fields).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from slurmsky.language.key_values import Given, Key, KeyTable, matching_value
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Node
-from slurmsky.model.light_dataclass import dataclass
 from slurmsky.model.policy import NORMAL, AccountConfig
 from slurmsky.model.states import NodeFlag, NodeState
 

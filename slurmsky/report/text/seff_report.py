@@ -6,8 +6,9 @@ largest total memory of the tasks of one step.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from slurmsky.model.job import Job, Step
-from slurmsky.model.light_dataclass import dataclass
 from slurmsky.model.states import JobState
 
 from ..fields import derived

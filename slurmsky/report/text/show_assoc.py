@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Callable, Optional
 
 from slurmsky.model.cluster import ClusterConfig
 from slurmsky.model.job import Job
-from slurmsky.model.light_dataclass import dataclass
 from slurmsky.model.policy import NORMAL, Limits, QosConfig, Tres
 
 from ..fields import limit_cells

@@ -6,12 +6,12 @@ text, unknown = sinfo_text(nodes, partitions, Options(), context)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Callable, Optional
 
 from slurmsky.model.cluster import PartitionConfig
 from slurmsky.model.job import Node
-from slurmsky.model.light_dataclass import dataclass
 from slurmsky.model.states import NodeFlag, NodeState
 
 from ..fields.node_state import state_number

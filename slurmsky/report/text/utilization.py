@@ -8,12 +8,11 @@ Source: src/sreport/cluster_reports.c, job_reports.c, user_reports.c, common.c.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Optional
 
 from slurmsky.language.key_values import matching_value
 from slurmsky.model.cluster import ClusterConfig
-from slurmsky.model.light_dataclass import dataclass
 
 from ..fields.field_tables import table
 from . import named_columns, spending

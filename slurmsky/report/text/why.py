@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Optional, Union
 
 from slurmsky.model.job import Job
-from slurmsky.model.light_dataclass import dataclass
 from slurmsky.model.spec import INFINITE
 from slurmsky.model.states import JobFlag, JobState
 

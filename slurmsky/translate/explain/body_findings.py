@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
-from ...model.light_dataclass import dataclass
 from ...site.modules import Module, find
 from ..script import mount_points, needs, outside_paths, start_files
 from ..script.conversion_tables import LAUNCHERS, one_line

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ...language import directives
-from ...model.light_dataclass import dataclass
 from ...options.getopt import split
 from ...options.table import Option
 from ...options.usage_errors import CommandError

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cache
 
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...options.table import OptionTable
 from ...site.record import Site

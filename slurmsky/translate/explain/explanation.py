@@ -7,17 +7,17 @@ refused, or a decision to make. A script runs unchanged if no part is refused an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ...language import arrayspec, image_names
 from ...language.syntax_errors import LanguageError
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...options.getopt import split
 from ...options.table import Option, OptionTable, load
 from ...site.record import Site
 from ..script import needs
 from ..script.conversion_tables import one_line
+from ..script.language_packages import SetupLine
 from ..script.mount_points import is_mounted, mount_of
 from ..script.project_folder import Project
 from ..script.started_scripts import InnerScript, started_by
@@ -98,7 +98,7 @@ def explain(
     refusal: str = "",
     lookup: LocalLookup | None = None,
     packages: tuple[str, ...] = (),
-    languages: tuple[str, ...] = (),
+    languages: tuple[SetupLine, ...] = (),
     project: Project | None = None,
 ) -> Page:
     """Explain a script.

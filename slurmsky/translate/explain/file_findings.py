@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..script.conversion_tables import one_line
+from ..script.conversion_tables import COMPILERS, one_line
 from ..script.needs import following
 from ..script.programs import find
 from ..script.script_files import files_beside
@@ -16,10 +16,7 @@ from .explain_input import View
 from .finding import MISSING, Finding
 
 #: commands after which the folder may have any file
-_COMPILERS = words(
-    "gcc g++ gfortran cc c++ mpicc mpicxx mpic++ mpif90 mpifort nvcc clang clang++ icc ifort nvc nvfortran hipcc"
-)
-_MAKERS = _COMPILERS | words(
+_MAKERS = COMPILERS | words(
     """
     git svn wget curl tar unzip gunzip make cmake ninja cargo cp mv rsync ln scp spack singularity apptainer docker
     podman eval pushd
@@ -53,7 +50,7 @@ def missing_files(view: View) -> Iterator[Finding]:
         image = found.image.text or "" if found.image is not None else ""
         for name in [image] if _IMAGE.fullmatch(image) else () if found.inside else files_beside([command]):
             known = "/" not in name and name == found.name and find(name) is not None
-            built = name in following(command.word_texts, ("-o",)) and found.name in _COMPILERS
+            built = name in following(command.word_texts, ("-o",)) and found.name in COMPILERS
             if known or built or not name or name in seen | tested or (ran and not _PROGRAM.match(name)):
                 continue
             if not lookup.path(name):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from ...model.light_dataclass import dataclass
+from dataclasses import dataclass
 
 KEPT, CHANGED, NOTHING, REFUSED, DECISION = "kept", "changed", "no effect", "refused", "decision"
 #: only for scripts that run on this machine, if it lacks what the script names

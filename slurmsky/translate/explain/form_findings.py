@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ...language import directives
-from ...model.light_dataclass import dataclass
 from ...options.getopt import split
 from ...options.table import OptionTable
 from ..script.conversion_tables import one_line

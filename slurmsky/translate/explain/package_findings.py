@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..script.conversion_tables import one_line
-from ..script.language_packages import julia_projects
+from ..script.language_packages import JULIA, R, julia_projects
 from ..shell.launched_program import launched
 from .explain_input import View
 from .finding import CHANGED, DECISION, Finding
@@ -15,12 +15,11 @@ def package_findings(view: View) -> Iterator[Finding]:
     """Packages that setup installs, and Julia projects without them."""
     if not view.sky or not view.site.shipped_modules:
         return
-    for text in view.wants.languages:
-        if text.startswith("s="):
-            continue  # libraries of the system for the packages
-        name = "julia" if "julia" in text else "R"
-        reason = f"setup: {one_line(text, 120)}"
-        yield Finding(_first_line(view, name), "environment", f"packages of {name} files", CHANGED, reason)
+    for install in view.wants.languages:
+        if install.language:
+            reason = f"setup: {one_line(install.text, 120)}"
+            name = f"packages of {install.language} files"
+            yield Finding(_first_line(view, install.language), "environment", name, CHANGED, reason)
     for line, folder in julia_projects(view.script, view.scope):
         project = f"{folder or '.'}/Project.toml"
         if view.lookup is None or "$" in folder or view.lookup.path(project):
@@ -30,8 +29,8 @@ def package_findings(view: View) -> Iterator[Finding]:
             return
 
 
-def _first_line(view: View, name: str) -> int:
+def _first_line(view: View, language: str) -> int:
     """First line that starts a file of this language."""
-    starts = (name, "Rscript") if name == "R" else (name,)
+    starts = {R: ("R", "Rscript"), JULIA: ("julia",)}[language]
     commands = (one for one in view.script.commands if launched(one, view.scope.containers).name in starts)
     return next((one.line for one in commands), 0)

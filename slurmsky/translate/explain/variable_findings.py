@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ...model.light_dataclass import dataclass
 from ...site.modules import find
 from ..script.conversion_tables import one_line
 from ..script.slurm_variables import KNOWN, RENAMED

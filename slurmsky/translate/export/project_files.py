@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..script.build_lines import build_setup
 from ..script.container_files import build_line, missing_images
+from ..script.conversion_tables import COMPILERS
 from ..script.project_folder import builds
 from ..script.project_root import Origin
 from ..script.script_files import inputs
@@ -18,7 +19,7 @@ from ..shell.script_variables import Scope
 from .conversion import Reading
 
 #: programs by which the script builds its own programs
-_BUILDERS = frozenset(("make", "cmake", "gcc", "g++", "gfortran", "mpicc", "mpicxx", "mpif90", "nvcc"))
+_BUILDERS = COMPILERS | {"make", "cmake"}
 
 
 def bring_files(

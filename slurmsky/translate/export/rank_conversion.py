@@ -7,13 +7,12 @@ from collections.abc import Container
 from itertools import pairwise
 from pathlib import Path
 
-from ..script.conversion_tables import EACH_NODE, NETWORK
+from ..script.conversion_tables import COMPILERS, EACH_NODE, NETWORK
 from ..script.programs import find
 from ..script.python_packages import own_files, read_small
 from ..script.toolchains import runs_own_program
 from ..shell.launched_program import own_words
 from ..shell.shell_elements import Command, Statement, Word
-from ..shell.word_sets import words
 from . import variable_conversion
 from .command_conversion import Lines
 from .conversion_base import HEAD_ADDRESS
@@ -22,7 +21,7 @@ _RANKS = frozenset(("-n", "-np", "-c", "--np", "--n"))
 _RANKS_PER_NODE = frozenset(("-ppn", "-perhost", "-npernode", "--npernode", "-N"))
 #: makes Open MPI count hardware threads instead of cores, because clouds sell CPUs as threads
 _THREADS = "--use-hwthread-cpus"
-_BUILDERS = words("make cmake mpicc mpicxx mpic++ mpif90 mpifort gcc g++ gfortran nvcc cargo")
+_BUILDERS = COMPILERS | {"make", "cmake", "cargo"}
 _MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
 #: signs of a training with PyTorch on several GPUs, and of a Python program with MPI
 _TRAINS = re.compile(r"(?i)MASTER_(ADDR|PORT)|\bNCCL_|torch|lightning|deepspeed|\bWORLD_SIZE|fsdp|\bddp\b")

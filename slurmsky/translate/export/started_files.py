@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...model.light_dataclass import dataclass
 from ...site.record import Site
 from ..script.conversion_tables import CLIENTS
 from ..script.needs import loaded

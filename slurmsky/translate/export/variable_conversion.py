@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...language import shellwords
 from ...language.shellwords import Part
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ..script.slurm_variables import EXPRESSIONS, KNOWN, ONLY_WITH, RENAMED
 from ..shell.script_commands import Script

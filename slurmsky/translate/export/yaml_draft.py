@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...model.light_dataclass import dataclass
 from ..explain.form_findings import unread_directives
 from ..script import needs
 from ..script.conversion_tables import SECRET

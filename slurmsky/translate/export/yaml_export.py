@@ -10,12 +10,11 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...language import arrayspec
 from ...language.syntax_errors import LanguageError
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...options.getopt import split
 from ...options.table import load

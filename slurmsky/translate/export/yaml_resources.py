@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from ...model.light_dataclass import dataclass
 from ...model.spec import JobSpec
 from ...site.record import Site
 from ..script import gpu_types, needs

@@ -72,9 +72,8 @@ def set_variables(source: str, reading: Reading) -> None:
     sets = {name: places for module in reading.modules for name, places in module.sets}
     for name in sorted(set(re.findall(r"\$\{?(\w+)", source)) & sets.keys()):
         if not re.search(rf"\b{name}=", source):
-            places = re.sub(
-                "^~/miniconda3/", "$CONDA_PREFIX/", sets[name]
-            )  # setup installs into the active environment
+            # Setup installs into the active environment.
+            places = re.sub("^~/miniconda3/", "$CONDA_PREFIX/", sets[name])
             place, *others = places.replace("~/miniconda3", "$(conda info --base)").split()
             listed = " ".join([place, *others, "2>/dev/null"]) if others and place[0] == "/" else place
             reading.activate.append(f"export {name}=" + (f"$(ls -d {listed} | head -n 1)" if "*" in place else place))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ...model.light_dataclass import dataclass
 from ...site.modules import Module
+from ..shell.word_sets import words
 
 
 def _words(text: str) -> frozenset[str]:
@@ -84,6 +84,9 @@ OMITTED_BLOCKS = {
     "generate_pbs_nodefile": ("generate_pbs_nodefile", "lists the old cluster's nodes for a launcher"),
 }
 MODULE_INIT = re.compile(r"(modules\.sh|/lmod/|/[Mm]odules/init/|lmod\.sh|modules/[\d.]+/init)")
+COMPILERS = words(
+    "gcc g++ gfortran cc c++ mpicc mpicxx mpic++ mpif90 mpifort nvcc clang clang++ icc ifort nvc nvfortran hipcc"
+)
 #: names of variables that mean something on the old cluster only, and the reason to omit them
 FOREIGN = (
     (NETWORK, "names network interfaces or transports of the old cluster; the nodes have others"),

@@ -6,10 +6,12 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ..shell.launched_program import launched
 from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
+from ..shell.shell_elements import Command
 from ..shell.word_sets import words
 from .conversion_tables import one_line, quoted
 from .programs import APT
@@ -17,6 +19,7 @@ from .project_folder import Project
 from .python_packages import MAX_FILES, read_small
 from .started_scripts import started_by
 
+JULIA, R = "julia", "R"
 #: packages that come with Julia, and with R
 _JULIA = words(
     """
@@ -63,63 +66,80 @@ _LIBRARY = re.compile(r"(?m)^[^#\n]*?\b(?:library|require|requireNamespace|loadN
 _CRAN = 'repos = "https://cloud.r-project.org"'
 
 
+class SetupLine(NamedTuple):
+    """A setup line for packages of a language. ``language`` "": libraries of the system."""
+
+    text: str
+    language: str
+    #: the line reads a file of the submit folder, which must be on the node before
+    reads_folder: bool = False
+    #: the user has to complete the line, a comment
+    incomplete: bool = False
+
+
 def language_setup(script: Script, folder: str) -> list[str]:
     """Setup lines for the packages of Julia and R. ``folder``: the submit folder, if known."""
-    return [*dict.fromkeys((*_of_julia(script, folder), *_of_r(script, folder)))]
+    return [*dict.fromkeys(line.text for line in (*_of_julia(script, folder), *_of_r(script, folder)))]
 
 
-def named_packages(source: str, folder: Path) -> tuple[str, ...]:
-    """Setup lines for packages of R and Julia files.
+def named_packages(source: str, folder: Path) -> tuple[SetupLine, ...]:
+    """Setup lines for packages that R and Julia files name.
 
     Setup runs before the submit folder is copied, so no line reads renv.lock or Project.toml.
     """
     script = parse(source)
-    julia = (f'PATH="$HOME/.juliaup/bin:$PATH" {line}' for line in _of_julia(script, str(folder)))
-    lines = (*julia, *_of_r(script, str(folder), lock_file=False))
-    return tuple(line for line in dict.fromkeys(lines) if "# TODO" not in line and "--project" not in line)
+    lines = (*_of_julia(script, str(folder)), *_of_r(script, str(folder), lock_file=False))
+    named = (line for line in dict.fromkeys(lines) if not (line.reads_folder or line.incomplete))
+    return tuple(
+        line._replace(text=f'PATH="$HOME/.juliaup/bin:$PATH" {line.text}') if line.language == JULIA else line
+        for line in named
+    )
 
 
 def julia_projects(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
     """Lines and folders of ``julia --project`` without ``Pkg.instantiate``."""
+    for command, _, project in _julia_runs(script, scope):
+        if project:
+            yield command.line, project.partition("=")[2]
+
+
+def _julia_runs(script: Script, scope: Scope) -> Iterator[tuple[Command, list[str], str]]:
+    """Commands that start Julia, their arguments, and --project[=FOLDER] or "".
+
+    Nothing if the script installs Julia's packages itself.
+    """
     if re.search(r"\bPkg\.(add|instantiate|develop)", script.source):
         return
     for command in script.commands:
         found = launched(command, scope.containers)
         if found.name == "julia" and not found.inside:
-            for word in found.arguments:
-                option, _, folder = scope.expand(word).partition("=")
-                if option in ("--project", "--proj"):
-                    yield command.line, folder
+            texts = [scope.expand(word) for word in found.arguments]
+            yield command, texts, next((text for text in texts if re.match(r"--proj(ect)?(=|$)", text)), "")
 
 
-def _of_julia(script: Script, folder: str) -> Iterator[str]:
-    scope = Scope.of(script)
-    if re.search(r"\bPkg\.(add|instantiate|develop)", script.source):
-        return
-    for command in script.commands:
-        found = launched(command, scope.containers)
-        if found.name != "julia" or found.inside:
-            continue
-        texts = [scope.expand(word) for word in found.arguments]
-        project = next((text for text in texts if re.match(r"--proj(ect)?(=|$)", text)), "")
+def _of_julia(script: Script, folder: str) -> Iterator[SetupLine]:
+    for command, texts, project in _julia_runs(script, Scope.of(script)):
         files = [text for text in texts if text.endswith(".jl")][:1]
         run = f"julia {quoted(project)}" if project else "julia"
+        in_project = bool(project) or "JULIA_PROJECT" in script.source
         if "$" in project:
-            yield f"# TODO: julia --project=FOLDER -e 'using Pkg; Pkg.instantiate()' with the folder of {project}"
+            instead = f"julia --project=FOLDER -e 'using Pkg; Pkg.instantiate()' with the folder of {project}"
+            yield SetupLine(f"# TODO: {instead}", JULIA, incomplete=True)
             continue
-        if project or "JULIA_PROJECT" in script.source:
-            yield f"{run} -e 'using Pkg; Pkg.instantiate()'"
+        if in_project:
+            yield SetupLine(f"{run} -e 'using Pkg; Pkg.instantiate()'", JULIA, reads_folder=True)
         elif files:
             used = _using(folder, files[0])
             if used is None:
                 file = one_line(posixpath.basename(files[0]))
-                yield f"# TODO: julia -e 'using Pkg; Pkg.add([\"NAME\"])' for each package that {file} uses"
+                instead = f"julia -e 'using Pkg; Pkg.add([\"NAME\"])' for each package that {file} uses"
+                yield SetupLine(f"# TODO: {instead}", JULIA, incomplete=True)
             elif used:
                 listed = ", ".join(f'"{name}"' for name in used)
-                yield f"julia -e 'using Pkg; Pkg.add([{listed}])'"
+                yield SetupLine(f"julia -e 'using Pkg; Pkg.add([{listed}])'", JULIA)
         if command.name in ("srun", "mpirun", "mpiexec") and re.search(r"(?i)mpi", script.source):
             add = 'using Pkg; Pkg.add("MPIPreferences"); using MPIPreferences; MPIPreferences.use_system_binary()'
-            yield f"{run} -e '{add}'  # MPI.jl with the MPI of mpirun"
+            yield SetupLine(f"{run} -e '{add}'  # MPI.jl with the MPI of mpirun", JULIA, reads_folder=in_project)
 
 
 def _using(folder: str, file: str) -> list[str] | None:
@@ -132,7 +152,7 @@ def _using(folder: str, file: str) -> list[str] | None:
     return [name for name in dict.fromkeys(named) if name and name not in _JULIA]
 
 
-def _of_r(script: Script, folder: str, lock_file: bool = True) -> Iterator[str]:
+def _of_r(script: Script, folder: str, lock_file: bool = True) -> Iterator[SetupLine]:
     """Setup lines for the packages of a script's R files.
 
     Shell scripts of the folder that it starts count, too.
@@ -143,8 +163,8 @@ def _of_r(script: Script, folder: str, lock_file: bool = True) -> Iterator[str]:
     for one in started_by(script, Scope.of(script), Project(folder)) if folder else ():
         files += _r_files(one.script, one.scope, one.folder)
     if files and lock_file and folder and (Path(folder) / "renv.lock").is_file():
-        yield f"sudo Rscript -e 'install.packages(\"renv\", {_CRAN})'"
-        yield "sudo Rscript -e 'renv::restore(prompt = FALSE)'"
+        yield SetupLine(f"sudo Rscript -e 'install.packages(\"renv\", {_CRAN})'", R)
+        yield SetupLine("sudo Rscript -e 'renv::restore(prompt = FALSE)'", R, reads_folder=True)
         return
     named: list[str] = []
     for file in dict.fromkeys(files):
@@ -152,16 +172,17 @@ def _of_r(script: Script, folder: str, lock_file: bool = True) -> Iterator[str]:
         named += [name for text in texts for name in _LIBRARY.findall(text)]
         if not texts:
             short = one_line(posixpath.basename(file))
-            yield f"# TODO: sudo Rscript -e 'install.packages(\"NAME\", {_CRAN})' for each package that {short} loads"
+            instead = f"sudo Rscript -e 'install.packages(\"NAME\", {_CRAN})' for each package that {short} loads"
+            yield SetupLine(f"# TODO: {instead}", R, incomplete=True)
     names = [name for name in dict.fromkeys(named) if name not in _R]
     listed = ", ".join(f'"{name}"' for name in names)
     if _R_LIBRARIES & set(names):
-        yield APT.format(_LIBRARIES)
+        yield SetupLine(APT.format(_LIBRARIES), "")
     if _BIOCONDUCTOR & set(names):  # its installer finds CRAN's packages, too
-        yield f"sudo Rscript -e 'install.packages(\"BiocManager\", {_CRAN})'"
-        yield f"sudo Rscript -e 'BiocManager::install(c({listed}))'"
+        yield SetupLine(f"sudo Rscript -e 'install.packages(\"BiocManager\", {_CRAN})'", R)
+        yield SetupLine(f"sudo Rscript -e 'BiocManager::install(c({listed}))'", R)
     elif names:
-        yield f"sudo Rscript -e 'install.packages(c({listed}), {_CRAN})'"
+        yield SetupLine(f"sudo Rscript -e 'install.packages(c({listed}), {_CRAN})'", R)
 
 
 def _r_files(script: Script, scope: Scope, folder: str) -> Iterator[str]:

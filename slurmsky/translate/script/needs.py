@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 from ...language import image_names
-from ...model.light_dataclass import dataclass
 from ...options.getopt import split
 from ...options.table import load
 from ..shell import module_lines
@@ -24,6 +23,7 @@ from ..shell.word_sets import words
 from . import mount_points, outside_paths, program_paths, start_files
 from .conversion_tables import LAUNCHERS
 from .folders_above import levels_above
+from .language_packages import SetupLine
 from .programs import find as find_program
 from .project_folder import Project
 from .started_scripts import started_by
@@ -64,7 +64,7 @@ class Needs:
     licensed: tuple[str, ...] = ()  # programs that the user must provide
     others: tuple[str, ...] = ()  # commands of other schedulers
     packages: tuple[str, ...] = ()  # Python packages that the files beside the script need
-    languages: tuple[str, ...] = ()  # setup lines for the packages that the files beside the script name (R, Julia)
+    languages: tuple[SetupLine, ...] = ()  # for the packages that R and Julia files beside the script name
     stores: tuple[tuple[str, str], ...] = ()  # file-system variables of the old cluster, and folders for them
     pmix: bool = False  # a step uses --mpi=pmix
     amd: str = ""  # AMD GPU as the script spells it, or ""

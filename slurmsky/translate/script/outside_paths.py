@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from ...model.light_dataclass import dataclass
 from ..shell.launched_program import Launched, bind_targets, launched
 from ..shell.path_texts import SHAPE, alternatives, folder_of_pattern, home, is_path
 from ..shell.script_commands import Script, parse

@@ -7,11 +7,9 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
-
-from ...model.light_dataclass import dataclass
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from ...model.light_dataclass import dataclass
 from ..shell.word_sets import words
 
 #: common names of folders; they identify no project

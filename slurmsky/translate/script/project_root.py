@@ -15,6 +15,7 @@ from ..shell.launched_program import Launched, launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
+from .conversion_tables import COMPILERS
 from .folders_above import levels_above
 from .project_folder import Project
 from .script_files import PACKAGED, files_beside, made_by
@@ -26,7 +27,7 @@ LEVELS = 5
 _READ = {"make": "Makefile", "snakemake": "Snakefile", "cargo": "Cargo.toml"}
 _CODE = re.compile(r"\.(py|sh|bash|R|r|jl|m|pl|smk|nf)$")
 _IMAGE = re.compile(r"\.(sif|simg)$")
-_BUILDERS = words("make cmake gcc g++ gfortran mpicc mpicxx mpif90 nvcc icc ifort go cargo ninja git wget tar unzip cp")
+_BUILDERS = COMPILERS | words("make cmake go cargo ninja git wget tar unzip cp")
 _STARTERS = words("python python3 bash sh source . Rscript julia torchrun accelerate deepspeed")
 
 

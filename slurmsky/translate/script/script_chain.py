@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ...model.light_dataclass import dataclass
 from ...options.getopt import split
 from ...options.table import load
 from ..shell.script_commands import Script

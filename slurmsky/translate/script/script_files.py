@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
-from ...model.light_dataclass import dataclass
 from ..shell.launched_program import launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from ...model.light_dataclass import dataclass
 from ..shell.launched_program import launched
 from ..shell.script_commands import SHELLS, Script, parse
 from ..shell.script_variables import Scope

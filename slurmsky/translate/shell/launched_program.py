@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 
-from ...model.light_dataclass import dataclass
 from ...options.getopt import split
 from ...options.table import OptionTable, load
 from .shell_elements import Command, Word

@@ -6,10 +6,10 @@ Nothing is executed.  Source: man module (Environment Modules 5), Lmod's `ml`.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from ...language._grammar import Grammar
 from ...language.syntax_errors import ModuleLineError
-from ...model.light_dataclass import dataclass
 from . import script_commands
 from .shell_elements import Command, Word
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from ...language import shellwords
-from ...model.light_dataclass import dataclass
 from .shell_elements import FILLER, Assignment, Block, Command, Statement, Word
 from .shell_parser import Parser
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ...model.light_dataclass import dataclass
 from .launched_program import in_containers
 from .script_commands import Script
 from .shell_elements import FILLER, Command, Word

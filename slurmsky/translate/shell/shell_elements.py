@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cached_property
 
 from ...language import shellwords
 from ...language.shellwords import Part
-from ...model.light_dataclass import dataclass
 
 #: Replaces a backslash that double quotes removed, so that offsets stay the same.
 FILLER = "\ue000"

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
-from ...model.light_dataclass import dataclass
 from .brackets import balanced
 from .shell_elements import Assignment, Block, Command, Statement, Word
 

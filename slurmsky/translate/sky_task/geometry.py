@@ -7,10 +7,11 @@ eight per node) require more.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ...language import hostlist
 from ...language.syntax_errors import GresError
 from ...model.cluster import PartitionConfig
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE, JobSpec
 from ...options import device_counts
 from .translation_notes import GRES, NODE_CONFIG, NODE_COUNT, Refused

@@ -65,7 +65,7 @@ def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[st
     if site.shipped_modules and wants.packages and not wants.environments:
         setup.append(f"pip install {' '.join(shlex.quote(name) for name in wants.packages)}")
     if site.shipped_modules:
-        setup += wants.languages
+        setup += [install.text for install in wants.languages]
         setup += folders_setup(site, wants)
         if wants.pmix:
             setup.append(PMIX)

@@ -6,8 +6,8 @@ Source: sky/jobs/state.py of SkyPilot 0.14.1, ManagedJobStatus and its schedule 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from ...model.light_dataclass import dataclass
 from ...model.states import JobFlag, JobState
 
 

@@ -7,10 +7,9 @@ interactive bash): it starts the agent, which runs the script unchanged.
 from __future__ import annotations
 
 import re
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...model.light_dataclass import dataclass
 from ...model.spec import INFINITE, JobSpec
 from ...site.record import PartitionSky, PathMap, Route, Site
 from ..script import gpu_types, programs

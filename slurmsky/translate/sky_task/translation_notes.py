@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...model.light_dataclass import dataclass
+from dataclasses import dataclass
 
 NODE_CONFIG = "Requested node configuration is not available"  # ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
 NODE_COUNT = "Node count specification invalid"  # ESLURM_INVALID_NODE_COUNT

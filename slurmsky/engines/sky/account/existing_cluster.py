@@ -13,11 +13,10 @@ import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ....agent.cloud.node_info import CloudNodeInfo
-from ....model.light_dataclass import dataclass
 from ..api.api_client import Client
 from .prices import read_bills
 

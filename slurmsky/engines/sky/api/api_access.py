@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from http.cookiejar import LoadError, MozillaCookieJar
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ....model.light_dataclass import dataclass
 from ..engine_setting import ENDPOINT
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:46580"

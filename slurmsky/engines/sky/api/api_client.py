@@ -11,12 +11,11 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from ....model.light_dataclass import dataclass
 from .api_access import Access, cookies
 from .api_errors import BadConfig, Busy, Interrupted, LoginExpired, Rejected, SkyError, Unreachable, WrongVersion
 from .http_transport import HttpAnswer, Transport, TransportError

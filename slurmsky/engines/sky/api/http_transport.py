@@ -12,12 +12,10 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from ....model.light_dataclass import dataclass
 
 if TYPE_CHECKING:
     import httpx

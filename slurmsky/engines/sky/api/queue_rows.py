@@ -7,10 +7,8 @@ SkyPilot 0.14.1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
-
-from ....model.light_dataclass import dataclass
 
 #: statuses of a job that has ended
 TERMINAL = frozenset(

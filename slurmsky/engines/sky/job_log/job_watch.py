@@ -8,12 +8,11 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ....model import plain
-from ....model.light_dataclass import dataclass
 from ....protocol.log_frames import Decoder, LogEvent, Output, log_key
 from ....protocol.messages import (
     Done,

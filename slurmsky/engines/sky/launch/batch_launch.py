@@ -16,11 +16,10 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ....model import plain
-from ....model.light_dataclass import dataclass
 from .. import intervals
 from ..api.api_client import Client
 from ..api.api_errors import Rejected, SkyError

@@ -12,7 +12,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from ....agent.cloud import submit_folder
 from ....agent.cloud.cloud_node import ENDED
 from ....model import plain
 from ....model.allocation import Launch
-from ....model.light_dataclass import dataclass
 from ....protocol.node_settings import FILE, FileSettings, ShipmentSettings
 from ...files import folder_contents
 from ..head import certificates

@@ -31,8 +31,9 @@ def test_a_job_installs_the_packages_of_its_r_files(tmp_path: Path) -> None:
 def test_packages_of_julia_files_are_installed_with_the_julia_of_setup(tmp_path: Path) -> None:
     (tmp_path / "a.jl").write_text("using LinearAlgebra, JSON\n")
     (line,) = named_packages("#!/bin/bash\njulia a.jl\n", tmp_path)
-    assert line == """PATH="$HOME/.juliaup/bin:$PATH" julia -e 'using Pkg; Pkg.add(["JSON"])'"""
-    assert named_packages("#!/bin/bash\njulia --project=. a.jl\nRscript absent.R\n", tmp_path) == ()
+    assert line.text == """PATH="$HOME/.juliaup/bin:$PATH" julia -e 'using Pkg; Pkg.add(["JSON"])'"""
+    for project in ("julia --project=. a.jl\nRscript absent.R", "export JULIA_PROJECT=.\njulia a.jl"):
+        assert named_packages(f"#!/bin/bash\n{project}\n", tmp_path) == (), "Project.toml is not on the node yet"
 
 
 def test_pip_installs_into_the_environment_of_pythons_module() -> None:
