@@ -38,6 +38,7 @@ class Errno(enum.Enum):
     INVALID_LICENSES = (2048, "Invalid license specification")
     INVALID_RESERVATION = (2053, "Requested reservation is invalid")
     INVALID_TIME = (2054, "Invalid time specified")
+    UNSPECIFIED = (-1, "Unspecified error")
     INVALID_USER = (2010, "Invalid user id")
     INVALID_GROUP = (2113, "Invalid group id")
     RESERVATION_NAME = (2082, "Duplicate reservation name")

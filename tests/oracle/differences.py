@@ -165,6 +165,7 @@ REWORDED: tuple[tuple[str, str], ...] = (
     ),
     (r"(tasks \d+ with the )(number of requested nodes \d+\. Ignoring)", r"\1maximum \2"),
     (r'Invalid numeric value ("\S*") for requested node count\.', r"\1 is not a valid node count"),
+    (r"^(Error creating the reservation: )Invalid user id", r"\1Unspecified error"),
     # States of nodes: PERFCTRS was removed, newer ones were added.
     (
         r"(valid states: .*,allocated),\?,(mixed,.*,reserved),perfctrs,(cloud,.*),fail,maint,reboot,reboot\^,unknown",
@@ -197,9 +198,9 @@ RENAMED = {"ExclusiveTopo": "Exclusive"}
 NOT_HERE = {"SLURM_CONF": "there is no slurm.conf"}
 
 #: Lines that 22.05 adds to a refusal; later releases do not.
-_NO_MORE = re.compile("srun: error: Step requested ")
+_NO_MORE = re.compile("srun: error: Step requested |Error updating the reservation: ")
 #: scontrol update of 22.05 also lists the array elements without an error ("No error") beside those with one.
-_NO_SUCCESS = re.compile(r"\S+_\S+: No error$|slurm_update error: No error$")
+_NO_SUCCESS = re.compile(r"Error updating the reservation: |\S+_\S+: No error$|slurm_update error: No error$")
 
 #: of a job: what 25.11 adds for -c, and our own cause of an end before the script began
 _ADDED = re.compile(r"TresPerTask=cpu=\d+|SystemComment=(?:the script|its) .*")

@@ -117,6 +117,9 @@ class _Attached:
         if self.channel.full:
             self.run.pause(self)
 
+    def started(self, pids: dict[int, int]) -> None:
+        """Do nothing: sattach joins a step whose tasks have started."""
+
     def exited(self, node: str, rank: int, status: int) -> None:
         """Report a task with an exit code; one ended by a signal is not reported. Source: sattach.c _exit_handler."""
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0

@@ -8,36 +8,37 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Callable, Sequence
+from typing import Callable, Mapping, Sequence
 
 from ...model.states import OOM_STATUS
 
 _LEVELS = ("quiet", "fatal", "error", "info", "verbose", "debug", "debug2")
-_ERROR, _VERBOSE, _DEBUG = 2, 4, 5
+_TIME = "%Y-%m-%dT%H:%M:%S"
+_ERROR, _VERBOSE, _DEBUG, _MOST = 2, 4, 5, 6
 
 
 def level_of(text: str) -> int:
-    """Read a level by name or number; 2, error, for other texts. Levels above debug2 are debug2.
+    """Read a level by name or number. Other texts are above debug2, as in log_string2num.
 
-    >>> level_of("verbose"), level_of("9"), level_of("debug3"), level_of("loud")
-    (4, 6, 6, 2)
+    >>> level_of("Verbose"), level_of("9"), level_of("debug3"), level_of("loud")
+    (4, 9, 7, 7)
     """
     word = text.lower()
     if word.isdecimal():
-        return min(int(word), len(_LEVELS) - 1)
-    if word.startswith("debug"):
-        return min(_DEBUG + int(word[5:] or 1) - 1, len(_LEVELS) - 1) if word[5:].isdecimal() or word == "debug" else 2
-    return _LEVELS.index(word) if word in _LEVELS else _ERROR
+        return int(word)
+    return _LEVELS.index(word) if word in _LEVELS else _MOST + 1
 
 
 class DaemonMessages:
     """Prints messages of a step's nodes, if the level includes them."""
 
     def __init__(self, level: str, say: Callable[[str], None]) -> None:
-        self.level = level_of(level)
+        requested = level_of(level)
+        self.level = min(max(requested, _ERROR), _MOST)
         self._say = say
-        if self.level < _ERROR:
-            self.level = _ERROR
+        if requested > _MOST:
+            say("srun: Using max slurmd-debug value of 'debug2'\n")
+        elif requested < _ERROR:
             say("srun: Using min slurmd-debug level of error\n")
 
     def launching(self, ranks: Sequence[Sequence[int]]) -> None:
@@ -47,6 +48,11 @@ class DaemonMessages:
             self._print(_VERBOSE, levels)
             self._print(_DEBUG, "debug:  IO handler started pid=%d" % os.getpid())
             self._print(_VERBOSE, "starting %d tasks" % len(here))
+
+    def started(self, pids: Mapping[int, int]) -> None:
+        """Print the start of tasks. ``pids``: process ids, by rank."""
+        for rank, pid in sorted(pids.items()):
+            self._print(_VERBOSE, "task %d (%d) started %s" % (rank, pid, time.strftime(_TIME)))
 
     def exited(self, rank: int, pid: int, status: int) -> None:
         """Print the end of a task. The kernel ends a task out of memory by SIGKILL."""
@@ -63,5 +69,5 @@ class DaemonMessages:
     def _print(self, level: int, text: str) -> None:
         if self.level >= level:
             now = time.time()
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
+            stamp = time.strftime(_TIME, time.localtime(now))
             self._say("[%s.%03d] %s\n" % (stamp, now % 1 * 1000, text))

@@ -218,6 +218,7 @@ class Srun:
         if not self._may_start():
             self._never_started()
             return
+        self._daemon.launching(run.shape.ranks)
         try:
             run.start(plans)
         except OSError as error:
@@ -227,7 +228,6 @@ class Srun:
             )
             self._never_started()
             return
-        self._daemon.launching(run.shape.ranks)
         self.print_verbose(*srun_verbose.launching(self._step_name, run.shape.shares, run.shape.ranks))
         if self.terminal:
             self._raw = True
@@ -321,6 +321,10 @@ class Srun:
             self.agent.loop.soon(self._end_while_opening)
         if self._termination is not None:
             self._termination.cancelled()
+
+    def started(self, pids: dict[int, int]) -> None:
+        """Handle the start of tasks."""
+        self._daemon.started(pids)
 
     def exited(self, node: str, rank: int, status: int) -> None:
         """Handle the end of a task."""

@@ -46,7 +46,7 @@ class StepPart:
 
     # events of the node (step_sink.Sink)
     def started(self, pids: dict[int, int]) -> None:
-        self.run.pids.update(pids)
+        self.run.started(pids)
 
     def output(self, rank: int, stream: int, data: bytes) -> None:
         self.run.output(rank, stream, data)

@@ -33,6 +33,9 @@ _TERM = int(signal.SIGTERM)
 class StepWatcher(Protocol):
     """A client that receives a step's output: srun or sattach."""
 
+    def started(self, pids: dict[int, int]) -> None:
+        """Handle the start of tasks; process ids by rank."""
+
     def output(self, rank: int, stream: int, data: bytes) -> None:
         """Handle a task's bytes of OUT or ERR."""
 
@@ -113,6 +116,12 @@ class StepRun:
         self.job.step_ended(self.step_id)
 
     # --- from the nodes
+    def started(self, pids: dict[int, int]) -> None:
+        """Handle the start of a node's tasks. ``pids``: process ids by rank."""
+        self.pids.update(pids)
+        for watcher in list(self.watchers):
+            watcher.started(pids)
+
     def output(self, rank: int, stream: int, data: bytes) -> None:
         """Handle a task's output."""
         self.recent.append((rank, stream, data[-RECENT_SIZE:]))

@@ -197,12 +197,15 @@ def _nodes(ctx: CommandContext, names: Sequence[str], partition: str) -> tuple[t
         raise SlurmError(Errno.INVALID_NODE_NAME) from None
 
 
-def _check_names(ctx: CommandContext, one: Reservation) -> None:
-    """Check that users, groups, accounts, partitions and QOS exist. Raises SlurmError."""
+def _check_names(ctx: CommandContext, one: Reservation, unknown_user: Errno) -> None:
+    """Check that users, groups, accounts, partitions and QOS exist. Raises SlurmError.
+
+    ``unknown_user``: the error for a user; slurmctld has another one for a new reservation.
+    """
     job_table = ctx.controller.job_table
     own = submitter(ctx).account
     rules: tuple[tuple[tuple[str, ...], Callable[[str], bool], Errno], ...] = (
-        (one.users, lambda name: find_user(name) is not None, Errno.INVALID_USER),
+        (one.users, lambda name: find_user(name) is not None, unknown_user),
         (one.groups, lambda name: find_group(name) is not None, Errno.INVALID_GROUP),
         (one.accounts, lambda name: name.lower() in (*job_table.accounts, own), Errno.INVALID_ACCOUNT),
         (one.allowed_partitions, lambda name: job_table.cluster.partition(name) is not None, Errno.INVALID_PARTITION),
@@ -228,7 +231,7 @@ def create(ctx: CommandContext, words: Sequence[str]) -> int:
     job_table = ctx.controller.job_table
     try:
         one, count = _changed(ctx, one, wanted)
-        _check_names(ctx, one)
+        _check_names(ctx, one, Errno.UNSPECIFIED)
         made = job_table.reservations.create(one, count, job_table.jobs.values(), wanted.get("cores"))
     except SlurmError as error:
         ctx.err(f"Error creating the reservation: {error.text}")
@@ -355,10 +358,11 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
             if again is None:
                 raise SlurmError(Errno.RESERVATION_NO_SKIP)
             changed = again
-        _check_names(ctx, changed)
+        if any(find_user(name.lstrip("-")) is None for name in wanted.get("users", ("", ()))[1]):
+            raise SlurmError(Errno.INVALID_USER)  # also of a name to remove
+        _check_names(ctx, changed, Errno.INVALID_USER)
         job_table.reservations.update(changed, count, job_table.jobs.values())
     except SlurmError as error:
-        ctx.err(f"Error updating the reservation: {error.text}")
         ctx.err(f"slurm_update error: {error.text}")
         return 1
     ctx.controller.schedule_now()

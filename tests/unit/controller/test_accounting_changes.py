@@ -128,6 +128,21 @@ def test_sacctmgr_shows_transactions_by_their_short_name_and_its_configuration(p
     play(story)
 
 
+def test_a_reservation_refuses_unknown_users(play: Play) -> None:
+    """Source: the answers of Slurm 25.11."""
+
+    async def story(cluster: World) -> None:
+        made = ("reservation", "reservationname=r", "starttime=now+1hour", "duration=5", "nodes=n1")
+        error = "Error creating the reservation: Unspecified error\n"
+        assert await cluster.run("scontrol", "create", *made, "users=nosuch") == (1, "", error)
+        assert (await cluster.run("scontrol", "create", *made, "users=root"))[0] == 0
+        for change in ("users=nosuch", "users+=nosuch", "users-=nosuch", "users=-nosuch"):
+            found = await cluster.run("scontrol", "update", "reservation=r", change)
+            assert found == (1, "", "slurm_update error: Invalid user id\n"), change
+
+    play(story)
+
+
 def test_a_reservation_is_checked_after_the_other_options(play: Play) -> None:
     async def story(cluster: World) -> None:
         _, _, err = await cluster.run("sbatch", "--reservation=nosuch", "-wn9", "--wrap=true")

@@ -10,7 +10,9 @@ from slurmsky.agent.srun.daemon_messages import DaemonMessages
 from slurmsky.model.states import OOM_STATUS
 
 _HEAD = "debug levels are stderr='%s', logfile='info', syslog='quiet'\n"
-_TASKS = "starting 2 tasks\ntask 1 (70) exited with exit code 3.\n"
+_MAX = "srun: Using max slurmd-debug value of 'debug2'\n"
+_HANDLER = "debug:  IO handler started pid=1\n"
+_TASKS = "starting 2 tasks\ntask 1 (70) started TIME\ntask 1 (70) exited with exit code 3.\n"
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,10 @@ _TASKS = "starting 2 tasks\ntask 1 (70) exited with exit code 3.\n"
         ("info", ""),
         ("verbose", _HEAD % "verbose" + _TASKS),
         ("4", _HEAD % "verbose" + _TASKS),
-        ("debug9", _HEAD % "debug2" + "debug:  IO handler started pid=1\n" + _TASKS),
+        ("debug2", _HEAD % "debug2" + _HANDLER + _TASKS),
+        ("7", _MAX + _HEAD % "debug2" + _HANDLER + _TASKS),
+        ("debug3", _MAX + _HEAD % "debug2" + _HANDLER + _TASKS),
+        ("loud", _MAX + _HEAD % "debug2" + _HANDLER + _TASKS),
     ],
 )
 def test_messages_of_a_level(level: str, printed: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,10 +34,12 @@ def test_messages_of_a_level(level: str, printed: str, monkeypatch: pytest.Monke
     lines: list[str] = []
     messages = DaemonMessages(level, lines.append)
     messages.launching([[0, 1]])
+    messages.started({1: 70})
     messages.exited(1, 70, 3 << 8)
-    stamp = r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\] "
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
+    stamp = rf"\[{time}\.\d{{3}}\] "
     assert all(re.match(stamp, line) for line in lines if not line.startswith("srun: "))
-    assert re.sub(stamp, "", "".join(lines)) == printed
+    assert re.sub(time, "TIME", re.sub(stamp, "", "".join(lines))) == printed
 
 
 @pytest.mark.parametrize(
