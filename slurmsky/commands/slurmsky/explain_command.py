@@ -30,6 +30,7 @@ from ...translate.explain import explanation as pages
 from ...translate.explain.finding import LocalLookup
 from ...translate.explain.folder_prices import by_question
 from ...translate.script import needs
+from ...translate.script.declared_packages import NO_PACKAGES
 from ...translate.script.language_packages import named_packages
 from ...translate.script.project_folder import builds
 from ...translate.script.python_packages import packages
@@ -209,7 +210,7 @@ def page_of(
     page = pages.explain(
         data, specs, site, sbatch, file=name, engine=chosen, refusal=refusal,
         lookup=local_lookup(ctx.env, folder, sources),
-        packages=_of_files(packages, data, folder, path) if chosen == "sky" else (),
+        packages=_of_files(packages, data, folder, path) if chosen == "sky" else NO_PACKAGES,
         languages=_of_files(named_packages, data, folder, path) if chosen == "sky" else (),
         project=pages.Project(submit_folder or ctx.cwd, home, folder, user),
     )  # fmt: skip
@@ -230,17 +231,17 @@ def _has_beside(beside: str, top: str, read: needs.Needs) -> bool:
     return here and not there
 
 
-Found = TypeVar("Found")
+Found = TypeVar("Found", bound=tuple[object, ...])
 
 
-def _of_files(read: Callable[[str, Path], tuple[Found, ...]], data: bytes, folder: str, path: str) -> tuple[Found, ...]:
+def _of_files(read: Callable[[str, Path], Found], data: bytes, folder: str, path: str) -> Found:
     """Packages that the script's files name.
 
     The files are searched in the submit folder, else in the script's folder.
     """
     text = data.decode("utf-8", "replace")
-    own = os.path.dirname(os.path.join(folder, path))
-    return read(text, Path(folder)) or (read(text, Path(own)) if own != folder else ())
+    own, first = os.path.dirname(os.path.join(folder, path)), read(text, Path(folder))
+    return first if any(first) or own == folder else read(text, Path(own))
 
 
 def _submission_error(ctx: CommandContext, specs: Sequence[JobSpec]) -> tuple[str, int]:

@@ -65,7 +65,7 @@ def needs_of(launch: Launch) -> Needs:
     if not text:
         return Needs()
     folder = Path(launch.submit_dir)
-    found = replace(of(text), packages=packages(text, folder), languages=named_packages(text, folder))
+    found = replace(of(text), python=packages(text, folder), languages=named_packages(text, folder))
     project = _project(launch)
     return needs_in_folder(with_started(found, text, project), project)
 

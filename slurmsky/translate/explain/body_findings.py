@@ -1,4 +1,4 @@
-"""Findings for a script's body: modules, programs, environments, paths."""
+"""Findings for a script's body: modules, programs, paths."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..script.conversion_tables import LAUNCHERS, one_line
 from ..script.paths_above import outside
 from ..script.programs import Source
 from ..script.programs import find as find_program
+from ..script.workflow_submission import submits
 from ..shell import module_lines
 from ..shell.held_commands import held_commands
 from ..shell.launched_program import Launched, launched
 from ..shell.shell_elements import Command
 from ..shell.word_sets import words
-from ..sky_task.setup_commands import environment_packages
 from .explain_input import View
 from .finding import CHANGED, DECISION, KEPT, MISSING, NOTHING, Finding
 from .site_suggestions import toml
@@ -70,7 +70,7 @@ _SAME = {"pip3": "pip", "mpiexec.hydra": "mpiexec", "ml": "module", "nvidia-dock
 
 @dataclass
 class Body:
-    """Finds modules, programs, environments and paths in one script's body."""
+    """Finds modules, programs and paths in one script's body."""
 
     view: View
 
@@ -130,7 +130,7 @@ class Body:
             source = find_program(found.name)
             if source is None or source.kind not in ("base", "node", "slurm", "pip"):
                 return False
-        return bool(self.view.wants.packages)
+        return bool(self.view.wants.python.pip)
 
     @cached_property
     def _may_need_modules(self) -> bool:
@@ -148,33 +148,6 @@ class Body:
             started |= source is not None and bool(source.package)
         return not started
 
-    # --- Python environments
-
-    def environments(self) -> Iterator[Finding]:
-        """Python environments that the script activates but does not create."""
-        view, seen = self.view, set()
-        for line, name in needs.environments(view.script, view.scope):
-            name = view.project.with_user(name) if view.project else name
-            if name in seen:
-                continue
-            seen.add(name)
-            shown, suggestion = one_line(name, 60), f'[environments]\n"{toml(name, 80)}" = "PACKAGES"'
-            found = environment_packages(view.site, name, view.wants)
-            if view.sky and found is not None and (name.startswith(("/", "~", "./", "../")) or "/" not in name):
-                what = f"with {one_line(found, 80)}" if found else "with the packages that its Python files import"
-                yield Finding(line, "environment", shown, CHANGED, f"setup makes it {what}")
-            elif "$" in name and not re.match(r"[~/]", name):
-                yield Finding(line, "environment", shown, KEPT, "its name is known only when the job runs")
-            elif view.sky and mount_points.is_mounted(name, view.mounted):
-                yield Finding(line, "environment", shown, KEPT, "is on a mounted path")
-            elif view.sky:
-                why = "an environment of the old cluster: name its packages, and setup creates it"
-                yield Finding(line, "environment", shown, DECISION, why, suggestion)
-            else:
-                absent = view.lookup is not None and not view.lookup.environment(name)
-                reason = "there is no such environment on this machine" if absent else "as on this machine"
-                yield Finding(line, "environment", shown, MISSING if absent else KEPT, reason)
-
     # --- programs
 
     def programs(self) -> Iterator[Finding]:
@@ -187,12 +160,22 @@ class Body:
                 names.append((found.name, found))
             for name, part in names:
                 name = _SAME.get(name, name)
-                if name in seen or name == "module" or not re.search(r"^(?!-).*\w|^[:.\[]", name):
+                if name in seen or name == "module" or not re.search(r"^(?!-).*[A-Za-z_]|^[:.\[]", name):
                     continue
                 seen.add(name)
-                finding = self._program(command, name, part)
+                finding = self._submission(command, part) or self._program(command, name, part)
                 if finding is not None:
                     yield finding
+
+    def _submission(self, command: Command, part: Launched) -> Finding | None:
+        """Finding for a workflow manager that submits jobs, which do not share the submit folder."""
+        folder = self.view.project.folder if self.view.project else ""
+        texts = [self.view.scope.expand(word) for word in part.words]
+        shared = not self.view.sky or mount_points.is_mounted(folder, self.view.mounted)
+        if part.name not in ("snakemake", "nextflow") or shared or not submits(texts, folder):
+            return None
+        why = "its parts become jobs on nodes without this folder's files: run them on this node, or mount the folder"
+        return Finding(command.line, "command", one_line(" ".join(texts[:3]), 50), DECISION, why)
 
     def _program(self, command: Command, name: str, part: Launched) -> Finding | None:
         view = self.view
@@ -311,7 +294,9 @@ class Body:
             top = project.above(levels) if project else "the folder above the submit folder"
             effect = CHANGED if levels and top else DECISION
             why = "above the submit folder, so it is not copied: submit from the folder above, with paths from there"
-            if effect == CHANGED:
+            if view.lookup is not None and self._is_absent(above[1]):
+                effect, why = MISSING, "no folder above the submit folder has it"
+            elif effect == CHANGED:
                 why = f"{top} is copied: it contains this and the submit folder, up to {view.site.sky.upload_mib} MiB"
             yield Finding(above[0], "path", one_line(above[1], 60), effect, why)
         for place in outside_paths.places(view.script, view.scope):
@@ -326,6 +311,11 @@ class Body:
             finding = self._in_project(place, own) if own else self._path(place, top)
             if finding is not None:
                 yield finding
+
+    def _is_absent(self, path: str) -> bool:
+        """Return whether a relative path names no file, seen from the submit folder."""
+        moves = any(command.name in ("cd", "pushd") for command in self.view.script.commands)
+        return not moves and "$" not in path and not (self.view.lookup and self.view.lookup.path(path))
 
     def _own_folder(self, path: str) -> str:
         """Submit folder as a path names it; "" for other paths."""

@@ -17,6 +17,7 @@ from ...options.table import Option, OptionTable, load
 from ...site.record import Site
 from ..script import needs
 from ..script.conversion_tables import one_line
+from ..script.declared_packages import NO_PACKAGES, PythonPackages
 from ..script.language_packages import SetupLine
 from ..script.mount_points import is_mounted, mount_of
 from ..script.project_folder import Project
@@ -32,7 +33,7 @@ from .directive_findings import Directives
 from .explain_input import View, sentences
 from .file_findings import missing_files
 from .finding import CHANGED, DECISION, EFFECTS, KEPT, KINDS, MISSING, NOTHING, REFUSED, Finding, LocalLookup
-from .package_findings import package_findings
+from .package_findings import environment_findings, package_findings
 from .site_suggestions import merged, toml
 from .variable_findings import Variables
 
@@ -97,7 +98,7 @@ def explain(
     engine: str,
     refusal: str = "",
     lookup: LocalLookup | None = None,
-    packages: tuple[str, ...] = (),
+    packages: PythonPackages = NO_PACKAGES,
     languages: tuple[SetupLine, ...] = (),
     project: Project | None = None,
 ) -> Page:
@@ -113,7 +114,7 @@ def explain(
     partition = (spec.partition or (default.name if default else "")).split(",")[0]
     script = parse(text)
     scope = Scope.of(script, dict(site.environment))
-    wanted = replace(needs.of(text), packages=packages, languages=languages)
+    wanted = replace(needs.of(text), python=packages, languages=languages)
     wanted = needs.needs_in_folder(needs.with_started(wanted, text, project), project) if project else wanted
     inner = tuple(started_by(script, scope, project)) if project else ()
     scope.functions.update(*(one.scope.functions for one in inner if one.sourced))
@@ -133,7 +134,7 @@ def explain(
     forms = form_findings.forms(source[:MAX_SOURCE], table, view.sky, directives.next_component())
     found = [Finding(one.line, "form", one.text, one.effect, one.reason) for one in forms]
     found += [*directives.findings(source), *body.modules(), *Variables(view).findings()]
-    found += [*body.environments(), *body.programs(), *steps(view), *body.paths()]
+    found += [*environment_findings(view), *body.programs(), *steps(view), *body.paths()]
     found += [*package_findings(view), *missing_files(view)]
     found += _of_started(view, inner, found)
     guessed = task is not None and "GPU_TYPE" in str(task.fields["resources"].get("accelerators"))
@@ -158,8 +159,9 @@ def _of_started(view: View, scripts: Sequence[InnerScript], found: Sequence[Find
     """Findings to act on in the scripts that the script starts."""
     seen = {(one.kind, one.suggestion or one.text) for one in found}
     for one in scripts:
-        body = Body(replace(view, source=one.script.source, script=one.script, scope=one.scope))
-        for inner in (*body.modules(), *body.environments(), *body.programs(), *body.paths()):
+        part = replace(view, source=one.script.source, script=one.script, scope=one.scope)
+        body = Body(part)
+        for inner in (*body.modules(), *environment_findings(part), *body.programs(), *body.paths()):
             key = inner.kind, inner.suggestion or inner.text
             if inner.effect in (DECISION, MISSING, REFUSED) and key not in seen:
                 seen.add(key)

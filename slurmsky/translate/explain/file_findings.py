@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ..script.conversion_tables import COMPILERS, one_line
-from ..script.needs import following
+from ..script.entered_environments import following
 from ..script.programs import find
 from ..script.script_files import files_beside
 from ..shell.launched_program import launched
@@ -24,7 +24,7 @@ _MAKERS = COMPILERS | words(
 )
 _PROGRAM = re.compile(r"\./|.*\.(?:py|sh|bash|R|r|jl|pl|m|smk|nf|lua|do|sas|csh)$")
 _IMAGE = re.compile(r"(?![/~])[^:]*\.(?:sif|simg|img|sqsh|squashfs)")
-_HERE = re.compile(r'"?(?:\.|\$\{?SLURM_SUBMIT_DIR\}?|\$PWD)/?"?')
+_HERE = re.compile(r"(?:\.|\$SLURM_SUBMIT_DIR|\$PWD)/?")
 
 
 def missing_files(view: View) -> Iterator[Finding]:
@@ -45,7 +45,7 @@ def missing_files(view: View) -> Iterator[Finding]:
         found = launched(command, view.scope.containers)
         if command.name in ("source", ".") and command.word_texts[1:2] == ["activate"]:
             continue  # conda's activate is in PATH
-        if command.name == "cd" and not all(_HERE.fullmatch(word.raw) for word in command.arguments):
+        if command.name == "cd" and not all(_HERE.fullmatch(view.scope.expand(word)) for word in command.arguments):
             return
         image = found.image.text or "" if found.image is not None else ""
         for name in [image] if _IMAGE.fullmatch(image) else () if found.inside else files_beside([command]):

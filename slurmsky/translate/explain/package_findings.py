@@ -1,14 +1,19 @@
-"""Findings for the packages of R and Julia files."""
+"""Findings for Python environments, and for the packages of R and Julia files."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from ..script import mount_points
 from ..script.conversion_tables import one_line
+from ..script.entered_environments import environments
 from ..script.language_packages import JULIA, R, julia_projects
 from ..shell.launched_program import launched
+from ..sky_task.setup_commands import environment_packages
 from .explain_input import View
-from .finding import CHANGED, DECISION, Finding
+from .finding import CHANGED, DECISION, KEPT, MISSING, Finding
+from .site_suggestions import toml
 
 
 def package_findings(view: View) -> Iterator[Finding]:
@@ -34,3 +39,34 @@ def _first_line(view: View, language: str) -> int:
     starts = {R: ("R", "Rscript"), JULIA: ("julia",)}[language]
     commands = (one for one in view.script.commands if launched(one, view.scope.containers).name in starts)
     return next((one.line for one in commands), 0)
+
+
+def environment_findings(view: View) -> Iterator[Finding]:
+    """Python environments that the script activates but does not create."""
+    seen: set[str] = set()
+    for line, name in environments(view.script, view.scope):
+        name = view.project.with_user(name) if view.project else name
+        if name in seen:
+            continue
+        seen.add(name)
+        shown, suggestion = one_line(name, 60), f'[environments]\n"{toml(name, 80)}" = "PACKAGES"'
+        found = environment_packages(view.site, name, view.wants)
+        if view.sky and found is not None and (name.startswith(("/", "~", "./", "../")) or "/" not in name):
+            listed = one_line(" ".join((*found.conda, *found.pip)), 80)
+            what = (
+                f"setup makes it with {listed}"
+                if listed
+                else "setup makes it; the script's files need no package in it"
+            )
+            yield Finding(line, "environment", shown, CHANGED, what)
+        elif "$" in name and not re.match(r"[~/]", name):
+            yield Finding(line, "environment", shown, KEPT, "its name is known only when the job runs")
+        elif view.sky and mount_points.is_mounted(name, view.mounted):
+            yield Finding(line, "environment", shown, KEPT, "is on a mounted path")
+        elif view.sky:
+            why = "an environment of the old cluster: name its packages, and setup creates it"
+            yield Finding(line, "environment", shown, DECISION, why, suggestion)
+        else:
+            absent = view.lookup is not None and not view.lookup.environment(name)
+            reason = "there is no such environment on this machine" if absent else "as on this machine"
+            yield Finding(line, "environment", shown, MISSING if absent else KEPT, reason)

@@ -12,6 +12,7 @@ from ..script.conversion_tables import one_line
 from ..script.slurm_variables import KNOWN, RENAMED
 from ..script.unset_variables import ENTERED, INPUT, INPUTS, unset_variables, values_read
 from ..shell.script_commands import interpreter_of
+from ..shell.word_sets import words
 from .explain_input import View, sentences
 from .finding import CHANGED, DECISION, KEPT, MISSING, Finding
 from .site_suggestions import toml
@@ -22,6 +23,8 @@ _USUAL = re.compile(
 )
 #: a script that splits its own path
 _OWN_PLACE = re.compile(r"\$\{?BASH_SOURCE\b|(?<=dirname )(?:-- )?\"?\$\{?0\b|\$\{0%/")
+#: commands whose words need not exist
+_MAKES = words("mkdir echo printf rm test [ [[ export touch")
 #: a script that finds its original in a job
 _FINDS_ORIGINAL = re.compile(r"\bSLURM_SUBMIT_DIR\b|scontrol\s+show\s+job|\bSLURM_JOB_?ID\b")
 _SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
@@ -70,10 +73,10 @@ class Variables:
             return
         if _FINDS_ORIGINAL.search(self.view.source):
             return
-        for command in self.view.script.commands:
-            word = command.words[1] if command.name in ("source", ".") and len(command.words) > 1 else None
-            own = word and re.match(r"\"?\$\{?(\w+)\}?\"?/", word.raw)
-            if word and own and _OWN_PLACE.search(self._assigned(own[1])):
+        reading = (one for one in self.view.script.commands if one.name not in _MAKES)
+        for command, word in ((one, word) for one in reading for word in one.words):
+            own = re.match(r"\"?\$\{?(\w+)\}?\"?/", word.raw)
+            if own and _OWN_PLACE.search(self._assigned(own[1])):
                 reason = "not beside the job's copy of the script: sbatch of Slurm fails, too; use $SLURM_SUBMIT_DIR"
                 yield Finding(command.line, "path", one_line(word.raw.strip('"'), 60), MISSING, reason)
                 return

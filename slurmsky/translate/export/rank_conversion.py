@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..script.conversion_tables import COMPILERS, EACH_NODE, NETWORK
 from ..script.programs import find
-from ..script.python_packages import own_files, read_small
+from ..script.python_packages import own_files
+from ..script.small_files import read_small
 from ..script.toolchains import runs_own_program
 from ..shell.launched_program import own_words
 from ..shell.shell_elements import Command, Statement, Word

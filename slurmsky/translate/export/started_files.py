@@ -13,8 +13,9 @@ from ..script.conversion_tables import CLIENTS
 from ..script.needs import loaded
 from ..script.outside_paths import read_unchanged
 from ..script.project_folder import Project
-from ..script.python_packages import own_files, read_small
+from ..script.python_packages import own_files
 from ..script.slurm_variables import KNOWN, ONLY_WITH, RENAMED
+from ..script.small_files import read_small
 from ..script.started_scripts import started_by
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from ..script.conversion_tables import SECRET
-from ..script.python_packages import read_small
+from ..script.workflow_submission import profile_of, submits
 from ..shell.shell_elements import Command, Statement
 from .rank_conversion import Ranks
 
-#: a command line with which snakemake submits its rules
-_SUBMITTING = re.compile(r"\s--(cluster\b|slurm\b|executor[= ]slurm|(workflow-)?profile[= ]\S*(?i:slurm))")
 #: snakemake's options for the submission of its rules
 _SUBMITS = re.compile(
     r"--(cluster(-config|-status|-sync|-cancel|-cancel-nargs|-generic-[\w-]+)?|slurm|executor|default-resources|jobscript"
@@ -19,15 +16,8 @@ _SUBMITS = re.compile(
 )
 
 
-#: settings of a profile that make Slurm the executor, and those that its rules need anywhere
-_PROFILE_SUBMITS = re.compile(
-    r"(?mi)^(?!\s*#).*\b(executor\s*:\s*[\"']?(cluster-generic|slurm)|sbatch\b|slurm\s*:\s*true)"
-)
+#: settings of a profile that its rules need anywhere
 _KEPT = re.compile(r"(?m)^(use-(?:conda|singularity|apptainer)|keep-going)\s*:\s*[Tt]rue")
-#: the part of nextflow.config that makes Slurm the executor
-NEXTFLOW_SUBMITS = re.compile(
-    r"(?mi)^(?!\s*//)[^\n]*\bexecutor\s*=\s*[\"']slurm|\bexecutor(\.|\s*\{[^}]*?)\bname\s*=\s*[\"']slurm"
-)
 _ON_ONE_NODE = "nextflow runs all processes on this node: raise cpus and memory for the pipeline"
 
 
@@ -37,10 +27,8 @@ class Workflows(Ranks):
     def _snakemake(self, statement: Statement, command: Command) -> None:
         """Run snakemake's rules on the node instead of submitting them."""
         texts = command.word_texts
-        profile = re.search(r"\s--(?:workflow-)?profile[= ](\S+)", " ".join(texts))
-        file = f"{profile[1]}/config.yaml" if profile and self.directives.folder else ""
-        config = (file and read_small(Path(self.directives.folder) / file)) or ""
-        if not (_SUBMITTING.search(" ".join(texts)) or _PROFILE_SUBMITS.search(config)):
+        file, config = profile_of(texts, self.directives.folder)
+        if not submits(texts, self.directives.folder):
             return
         at = 1
         while at < len(texts):
@@ -73,7 +61,7 @@ class Workflows(Ranks):
     def _nextflow(self, statement: Statement, command: Command) -> None:
         """Run nextflow's processes on the node instead of submitting them."""
         folder = self.directives.folder
-        if folder and NEXTFLOW_SUBMITS.search(read_small(Path(folder) / "nextflow.config") or ""):
+        if submits(["nextflow"], folder):
             self.found.edit(command.words[-1].end, command.words[-1].end, " -process.executor local")
             self.found.drop(command.line, "nextflow.config's executor slurm", "its processes run on this node")
             self.found.notes.append(_ON_ONE_NODE)

@@ -9,12 +9,13 @@ from dataclasses import replace
 from ...site.modules import Module
 from ..script import needs
 from ..script.conversion_tables import ANYWHERE, INSTALLERS, LAUNCHERS, quoted
+from ..script.declared_packages import environment_file
 from ..script.needs import Needs
 from ..script.outside_paths import PROGRAM
 from ..script.own_packages import OwnPackage
 from ..script.programs import Source, setup_lines
 from ..script.programs import find as source_of
-from ..script.python_packages import environment_file, unnamed
+from ..script.python_packages import unnamed
 from ..script.python_projects import project_packages
 from ..script.toolchains import unused
 from ..shell.launched_program import in_containers, launched

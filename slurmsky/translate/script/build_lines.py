@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .conversion_tables import quoted
 from .programs import setup_lines
 from .project_folder import MAKEFILES
-from .python_packages import read_small
+from .small_files import read_small
 
 #: endings of a source file -> compiler, compiler for MPI
 _COMPILERS = {

@@ -16,7 +16,8 @@ from ..shell.word_sets import words
 from .conversion_tables import one_line, quoted
 from .programs import APT
 from .project_folder import Project
-from .python_packages import MAX_FILES, read_small
+from .python_packages import MAX_FILES
+from .small_files import read_small
 from .started_scripts import started_by
 
 JULIA, R = "julia", "R"

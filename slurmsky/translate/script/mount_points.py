@@ -37,6 +37,8 @@ def on_every_node(path: str) -> bool:
     parts = path.strip("/").split("/")
     if parts[0] not in _SYSTEM:
         return False
+    if parts[0] in ("bin", "sbin") and len(parts) > 2:
+        return False  # a folder of an old cluster's software
     if parts[0] in ("srv", "media") and len(parts) > 1:
         return False
     if parts[0] == "usr" and len(parts) > 1 and parts[1] in ("users", "home", "people", "work", "data"):

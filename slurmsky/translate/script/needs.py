@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 from ...language import image_names
@@ -18,10 +17,12 @@ from ..shell.held_commands import held_commands
 from ..shell.launched_program import launched, own_words
 from ..shell.script_commands import Script, interpreter_of, parse
 from ..shell.script_variables import Scope
-from ..shell.shell_elements import Word
+from ..shell.shell_elements import Command, Word
 from ..shell.word_sets import words
 from . import mount_points, outside_paths, program_paths, start_files
 from .conversion_tables import LAUNCHERS
+from .declared_packages import NO_PACKAGES, PythonPackages
+from .entered_environments import environments, following
 from .folders_above import levels_above
 from .language_packages import SetupLine
 from .programs import find as find_program
@@ -40,6 +41,8 @@ _STARTS = (
     outside_paths.SOFTWARE,
 )  # fmt: skip
 _NODES = re.compile(r"(?m)^#SBATCH\s+(?:-N\s*|--nodes[= ]\s*)(\d{1,4})\s*(?:#.*)?$")
+_OWN_CODE = re.compile(r"(\S*/)?(python[\d.]*|make|jupyter|papermill)$|\.{1,2}/|\S+\.py$|\"?\$\{?CONDA_PREFIX\}?/bin/")
+_NO_CODE = re.compile(r"-(-version|V+|m (pip|venv|virtualenv))\b")
 _SCHEDULERS = words("qsub bsub qstat bjobs oarsub msub")
 _PMIX = re.compile(r"(?m)^[^#\n]*(?:--mpi[= ]['\"]?pmix|SLURM_MPI_TYPE=['\"]?pmix)")
 
@@ -63,7 +66,8 @@ class Needs:
     unknown: tuple[str, ...] = ()  # programs that the table lacks
     licensed: tuple[str, ...] = ()  # programs that the user must provide
     others: tuple[str, ...] = ()  # commands of other schedulers
-    packages: tuple[str, ...] = ()  # Python packages that the files beside the script need
+    python: PythonPackages = NO_PACKAGES  # Python packages that the script's files need
+    own_code: bool = False  # the script starts Python or programs of the project, which need packages
     languages: tuple[SetupLine, ...] = ()  # for the packages that R and Julia files beside the script name
     stores: tuple[tuple[str, str], ...] = ()  # file-system variables of the old cluster, and folders for them
     pmix: bool = False  # a step uses --mpi=pmix
@@ -101,6 +105,7 @@ def _of(script: Script, scope: Scope) -> Needs:
         cpus=_step_cpus(script, scope),
         unknown=tuple(dict.fromkeys(_unknown(script, scope))),
         licensed=tuple(dict.fromkeys(_licensed(script, scope))),
+        own_code=any(_is_own_code(command, scope) for command in script.commands),
         others=tuple(dict.fromkeys(one.name for one in script.commands if one.name in _SCHEDULERS)),
         stores=tuple(scope.stores.items()),
         pmix=bool(_PMIX.search(source)),
@@ -183,64 +188,6 @@ def amd_of(source: str) -> str:
     return found[0] if found else "rocm"
 
 
-def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
-    """(line, name) of Python environments that are activated, not created."""
-    made: set[str] = set()
-    where = ""  # working directory, relative to the submit folder
-    for command in script.commands:
-        texts = [scope.expand(word) for word in command.words]
-        name = command.name
-        where = _moved(where, texts) if name == "cd" and not command.blocks else where
-        if name in ("conda", "mamba", "micromamba") and "create" in texts[1:3]:
-            made.update(following(texts, ("-n", "--name", "-p", "--prefix")))
-        elif name == "virtualenv" or {"venv", "virtualenv"} & set(texts[:4]):
-            made.update(text.rstrip("/") for text in texts[1:] if not text.startswith("-"))
-        elif (name in ("conda", "mamba", "micromamba") and texts[1:2] == ["activate"]) or (
-            name in ("source", ".") and texts[1:2] and re.search(r"(^|/)activate$", texts[1]) and len(texts) > 2
-        ):
-            rest = [text for text in texts[2:] if not text.startswith("-")]
-            if rest and rest[0] != "base" and rest[0] not in made:
-                yield command.line, f"./{rest[0]}" if re.match(r"[\w.-]+/", rest[0]) and rest[0][0] != "." else rest[0]
-        elif name in ("conda", "mamba") and texts[1:2] == ["run"]:
-            for env in following(texts, ("-n", "--name", "-p", "--prefix")):
-                if env not in made:
-                    yield command.line, env
-        elif name in ("source", ".") and len(texts) == 2 and texts[1].endswith("bin/activate"):
-            folder = texts[1].removesuffix("bin/activate").rstrip("/") or "."
-            own = folder in made or folder.removeprefix("$PWD/") in made
-            if not folder.startswith(("/", "~", "$")) and folder != ".":
-                folder = _as_conda_path(os.path.join(where, folder))
-            if not own and folder != "." and not re.search(r"(conda|forge|mamba)[\w.-]*$", folder):
-                yield command.line, folder
-        else:
-            found = launched(command, scope.containers)
-            program = scope.expand(found.words[0]) if found.words and not found.inside else ""
-            folder = program_paths.environment_of(program)
-            if folder and folder not in made:
-                yield command.line, folder
-    for place in outside_paths.places(script, scope):
-        folder = program_paths.environment_of(place.text) if place.role == outside_paths.VENV else ""
-        if folder and folder not in made:
-            yield place.line, folder
-
-
-def _moved(where: str, texts: list[str]) -> str:
-    """Working directory after ``cd``, from the submit folder; "" if unknown."""
-    found = re.fullmatch(r"(\$SLURM_SUBMIT_DIR/?|\$PWD/?)?((?:[\w.-]+/?)*)", texts[1]) if len(texts) == 2 else None
-    return os.path.join("" if found[1] and "SLURM" in found[1] else where, found[2]) if found else ""
-
-
-def _as_conda_path(folder: str) -> str:
-    """Relative folder in a form that conda reads as a path."""
-    folder = os.path.normpath(folder)
-    return folder if folder.startswith("../") else f"./{folder}"
-
-
-def following(texts: list[str], names: tuple[str, ...]) -> Iterator[str]:
-    """The words after any of these options."""
-    yield from (value for text, value in pairwise(texts) if text in names)
-
-
 def _interpreter(source: str) -> Iterator[str]:
     """Installable program of the first line: tcsh, zsh, Rscript."""
     name = interpreter_of(source)
@@ -293,6 +240,14 @@ def _step_cpus(script: Script, scope: Scope) -> int:
         if "nodes" in given or header or nodes == 1:
             most = max(most, tasks * given.get("cpus-per-task", 1))
     return most
+
+
+def _is_own_code(command: Command, scope: Scope) -> bool:
+    """Return whether a command may start Python code of the project."""
+    found = launched(command, scope.containers)
+    first = found.words[0].raw if found.words and not found.inside else ""
+    text = " ".join(word.raw for word in found.arguments)
+    return bool(_OWN_CODE.match(first)) and not _NO_CODE.match(text)
 
 
 def _unknown(script: Script, scope: Scope) -> Iterator[str]:

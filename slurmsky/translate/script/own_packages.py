@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .project_root import candidates
-from .python_packages import LOCAL, holds_module, imported_modules, python_trees, read_small, started_python_files
+from .python_packages import LOCAL, holds_module, imported_modules, python_trees, started_python_files
+from .small_files import read_small
 
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 _INSTALLS = re.compile(

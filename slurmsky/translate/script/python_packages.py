@@ -1,7 +1,7 @@
 """Determines the packages of a script's Python files.
 
-The sources are requirements.txt, environment.yml, or the files' imports. The module reads a bounded number of files
-below one folder, and runs none of them.
+The sources are the packages that the project declares, or the files' imports. The module reads a bounded number of
+files below one folder, and runs none of them.
 """
 
 from __future__ import annotations
@@ -18,19 +18,16 @@ from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .conversion_tables import one_line, quoted
+from .declared_packages import NO_PACKAGES, PythonPackages, declared
+from .entered_environments import environments
 from .project_folder import Project
 from .project_root import candidates
+from .small_files import read_small
 from .started_scripts import started_by
 
 MAX_FILES = 40
 MAX_AGENT_FILES = 10
-MAX_BYTES = 1 << 19
 _PYTHON = re.compile(r"^(python[\d.]*|torchrun|accelerate|deepspeed|ipython|pytest|horovodrun|ray|uv)$")
-_REQUIREMENT = re.compile(
-    r"[A-Za-z][\w.-]*(\[[\w,-]+\])?\s*([=<>!~]=?\s*[\w.*]+(\s*,\s*[=<>!~]=?\s*[\w.*]+)*)?", re.ASCII
-)
-#: entries of environment.yml that are not packages: channels and Python itself
-_NO_PACKAGE = words("python pip defaults conda-forge nvidia pytorch bioconda")
 #: import name -> package name, if the names differ
 _NAMES = {
     "cv2": "opencv-python-headless", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml",
@@ -61,16 +58,19 @@ LOCAL = words(
 )
 
 
-def packages(source: str, folder: Path) -> tuple[str, ...]:
-    """Packages (pip's names) of the Python files of a script."""
+def packages(source: str, folder: Path) -> PythonPackages:
+    """Packages of the environment that a script enters, or of its Python files."""
+    script = parse(source)
     files = started_python_files(source, str(folder))
-    if not files:
-        return ()
-    for name in ("requirements.txt", "environment.yml", "environment.yaml"):
-        listed = tuple(_listed(folder / name))
-        if listed:
-            return listed
-    return tuple(dict.fromkeys(_imported(files, folder)))
+    entered = next((name for _, name in environments(script, Scope.of(script))), "")
+    if not files and not entered:
+        return NO_PACKAGES
+    listed = declared(folder, entered.rpartition("/")[2])
+    if listed.pip or listed.conda:
+        return listed
+    near = [name for name in files if not name.startswith(("/", "~", "$"))]
+    read = bool(near) and all((folder / name).is_file() for name in near)
+    return PythonPackages(tuple(dict.fromkeys(_imported(files, folder))), unknown=not read)
 
 
 def started_python_files(source: str, folder: str = "") -> list[str]:
@@ -138,19 +138,12 @@ def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = Fa
     if folder and not framework and (Path(folder) / "environment.yml").is_file():
         return "conda env create -n job -f environment.yml"
     if folder and all(name.endswith(".py") and (Path(folder) / name).is_file() for name in files):
-        names = packages(source, Path(folder))
+        names = packages(source, Path(folder)).by_pip
         listed = [name for name in names if not (framework and _OF_IMAGES.match(name))]
         return " ".join(["pip install", *listed]) if listed else ""
     name = one_line(files[0].rpartition("/")[2])
     more = "other " if framework else ""
     return f"# TODO: pip install the {more}packages that {name} imports (pip freeze on the old cluster lists them)"
-
-
-def environment_file(folder: str, name: str) -> str:
-    """Conda's environment file in a folder, not named environment.yml, or ""."""
-    stems = ("environment", "env", "conda", "conda_env", name, f"environment_{name}", f"envs/{name}")
-    files = (f"{stem}.{ending}" for stem in stems for ending in ("yml", "yaml")) if folder else ()
-    return next((file for file in files if "dependencies:" in (read_small(Path(folder) / file) or "")), "")
 
 
 def _own_modules(source: str) -> Iterator[str]:
@@ -172,30 +165,6 @@ def _own_modules(source: str) -> Iterator[str]:
         named = {text.partition(".")[0]} if option == "-m" else set(re.findall(r"\b(?:import|from)\s+(\w+)", text))
         if named - standard - _NONE:
             yield f"{found.name} -m {text}" if option == "-m" else f"{found.name} -c"
-
-
-def read_small(path: Path) -> str | None:
-    """Text of a small regular file, else None. The limit is MAX_BYTES."""
-    try:
-        small = path.is_file() and path.stat().st_size <= MAX_BYTES
-        return path.read_text(encoding="utf-8", errors="replace") if small else None
-    except OSError:
-        return None
-
-
-def _listed(path: Path) -> Iterator[str]:
-    """Names in requirements.txt or environment.yml. Other lines are ignored."""
-    text = read_small(path) or ""
-    if path.suffix == ".txt":
-        for line in text.splitlines():
-            word = line.split("#", 1)[0].split(";", 1)[0].strip()
-            if _REQUIREMENT.fullmatch(word):
-                yield word.replace(" ", "")
-        return
-    for match in re.finditer(r"(?m)^\s*-\s+([A-Za-z][\w.-]*)(?:\s*(==|=|>=)\s*([\w.]+)\S*)?\s*$", text):
-        name = match[1].rpartition("::")[2]
-        if name not in _NO_PACKAGE and not name.startswith("_"):
-            yield name if match[2] in (None, "=") else f"{name}{match[2]}{match[3]}"
 
 
 def own_files(source: str, folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..shell.launched_program import launched
+from ..shell.path_texts import home
 from ..shell.script_commands import SHELLS, Script, parse
 from ..shell.script_variables import Scope
 from .project_folder import Project
@@ -56,8 +57,10 @@ def started_by(script: Script, scope: Scope, project: Project) -> Iterator[Inner
             continue  # a program of PATH
         elif command.name == "srun" and "--multi-prog" in command.word_texts:
             continue  # a list of programs for ranks
-        name = scope.expand(words[0]) if words else ""
-        name = next((name[len(start) :] for start in _SUBMIT_FOLDER if name.startswith(start)), name)
+        name = home(scope.expand(words[0])) if words else ""
+        former = project.former(name) if name[:1] in ("/", "~") else ""
+        starts = (f"{former}/", *_SUBMIT_FOLDER) if former else _SUBMIT_FOLDER
+        name = next((name[len(start) :] for start in starts if name.startswith(start)), name)
         path = os.path.normpath(os.path.join(folder, name)) if name and name[0] not in "/~$-" else ""
         if path and path not in seen and len(seen) < MAX_SCRIPTS and (text := project.text_of(path)):
             seen.add(path)

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from ...site.modules import find
 from ...site.record import Site
 from ..script import outside_paths, programs
+from ..script.declared_packages import USUAL, PythonPackages
 from ..script.mount_points import is_mounted, on_every_node
 from ..script.needs import Needs
 from ..shell.word_sets import words
@@ -62,8 +63,8 @@ def preparation(site: Site, wants: Needs, image: str = "") -> tuple[str, list[st
     setup += [line for name in wants.environments for line in environment_setup(site, name, wants)]
     if site.shipped_modules and wants.environments:
         setup += programs_beside_environments(wants)
-    if site.shipped_modules and wants.packages and not wants.environments:
-        setup.append(f"pip install {' '.join(shlex.quote(name) for name in wants.packages)}")
+    if site.shipped_modules and not wants.environments:
+        setup += _packages_of_node(wants)
     if site.shipped_modules:
         setup += [install.text for install in wants.languages]
         setup += folders_setup(site, wants)
@@ -113,16 +114,25 @@ def _replaces(image: str, chosen: str) -> bool:
     return not chosen or ("cuda" in image and _contains(image, chosen))
 
 
-def environment_packages(site: Site, name: str, wants: Needs) -> str | None:
+def environment_packages(site: Site, name: str, wants: Needs) -> PythonPackages | None:
     """Packages of an environment; None if unknown. The site file or the script's files name them."""
     spelt = (name, name.removeprefix("./"), name.rstrip("/").rpartition("/")[2])
-    declared = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
+    named = next((text for known, text in site.environments if any(fnmatchcase(one, known) for one in spelt)), None)
+    if named is not None:
+        listed = named.split()
+        pythons = [word for word in listed if _PYTHON.fullmatch(word)]
+        rest = tuple(word for word in listed if word not in pythons)
+        return PythonPackages(rest, python=pythons[0].lstrip("python=") if pythons else "")
     unknown = any(not program.endswith(_OWN_ENDINGS) for program in wants.unknown)
-    if declared is not None or not site.shipped_modules or unknown or "$" in name:
-        return declared
+    if not site.shipped_modules or unknown or "$" in name or (wants.own_code and wants.python.unknown):
+        return None
     known = [programs.find(program) for program in wants.programs]
-    listed = [source.package for source in known if source is not None and source.kind == "pip"]
-    return " ".join(dict.fromkeys((*listed, *wants.packages)))
+    of_programs = (source.package for source in known if source is not None and source.kind == "pip")
+    return wants.python._replace(pip=tuple(dict.fromkeys((*of_programs, *wants.python.pip))))
+
+
+_PYTHON = re.compile(r"python(==?[\d.]*)?")
+_CONDA_FORGE = "-c conda-forge -c bioconda"
 
 
 def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
@@ -130,14 +140,14 @@ def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
     packages = environment_packages(site, name, wants)
     if packages is None:
         return
-    python = next((word for word in packages.split() if word.startswith("python")), "python")
-    listed = " ".join(shlex.quote(word) for word in packages.split() if word != python)
     if "/" not in name:
         word = shlex.quote(name)
-        made = f"conda create -y -n {word} {shlex.quote(python)} pip"
+        channels = [_CONDA_FORGE] if packages.conda else []
+        python = f"python={packages.python or _python_of_modules(site, wants) or USUAL}"
+        made = " ".join(["conda create -y -n", word, *channels, python, "pip", *map(shlex.quote, packages.conda)])
         yield f"conda env list | grep -q {shlex.quote(f'^{name} ')} || {made}"
-        if listed:
-            yield f"conda run -n {word} pip install {listed}"
+        if packages.pip:
+            yield f"conda run -n {word} pip install {_listed(packages.pip)}"
         return
     folder = f"~/{shlex.quote(name[2:])}" if name.startswith("~/") else shlex.quote(name)
     if not name.startswith(("/", "~/")):
@@ -148,8 +158,27 @@ def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
     # conda activate FOLDER and conda run -p FOLDER enter a folder with conda's record only
     made += f" && mkdir -p {folder}/conda-meta && touch {folder}/conda-meta/history"
     yield f"s=$(command -v sudo || true); [ -e {folder}/bin/activate ] || ({made})"
-    if listed:
-        yield f"{folder}/bin/pip install {listed}"
+    if packages.by_pip:
+        yield f"{folder}/bin/pip install {_listed(packages.by_pip)}"
+
+
+def _packages_of_node(wants: Needs) -> Iterator[str]:
+    """Commands that install packages into the node's own Python."""
+    if wants.python.conda:
+        yield f"conda install -y -n base {_CONDA_FORGE} {_listed(wants.python.conda)}"
+    if wants.python.pip:
+        yield f"pip install {_listed(wants.python.unpinned)}"
+
+
+def _python_of_modules(site: Site, wants: Needs) -> str:
+    """Version of Python that the script's modules name, or ""."""
+    modules = (module for name in wants.modules if (module := find(site, name)))
+    versions = (re.search(r" python=(3[\d.]*)", module.setup) for module in modules)
+    return next((found[1] for found in versions if found), "")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " ".join(map(shlex.quote, names))
 
 
 def programs_beside_environments(wants: Needs) -> Iterator[str]:

@@ -12,11 +12,13 @@ from explained_pages import BARE, explain
 from moving_script import moving
 
 from slurmsky.options.table import load as options
+from slurmsky.site import Site, load
 from slurmsky.translate.explain import explain_html
 from slurmsky.translate.explain.explain_text import page_text, table_text, to_html, to_json, verdict
 from slurmsky.translate.explain.explanation import DECISION, EFFECTS, Page, with_prices
 from slurmsky.translate.explain.explanation import explain as explain_script
 from slurmsky.translate.explain.finding import LocalLookup
+from slurmsky.translate.script.project_folder import Project
 from slurmsky.translate.sky_task.price_table import read_prices
 
 OPTIMIZER = """\x1b[33mnoise\x1b[0m
@@ -137,6 +139,7 @@ def lacking(text: str, here: tuple[str, ...] = ()) -> list[str]:
         ("git clone u r\npython r/train.py", []),
         ("cd build\n./prog", []),
         ("cd $SLURM_SUBMIT_DIR\n./prog", ["./prog"]),
+        ('top="$SLURM_SUBMIT_DIR"\ncd $top\napptainer exec x.sif a', ["x.sif"]),
         ("[ -f old.csv ] && cat old.csv", []),
         ("echo 1 > made.txt\ncat made.txt", []),
         ("singularity exec x.sif python /app/x.py", ["x.sif"]),
@@ -234,8 +237,50 @@ def test_the_image_of_a_program_replaces_one_with_cuda_alone() -> None:
         ('D=$(dirname "$0")\n. $D/x.sh', ["$D/x.sh"]),
         ('D=$(dirname "$0")\n[ -n "$SLURM_JOB_ID" ] && D=$SLURM_SUBMIT_DIR\n. $D/x.sh', []),
         ("D=$PWD\n. $D/x.sh", []),
+        ('D=$(dirname "$0")\nmkdir $D/logs\npython $D/x.py', ["$D/x.py"]),
     ],
 )
 def test_files_beside_the_jobs_copy_are_not_here(body: str, expected: list[str]) -> None:
     page = page_without_files(body + "\n", "local")
     assert [one.text for one in page.missing_names if "copy of the script" in one.reason] == expected
+
+
+def test_a_file_above_the_submit_folder_that_is_not_here() -> None:
+    page = page_without_files("make -f ../../Makefile\n", "sky")
+    assert verdict(page) == "runs unchanged; the submit folder lacks ../../Makefile"
+
+
+def test_a_folder_in_bin_is_one_of_the_old_cluster() -> None:
+    page = page_without_files("source /bin/tool-2.1/setup\n/bin/ls\n", "sky")
+    assert [one.text for one in page.findings if one.effect == DECISION] == ["/bin/tool-2.1/setup"]
+
+
+def test_a_workflow_whose_parts_are_jobs_needs_a_shared_folder(tmp_path: Path) -> None:
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile" / "config.yaml").write_text('executor: "slurm"\njobs: 50\n')
+    specs = moving.request(b"#!/bin/bash\n", "x").components
+
+    def effects(line: str, site: Site) -> list[str]:
+        data = f"#!/bin/bash\n{line}\n".encode()
+        page = explain_script(
+            data, specs, site, options("sbatch"), file="x", engine="sky", project=Project(str(tmp_path))
+        )
+        return [one.effect for one in page.findings if one.kind == "command"]
+
+    for line in ("snakemake --profile profile", "snakemake --cluster 'sbatch -n 1' -j 4", "snakemake --executor slurm"):
+        assert effects(line, BARE) == [DECISION], line
+    assert effects("snakemake --cores all", BARE) != [DECISION]
+    mounted = load(f'[paths]\n"{tmp_path}" = "s3://team/x"\n', "site.toml")
+    assert effects("snakemake --profile profile", mounted) != [DECISION]
+
+
+def test_a_started_script_is_read_where_the_script_names_the_folder_by_an_old_path(tmp_path: Path) -> None:
+    folder = tmp_path / "survey"
+    folder.mkdir()
+    (folder / "inner.sh").write_text("python x.py /data2/run1/in.csv\n")
+    data = b'#!/bin/bash\nbase="$HOME/survey"\nsrun bash "$base/inner.sh"\n'
+    specs = moving.request(data, "x").components
+    page = explain_script(
+        data, specs, BARE, options("sbatch"), file="x", engine="sky", project=Project(str(folder), "/root")
+    )
+    assert [one.text for one in page.findings if one.effect == DECISION] == ["inner.sh:1 /data2/run1/in.csv"]

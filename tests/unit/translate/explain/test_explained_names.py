@@ -10,6 +10,7 @@ from slurmsky.options.table import load as options
 from slurmsky.site import load
 from slurmsky.translate.explain.explanation import explain as explain_script
 from slurmsky.translate.script import needs
+from slurmsky.translate.script.declared_packages import PythonPackages
 from slurmsky.translate.script.project_folder import Project
 from slurmsky.translate.sky_task.setup_commands import environment_setup
 
@@ -161,7 +162,9 @@ def test_an_old_cuda_is_no_decision_of_python(body: str, effect: str) -> None:
     text = f"#!/bin/bash\nmodule load cuda/8.0\n{body}\n"
     data, site = text.encode(), load('modules = "shipped"', "site.toml")
     specs = moving.request(data, "x").components
-    page = explain_script(data, specs, site, options("sbatch"), file="x", engine="sky", packages=("torch",))
+    page = explain_script(
+        data, specs, site, options("sbatch"), file="x", engine="sky", packages=PythonPackages(("torch",))
+    )
     assert next(found for found in page.findings if found.kind == "module").effect == effect
 
 

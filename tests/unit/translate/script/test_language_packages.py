@@ -10,6 +10,7 @@ from typing import Any
 from slurmsky.engines.files.launch_needs import needs_of
 from slurmsky.site import load
 from slurmsky.translate.script import needs
+from slurmsky.translate.script.declared_packages import PythonPackages
 from slurmsky.translate.script.language_packages import named_packages
 from slurmsky.translate.sky_task.setup_commands import preparation
 
@@ -39,7 +40,7 @@ def test_packages_of_julia_files_are_installed_with_the_julia_of_setup(tmp_path:
 def test_pip_installs_into_the_environment_of_pythons_module() -> None:
     """`module load python` puts that environment first in PATH, and its Python has no package of another one."""
     text = "#!/bin/bash\nmodule load tensorflow python/3.11\ntorchrun a.py\n"
-    _, setup, _ = preparation(load("", "none"), replace(needs.of(text), packages=("numpy",)))
+    _, setup, _ = preparation(load("", "none"), replace(needs.of(text), python=PythonPackages(("numpy",))))
     assert setup == [
         "conda create -y -p ~/.conda/envs/job python=3.11",
         "~/.conda/envs/job/bin/pip install 'tensorflow[and-cuda]'",

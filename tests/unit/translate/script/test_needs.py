@@ -9,6 +9,7 @@ import pytest
 from slurmsky.model.spec import JobSpec
 from slurmsky.site import load
 from slurmsky.translate.script import needs
+from slurmsky.translate.script.declared_packages import NO_PACKAGES
 from slurmsky.translate.script.python_packages import packages
 from slurmsky.translate.sky_task.setup_commands import preparation
 from slurmsky.translate.sky_task.task import SkyTask, plan
@@ -106,10 +107,10 @@ def test_packages_of_python_files(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "__init__.py").write_text("")
     (tmp_path / "mine" / "deep.py").write_text("import numpy as np\n")
-    assert packages("srun python train.py --x", tmp_path) == ("torch", "scikit-learn", "numpy")
+    assert packages("srun python train.py --x", tmp_path).pip == ("torch", "scikit-learn", "numpy")
     (tmp_path / "requirements.txt").write_text("torch==2.4  # pinned\n-r other.txt\nnumpy >= 1.2\nnot valid here\n")
-    assert packages("srun python train.py", tmp_path) == ("torch==2.4", "numpy>=1.2")
-    assert packages("echo train.py", tmp_path) == ()
+    assert packages("srun python train.py", tmp_path).pip == ("torch==2.4", "numpy>=1.2")
+    assert packages("echo train.py", tmp_path) == NO_PACKAGES
 
 
 def test_each_folder_of_the_old_cluster_is_one_of_a_bucket() -> None:
