@@ -8,7 +8,7 @@ from pathlib import Path
 from slurmsky import client
 from slurmsky.commands import find
 from slurmsky.controller.app import Controller
-from slurmsky.controller.command_context import CommandContext
+from slurmsky.controller.command_context import CommandContext, call
 from slurmsky.protocol import wire
 
 
@@ -47,7 +47,7 @@ class ControllerInProcess:
         if typed is not None:
             context.feed(wire.Frame(wire.STDIN, typed.encode()))
             context.feed(wire.Frame(wire.STDIN_EOF, b""))
-        code = self.queue.followers.call(main, context)
+        code = call(main, context)
         if not isinstance(code, int):
             code = await code
         self.queue.flush()

@@ -67,7 +67,7 @@ class MemoryEngine(EngineDefaults):
         places: bool = True,
     ) -> None:
         self.name = name
-        self.places = places
+        self.places = self.this_machine = places
         self._on_event = on_event
         self._clock = clock
         self._work = work

@@ -25,9 +25,10 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     still be created before the job starts, so each fault is a warning only. A folder whose name contains the job id
     gets no warning: programs create such folders after sbatch has printed the id.
     """
-    if not ctx.controller.engine.places_in(job.partition.partition(",")[0]):
-        return remarks(ctx, job.submit_dir) if runs_on_sky(ctx, job.partition.partition(",")[0]) else []
-    found: list[str] = []
+    engine, partition = ctx.controller.engine, job.partition.partition(",")[0]
+    found = [] if engine.on_this_machine(partition) else remarks(ctx, job.submit_dir)
+    if not engine.places_in(partition):
+        return found
     written = {
         use: derived.expand_path(pattern, job) for use, pattern in (("output", job.stdout), ("error", job.stderr))
     }
@@ -48,11 +49,6 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
         fault = "cannot be executed" if os.path.exists(interpreter) else "is missing"
         found.append(f"the script's interpreter {interpreter} {fault}")
     return list(dict.fromkeys(found))
-
-
-def runs_on_sky(ctx: CommandContext, partition: str) -> bool:
-    """Return whether the partition's jobs run on SkyPilot."""
-    return ctx.controller.engine.engine_name(partition) == "sky"
 
 
 def remarks(ctx: CommandContext, submit_dir: str) -> list[str]:

@@ -31,7 +31,7 @@ from ..model.spec import JobSpec
 from ..model.states import JobState
 from ..paths import AGENT, ENGINE, HOME, StatePaths
 from ..protocol.messages import Event, JobEvent, Power, Started
-from ..site.record import Site
+from ..site.record import AUTO, Site
 from .jobs import transitions
 from .jobs.followers import ArrayFollowers
 from .jobs.job_events import Events
@@ -132,7 +132,9 @@ class Controller:
         #: the engine of partitions that name no engine
         self.usual = EngineChoice()
         self.engine = Router(self.engines, self._engine_of)
-        self.budget = BudgetPolicy(self.job_table, site, self.schedule_soon, self._price_question, self.hourly_price)
+        self.budget = BudgetPolicy(
+            self.job_table, site, self.schedule_soon, self._price_question, self.hourly_price, self._costs
+        )
         gpus = len(glob.glob("/dev/nvidia[0-9]*")) if ledger is not None else 0
         self.machine = MachineShare(self.job_table, ledger, len(os.sched_getaffinity(0)), gpus)
         self.scheduler = Scheduler(
@@ -147,7 +149,7 @@ class Controller:
             place_later=self._place_later,
             neighbourhoods=self._neighbourhoods,
         )
-        self.launches = LaunchBuilder(self.job_table, paths.jobs, self.host)
+        self.launches = LaunchBuilder(self.job_table, self.engine.of_job, paths.jobs, self.host)
         self.mailer = Mailer(self.job_table, site.cluster.mail_program, self.environment)
         self.job_files = JobFiles(self.job_table, self.store, paths.jobs, site.cluster.job_files_days, clock)
         self.life = LifeCycle(
@@ -180,7 +182,7 @@ class Controller:
         if not self.usual.open:
             return ""
         wanted = self.environment.get(ENGINE) or self.site.engine_of(partition)
-        return "" if wanted in ("local", "sky", "nodes") else self.usual.reason
+        return self.usual.reason if wanted in ("", AUTO) else ""
 
     def _check_by_engine(self, spec: JobSpec, partition: str) -> bool:
         """Validate a job by the engine that creates its nodes (submit_checks.EngineCheck)."""
@@ -235,7 +237,7 @@ class Controller:
         return self.managed.managed_id(job_id) if self.managed is not None else None
 
     def _on_cloud(self, partition: str) -> bool:
-        return self.engine.engine_name(partition) == "sky"
+        return self.engines[self.engine.engine_name(partition)] is self._cloud_engine
 
     def _price_question(self, job: Job, partition: str) -> PriceQuestion | None:
         """Return the query for a job's price; None: its nodes are free."""
@@ -245,6 +247,9 @@ class Controller:
         return self._cloud_engine.price_question(
             [(part.spec, partition if part is job else part.partition) for part in parts]
         )
+
+    def _costs(self, job: Job) -> bool:
+        return job.awaits_nodes or not self.engine.of_job(job).this_machine
 
     def hourly_price(self, shares: Sequence[NodeShare]) -> float | None:
         """Return the price of nodes in dollars an hour; None: unknown."""
@@ -403,7 +408,7 @@ class Controller:
             self._wake = None
         for over in self.job_table.reservations.advance(self.clock(), self.job_table.jobs.values()):
             self.life.reservation_expired(over)
-        self.machine.begin(self.engine.engine_name)
+        self.machine.begin(self.engine.on_this_machine)
         try:
             wake = self._schedule()
         finally:
@@ -418,7 +423,7 @@ class Controller:
 
     def _shared(self, partition: str, uses: list[NodeUse]) -> list[NodeUse]:
         """Return a partition's nodes without the resources of other users."""
-        return self.machine.open(uses, partition) if self.engine.engine_name(partition) == "local" else uses
+        return self.machine.open(uses, partition) if self.engine.on_this_machine(partition) else uses
 
     def _schedule(self) -> float:
         """Run one pass and apply its plan. Return the time of the next pass, or infinity."""

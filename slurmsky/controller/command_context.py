@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -230,3 +230,17 @@ def _program(argv: Sequence[str], env: Mapping[str, str]) -> bytes:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def call(command: Callable[[CommandContext], int | Awaitable[int]], context: CommandContext) -> int | Awaitable[int]:
+    """Run a command. One that changes jobs or nodes waits until the agents have dropped all followers."""
+    followers = context.controller.followers
+    if not followers.must_drop(context.command, context.args):
+        return command(context)
+
+    async def alone() -> int:
+        async with followers.all_dropped():
+            answer = command(context)
+            return answer if isinstance(answer, int) else await answer
+
+    return alone()

@@ -19,7 +19,7 @@ from ..agent.net.spare_descriptor import SpareDescriptor
 from ..model import allocation, spec
 from ..protocol import messages, wire
 from .app import Controller
-from .command_context import CallerGone, CommandContext
+from .command_context import CallerGone, CommandContext, call
 from .jobs.deferred_termination import CALLER, Caller
 from .store.database_file import DATABASE_ERRORS
 
@@ -143,7 +143,7 @@ class Session(asyncio.Protocol):
         self._caller = Caller(request.env.get("SLURM_JOB_ID", ""))
         token = CALLER.set(self._caller)
         try:
-            answer = self._service.controller.followers.call(command, self._context)
+            answer = call(command, self._context)
             if inspect.isawaitable(answer):
                 self.send(wire.STDOUT)  # an empty frame shows that the controller runs; the answer may take long
                 self._task = asyncio.ensure_future(self._wait(answer))

@@ -105,6 +105,8 @@ class Engine(Protocol):
     name: str
     #: True: the controller selects nodes itself (local); False: the engine provides nodes for each job (sky)
     places: bool
+    #: True: the nodes are this machine, whose users share it; they cost nothing, and jobs use the submitter's files
+    this_machine: bool
 
     async def start(self, launch: Launch) -> None:
         """Start the job. Raises EngineError if its nodes cannot be allocated."""
@@ -201,7 +203,9 @@ class Engine(Protocol):
 
 
 class EngineDefaults:
-    """Defaults of an engine with reachable nodes and no services."""
+    """Defaults of an engine with reachable nodes and no services, which are not this machine."""
+
+    this_machine = False
 
     def follow(self, launch: Launch, behind: int) -> bool:
         """Return False: followers are not supported."""

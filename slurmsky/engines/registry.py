@@ -1,4 +1,7 @@
-"""Creates the engines of a site. No module outside the engines' folders names them."""
+"""Creates the engines of a site.
+
+This module and ``Controller.choose_engine`` name engines; other modules read an engine's attributes.
+"""
 
 from __future__ import annotations
 

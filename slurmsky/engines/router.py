@@ -20,6 +20,7 @@ class Router:
 
     name = "router"
     places = True
+    this_machine = False
 
     def __init__(self, engines: Mapping[str, Engine], choose: Callable[[str], str]) -> None:
         self._engines = engines
@@ -33,6 +34,15 @@ class Router:
     def places_in(self, partition: str) -> bool:
         """True if the controller selects the nodes of the partition's jobs."""
         return self._engines[self.engine_name(partition)].places
+
+    def of_job(self, job: Job) -> Engine:
+        """Return the engine that runs a started job."""
+        name = job.engine if job.engine in self._engines else self.engine_name(job.partition)
+        return self._engines[name]
+
+    def on_this_machine(self, partition: str) -> bool:
+        """True if the partition's nodes are this machine."""
+        return self._engines[self.engine_name(partition)].this_machine
 
     def adopt(self, job_id: int, engine: str) -> None:
         """Assign an engine to a job that it did not start."""

@@ -56,6 +56,11 @@ class SignalSpec:
         if not 0 < self.signal <= 0xFFFF or not 0 <= self.seconds <= 0xFFFF:
             raise ValueError(f"no signal: {self!r}")
 
+    @property
+    def recipient(self) -> str:
+        """The part of the job that gets the signal: its "batch" shell or its "steps"."""
+        return "batch" if self.batch else "steps"
+
     def __str__(self) -> str:
         flags = ("R" if self.reservation else "") + ("B" if self.batch else "")
         seconds = "" if self.seconds == DEFAULT_SECONDS else f"@{self.seconds}"

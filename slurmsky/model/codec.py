@@ -43,6 +43,8 @@ def job_from_dict(data: dict[str, Any], spec: JobSpec) -> Job:
     data["spec"] = spec
     data["state"] = _STATES[data["state"]]
     data["flags"] = JobFlag(data["flags"]) if data.get("flags") else JobFlag.NONE
+    if data.pop("launched", False):
+        data["awaits_nodes"] = True  # the name in records of 0.1 before its release
     shares = data.get("shares")
     data["shares"] = [plain.read(NodeShare, share) for share in shares] if shares else []
     parts = data.get("pending_tasks")

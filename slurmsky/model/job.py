@@ -104,7 +104,7 @@ class Job:
     het_ids: tuple[int, ...] = ()
     # SkyPilot
     engine: str = "local"
-    launched: bool = False  # launched by an engine whose nodes are not ready yet
+    awaits_nodes: bool = False  # started by an engine that is still creating its nodes; its state is PENDING
     managed_job_id: Optional[int] = None
     cost: float = 0.0  # dollars, from SkyPilot's cost report; of a running job: until now
     hourly_cost: float = 0.0  # dollars an hour for the whole job, 0.0 unknown
@@ -116,7 +116,7 @@ class Job:
     @property
     def nodes(self) -> tuple[str, ...]:
         """Names of the allocated nodes, in the job's order; empty while an engine starts the nodes."""
-        return () if self.launched else tuple(share.name for share in self.shares)
+        return () if self.awaits_nodes else tuple(share.name for share in self.shares)
 
     def copy(self, **changes: Any) -> Job:
         """Copy a job, ten times faster than dataclasses.replace."""

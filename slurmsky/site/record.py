@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from ..model.cluster import ClusterConfig
 from .gpunames import known_gpu
 
+#: the engine of a partition that names none is SkyPilot or this machine (EngineChoice)
+AUTO = "auto"
+
 
 class SiteError(Exception):
     """Error in the site file, as one line: file:line:column: error."""
@@ -174,7 +177,7 @@ class Site:
     """The content of the site file."""
 
     cluster: ClusterConfig
-    engine: str = "auto"  # auto | sky | local
+    engine: str = AUTO  # auto | sky | local
     sky: SkyConfig = SkyConfig()
     partition_sky: tuple[tuple[str, PartitionSky], ...] = ()
     warm_nodes: tuple[tuple[str, WarmNodes], ...] = ()  # by partition
@@ -217,3 +220,7 @@ class Site:
         """The engine of a partition: auto, sky, local or nodes."""
         config = self.cluster.partition(partition)
         return (config.engine if config else "") or self.engine
+
+    def on_this_machine(self, partition: str) -> bool:
+        """True if the site file says that a partition's nodes are this machine."""
+        return self.engine_of(partition) == "local"

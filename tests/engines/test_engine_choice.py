@@ -74,11 +74,11 @@ def test_jobs_wait_until_the_server_has_answered(tmp_path: Path, enabled: list[s
         await until(lambda: here.state.name != "PENDING")
         # The reason is that of the latest query; on a busy machine the first ones may have had no answer.
         await until(lambda: "restarting" in job.reason_desc)
-        assert job.reason == "ReqNodeNotAvail" and not job.launched
+        assert job.reason == "ReqNodeNotAvail" and not job.awaits_nodes
         world.server.fault = lambda path: None
         await until(lambda: not queue.usual.open)
         assert queue.usual.engine == engine
-        await until(lambda: job.launched or job.state.name != "PENDING")
+        await until(lambda: job.awaits_nodes or job.state.name != "PENDING")
         assert job.engine == engine
 
     play(tmp_path, enabled, story)

@@ -327,7 +327,7 @@ def node_record(share: NodeShare, info: CloudNodeInfo, partition: str) -> Node:
 
 def begin(job: Job, shares: list[NodeShare], now: float) -> None:
     """Set a job's record to running on ``shares``."""
-    job.state, job.reason, job.reason_desc, job.launched = JobState.RUNNING, "None", "", False
+    job.state, job.reason, job.reason_desc, job.awaits_nodes = JobState.RUNNING, "None", "", False
     job.start_time, job.shares = now, shares
     job.num_nodes, job.num_cpus = len(shares), sum(share.cpus for share in shares)
     job.batch_host = shares[0].name if shares else ""

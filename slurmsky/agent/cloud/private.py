@@ -51,9 +51,9 @@ def _inode(metadata: os.stat_result) -> Inode:
 
 
 class Private:
-    """Private files in some home folders. ``extra``: further folders that are treated as private."""
+    """Private files in some home folders. ``others``: further folders that are treated as private."""
 
-    def __init__(self, homes: Iterable[str], beside: Iterable[str] = ()) -> None:
+    def __init__(self, homes: Iterable[str], others: Iterable[str] = ()) -> None:
         self.homes: Set[Inode] = set()
         self.inodes: Set[Inode] = set()  # of credentials
         self.machine: Set[Inode] = set()  # of MACHINE folders
@@ -66,7 +66,7 @@ class Private:
                     self._folders.append(path)
             for name in MACHINE:
                 self._add(os.path.join(home, name), self.machine)
-        for path in beside:
+        for path in others:
             self._add(path, self.machine)
         self._linked: Optional[Set[Inode]] = None
 
@@ -108,7 +108,7 @@ class Private:
 
     def is_private(self, folder: os.stat_result, rest: Sequence[str]) -> bool:
         """True if a path below ``folder`` has a private name. ``rest``: the path, which need not exist."""
-        if _inode(folder) not in self.homes:
+        if not rest or _inode(folder) not in self.homes:
             return False
         return rest[0] in MACHINE or any("/".join(rest[:size]) in _CREDENTIALS for size in range(1, len(rest) + 1))
 

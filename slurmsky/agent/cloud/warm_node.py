@@ -67,10 +67,10 @@ class WarmNodeService:
             Ping: self._ping, CompareFolder: self._compare, StoreScript: self._store, ReachPeers: self._reach,
             AddHosts: self._add_hosts,
         })  # fmt: skip
-        agent.greetings.append(self._name_values)
+        agent.greetings.append(self._node_environment)
         signal.signal(signal.SIGTERM, lambda *_: agent.loop.soon(self._on_sigterm))
 
-    def _name_values(self) -> NodeEnvironment:
+    def _node_environment(self) -> NodeEnvironment:
         """Return the node's environment and folders, for the controller's launches."""
         account = pwd.getpwuid(os.geteuid())
         return NodeEnvironment(

@@ -32,6 +32,7 @@ from ..process import process_tree
 from .batch import BatchScript
 
 if TYPE_CHECKING:
+    from ...language.signalspec import SignalSpec
     from ..steps.step_run import StepRun
     from .agent import Agent
 
@@ -41,20 +42,6 @@ _SWEEP_S = 0.05
 _GRACE_S = 1.0
 #: seconds between the loss of a node and the signals to the job's processes on the others
 NODE_LOST_S = 0.5
-
-
-def parse_signal(text: str) -> tuple[bool, int, int]:
-    """Parse ``[R][B]:NAME@SEC`` of --signal. Return (to the batch shell, signal number, seconds before the end)."""
-    name, _, seconds = text.partition("@")
-    flags, colon, rest = name.partition(":")
-    if not colon:
-        flags, rest = "", name
-    rest = rest.upper()
-    if rest.isdecimal():
-        number = int(rest)
-    else:
-        number = int(getattr(signal, rest if rest.startswith("SIG") else "SIG" + rest))
-    return "B" in flags.upper(), number, int(seconds or 60)
 
 
 class HeadJob:
@@ -131,15 +118,14 @@ class HeadJob:
         loop = self.agent.loop
         now = time.time()
         self._timers.append(loop.after(self.end_time - now, lambda: self.terminate("TIMEOUT", signal.SIGTERM)))
-        if self.launch.spec.signal and not self._signal_sent:
-            to_batch, number, seconds = parse_signal(self.launch.spec.signal)
-            target = "batch" if to_batch else "steps"
+        warning = self._unsent_warning()
+        if warning is not None:
 
             def warn() -> None:
                 self._signal_sent = True
-                self.signal(number, target)
+                self.signal(warning.signal, warning.recipient)
 
-            self._timers.append(loop.after(self.end_time - seconds - now, warn))
+            self._timers.append(loop.after(self.end_time - warning.seconds - now, warn))
 
     # --- signals
     def signal(self, number: int, target: str) -> None:
@@ -197,11 +183,18 @@ class HeadJob:
         if self.batch is None or self.batch.over:
             self._end_remaining()
 
+    def _unsent_warning(self) -> Optional[SignalSpec]:
+        """Return the request of --signal until its signal is sent."""
+        from ...language import signalspec
+
+        text = self.launch.spec.signal
+        return signalspec.parse(text) if text and not self._signal_sent else None
+
     def node_lost(self, name: str) -> None:
         """End the job after the loss of a node; with --no-kill release the node.
 
-        Not if its script has ended. The state is NODE_FAIL at once. The signals follow NODE_LOST_S later: srun reports
-        the failed node first.
+        Nothing happens to a job whose script has ended. The state is NODE_FAIL at once. The signals follow NODE_LOST_S
+        later: srun reports the failed node first.
         """
         if self.ending or self.cause:
             return
@@ -213,17 +206,18 @@ class HeadJob:
         self._timers.append(self.agent.loop.after(NODE_LOST_S, lambda: self._signal_all("NODE_FAIL", signal.SIGTERM)))
 
     def node_ends(self, left_s: int) -> None:
-        """End the job in NODE_FAIL within ``left_s``, for a reclaimed node.
+        """End the job in NODE_FAIL within ``left_s``, because its node is reclaimed.
 
-        It gets its --signal, and SIGTERM when KillWait is left; without --signal SIGTERM now. Source: send_user_signal
-        of PreemptParameters, which slurm.conf's manual describes.
+        The job gets the signal of --signal, and SIGTERM when KillWait is left; without --signal, SIGTERM now.
+
+        Source: send_user_signal of PreemptParameters, which slurm.conf's manual describes.
         """
-        if not self.launch.spec.signal or self._signal_sent or self.cause or self.ending:
+        warning = self._unsent_warning()
+        if warning is None or self.cause or self.ending:
             self.terminate("NODE_FAIL", signal.SIGTERM, left_s)
             return
         self.cause, wait = "NODE_FAIL", min(self.launch.kill_wait_s, left_s)
-        to_batch, number, _ = parse_signal(self.launch.spec.signal)
-        self.signal(number, "batch" if to_batch else "steps")
+        self.signal(warning.signal, warning.recipient)
         last = self.agent.loop.after(left_s - wait, lambda: self._signal_all("NODE_FAIL", signal.SIGTERM, wait))
         self._timers.append(last)
 

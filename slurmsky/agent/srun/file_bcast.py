@@ -181,20 +181,20 @@ def copy_all(
     """Copy the program, then its libraries to ``<target>_libs``. Stops at the first failure."""
     left = list(libraries)
 
-    def go_on(code: int) -> None:
+    def copy_next(code: int) -> None:
         if code or not left:
             done(code)
             return
         name = left.pop(0)
         try:
-            FileCopy(agent, shares, print_error, go_on).start(
+            FileCopy(agent, shares, print_error, copy_next).start(
                 name, lambda node: "%s_libs/%s" % (target(node), os.path.basename(name)), True, True, True
             )
         except OSError as error:
             print_error("error: Can't open `%s`: %s\n" % (name, error.strerror))
             done(error.errno or errno.EIO)
 
-    FileCopy(agent, shares, print_error, go_on).start(source, target, True, True, False)
+    FileCopy(agent, shares, print_error, copy_next).start(source, target, True, True, False)
 
 
 def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
@@ -211,7 +211,7 @@ def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, p
     job_id = query.jobid.job_id if query.jobid is not None else 0
     job = agent.jobs.get(job_id)
     if job is None or job.ended:
-        address = agent.heads.get(job_id) or address_for_job(agent, job_id)
+        address = address_for_job(agent, job_id)
         if address:
             relay(agent, channel, payload, address, "sbcast")
         else:
@@ -220,8 +220,8 @@ def serve_sbcast(agent: Agent, channel: Channel, request: wire.CommandRequest, p
     _serve(agent, channel, job, request, query)
 
 
-def _options(query: SbcastQuery, job_id: int) -> list[str]:
-    """First lines of sbcast -v.
+def _options(query: SbcastQuery, job_id: int, source: str) -> list[str]:
+    """First lines of sbcast -v. ``source``: the file's absolute path.
 
     Source: sbcast/opts.c _print_options, bcast.c.
     """
@@ -238,12 +238,12 @@ def _options(query: SbcastQuery, job_id: int) -> list[str]:
     }
     lines = [rule, *("%-10s = %s" % row for row in rows.items()), rule]
     try:
-        metadata = os.stat(query.source)
-        lines += ["modes    = %o" % metadata.st_mode]
-        lines += ["uid      = %d" % metadata.st_uid, "gid      = %d" % metadata.st_gid]
+        metadata = os.stat(source)
     except OSError:
-        pass  # the copy itself reports errors of the source
-    return [*lines, "jobid      = %d" % job_id, "size     = %d" % metadata.st_size] if len(lines) > 10 else lines
+        return lines  # the copy itself reports errors of the source
+    lines += ["modes    = %o" % metadata.st_mode]
+    lines += ["uid      = %d" % metadata.st_uid, "gid      = %d" % metadata.st_gid]
+    return [*lines, "jobid      = %d" % job_id, "size     = %d" % metadata.st_size]
 
 
 def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRequest, query: SbcastQuery) -> None:
@@ -254,7 +254,8 @@ def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRe
         channel.send(wire.EXIT, b"%d" % code)
         channel.close()
 
-    for line in _options(query, job.job_id) if query.verbose else ():
+    path = os.path.join(request.cwd, query.source)
+    for line in _options(query, job.job_id, path) if query.verbose else ():
         print_error(line + "\n")
     shares = job.launch.shares
     offset = query.jobid.het_offset if query.jobid is not None else None
@@ -263,7 +264,6 @@ def _serve(agent: Agent, channel: Channel, job: HeadJob, request: wire.CommandRe
     elif job.launch.het:
         every = (share for part in job.launch.het for share in part.shares)
         shares = list({share.name: share for share in every}.values())
-    path = os.path.join(request.cwd, query.source)
     target = os.path.join(request.cwd, query.destination)
     try:
         if query.send_libs:

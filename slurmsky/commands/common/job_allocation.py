@@ -150,7 +150,7 @@ def _delays_printed(ctx: CommandContext, job: Job, quiet: bool) -> Iterator[None
             await ctx.controller.life.wait(job, news)
 
     def waits(one: Job) -> str:
-        return one.system_comment if one.reason == "ReqNodeNotAvail" and one.launched else ""
+        return one.system_comment if one.reason == "ReqNodeNotAvail" and one.awaits_nodes else ""
 
     task = None if quiet else asyncio.ensure_future(follow())
     try:
@@ -206,7 +206,7 @@ async def await_returned_files(ctx: CommandContext, job: Job) -> None:
 
     Nodes on this machine need none of this. A signal ends the wait.
     """
-    if job.engine == "local":
+    if ctx.controller.engine.of_job(job).this_machine:
         return
     finished = asyncio.ensure_future(ctx.controller.life.wait(job, lambda one: JobFlag.COMPLETING not in one.flags))
     try:

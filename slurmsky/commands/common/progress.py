@@ -58,7 +58,7 @@ def _fitting(ctx: CommandContext, text: str) -> str:
 def phase(job: Job) -> str:
     """Phase of an active job: SkyPilot's message, else state and reason."""
     name = f"job {job.job_id}"
-    if job.system_comment and (job.launched or JobFlag.CONFIGURING in job.flags):
+    if job.system_comment and (job.awaits_nodes or JobFlag.CONFIGURING in job.flags):
         return f"{name}: {job.system_comment}"
     if job.state is JobState.PENDING:
         return f"{name} waits: {job.reason}" if job.reason not in ("None", "") else f"{name} waits"

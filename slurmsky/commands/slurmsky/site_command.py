@@ -106,7 +106,7 @@ async def _check(ctx: CommandContext, file: str | None) -> int:
     if site.source == ctx.controller.site.source and await site_changed(ctx):
         report.print_note("the running controller read an earlier version: scontrol reconfigure")
     service = registry.cloud_service(ctx.env, site, ctx.env.get("USER", ""))
-    sky = [part.name for part in site.cluster.partitions if site.engine_of(part.name) != "local"]
+    sky = [part.name for part in site.cluster.partitions if not site.on_this_machine(part.name)]
     if not sky:
         report.good("all partitions are on this machine: SkyPilot is not queried")
     elif not service.configured:

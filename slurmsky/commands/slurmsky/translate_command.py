@@ -124,7 +124,7 @@ async def _task(
         raise _NotTranslated(f"{error.filename or words[-1]}: {error.strerror or 'cannot be read'}") from error
     site, specs = ctx.controller.site, request.components
     if stage and specs[0].array:
-        why = f"line {stage} submits an array, which a task of a pipeline cannot be: translate its scripts one by one"
+        why = f"line {stage} submits an array, and no task of a pipeline is an array: translate its scripts one by one"
         raise _NotTranslated(why)
     partition = _partition(site, specs[0])
     text = script.data.decode("utf-8", "surrogateescape").replace("\0", "")

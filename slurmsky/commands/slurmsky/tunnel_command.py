@@ -26,7 +26,7 @@ from ._base import SlurmskyCommand, failed
 
 _POLL_S = 2.0
 _READY_S = 120.0
-_SPECIAL = "slurmsky: tunnel: "
+_PREFIX = "slurmsky: tunnel: "
 
 
 class Ports(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
@@ -60,17 +60,17 @@ def wait_for(job: str, controller: ControllerClient) -> None:
             controller.start()
             answer = controller.run_command("squeue", "-h", "-t", "all", "-j", job, "-o", "%T %r")
         except NoController as error:
-            raise failed(f"{_SPECIAL}{error}") from error
-        words = answer.out.split()
-        if answer.code or len(words) < 2:
-            raise failed(f"{_SPECIAL}there is no job {job}")
-        if words[0] == "RUNNING":
+            raise failed(f"{_PREFIX}{error}") from error
+        state, _, reason = answer.out.strip().partition(" ")
+        if answer.code or not reason:
+            raise failed(f"{_PREFIX}there is no job {job}")
+        if state == "RUNNING":
             return
-        if words[0] not in ("PENDING", "CONFIGURING", "SUSPENDED", "REQUEUED"):
-            raise failed(f"{_SPECIAL}job {job} is {words[0]}")
-        if words[1] != shown_reason:
-            shown_reason = words[1]
-            click.echo(f"job {job} is {words[0]} ({shown_reason}); waiting for it", err=True)
+        if state not in ("PENDING", "CONFIGURING", "SUSPENDED", "REQUEUED"):
+            raise failed(f"{_PREFIX}job {job} is {state}")
+        if reason != shown_reason:
+            shown_reason = reason
+            click.echo(f"job {job} is {state} ({reason}); waiting for it", err=True)
         time.sleep(_POLL_S)
 
 
@@ -107,20 +107,20 @@ async def _tunnel(line: Sequence[str], job: str, ports: tuple[int, int], bind: s
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stopped: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
-    first: list[asyncio.Future[Any]] = [mux.ready, carrying, stopped]
+    awaited: list[asyncio.Future[Any]] = [mux.ready, carrying, stopped]
     try:
-        await asyncio.wait(first, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(awaited, timeout=_READY_S, return_when=asyncio.FIRST_COMPLETED)
         if stopped.done():
             return 130
         if not mux.ready.done():
-            raise failed(f"{_SPECIAL}no step can be run in job {job}", *await _stderr_lines(complaints))
+            raise failed(f"{_PREFIX}no step can be run in job {job}", *await _stderr_lines(complaints))
         host, answers = mux.ready.result()
         server = await _listen(mux, bind, local, remote)
         port = server.sockets[0].getsockname()[1]
         _announce(job, host, remote, bind, port, answers, as_json)
         if not local and port != remote:
             click.echo(f"port {remote} of this machine is in use; {port} is free", err=True)
-        await asyncio.wait(first[1:], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(awaited[1:], return_when=asyncio.FIRST_COMPLETED)
         server.close()
         if not stopped.done():
             click.echo(f"the tunnel's step in job {job} has ended", err=True)
@@ -143,7 +143,7 @@ async def _listen(mux: port_mux.Mux, bind: str, local: int, remote: int) -> asyn
         return await asyncio.start_server(mux.accepted, bind, local or remote)
     except OSError as error:
         if local or error.errno not in (errno.EADDRINUSE, errno.EACCES):
-            raise failed(f"{_SPECIAL}cannot listen on {bind}:{local or remote}: {error.strerror}") from error
+            raise failed(f"{_PREFIX}cannot listen on {bind}:{local or remote}: {error.strerror}") from error
     return await asyncio.start_server(mux.accepted, bind, 0)
 
 

@@ -157,7 +157,7 @@ def _jobs_ahead(controller: Controller, job: Job) -> list[Job]:
         for one in others
         if one is not job
         and one.reason in ("Resources", "Priority")
-        and not one.launched
+        and not one.awaits_nodes
         and partitions & set(one.partition.split(","))
         and controller.scheduler.rank(one) < rank
     ]

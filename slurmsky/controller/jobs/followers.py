@@ -18,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal as signals
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from ...engines.base import EngineError, background
 from ...model.allocation import NodeShare
@@ -47,14 +48,6 @@ ANSWER_S = 2.0
 
 #: commands that change jobs or nodes; jobs that are only added wait for the next pass
 _CHANGING = frozenset({"scancel", "scontrol", "sacctmgr"})
-
-
-class _Context(Protocol):
-    command: str
-    args: Sequence[str]
-
-
-C = TypeVar("C", bound=_Context)
 
 
 class ArrayFollowers:
@@ -158,7 +151,7 @@ class ArrayFollowers:
         return (
             job.state is JobState.RUNNING
             and job.flags is JobFlag.NONE
-            and job.engine == "local"
+            and self._engine.of_job(job).this_machine
             and len(job.shares) == 1
             and job.shares[0].name not in self._dropping
             and (use := self._job_table.uses.get(job.shares[0].name)) is not None
@@ -210,12 +203,13 @@ class ArrayFollowers:
             self._life.schedule_soon()
         self._answered.set()
 
-    def call(self, command: Callable[[C], int | Awaitable[int]], context: C) -> int | Awaitable[int]:
-        """Run a command; drop the followers first if it changes jobs or nodes."""
-        changes = context.command in _CHANGING and "show" not in context.args
-        return self._call_alone(command, context) if changes and self._arrays else command(context)
+    def must_drop(self, command: str, args: Sequence[str]) -> bool:
+        """True if there are followers and the command changes jobs or nodes."""
+        return bool(self._arrays) and command in _CHANGING and "show" not in args
 
-    async def _call_alone(self, command: Callable[[C], int | Awaitable[int]], context: C) -> int:
+    @asynccontextmanager
+    async def all_dropped(self) -> AsyncIterator[None]:
+        """Drop the followers, and choose none until the end of the block."""
         self._changing += 1
         try:
             self.drop()
@@ -223,8 +217,7 @@ class ArrayFollowers:
                 await asyncio.wait_for(self._wait_until_dropped(), ANSWER_S)
             except asyncio.TimeoutError:
                 log.warning("no answer about followers on %s", ", ".join(sorted(self._dropping)))
-            answer = command(context)
-            return answer if isinstance(answer, int) else await answer
+            yield
         finally:
             self._changing -= 1
             self._life.schedule_soon()

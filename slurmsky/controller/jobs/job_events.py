@@ -76,7 +76,7 @@ class Events:
     def _started(self, job: Job, event: Started) -> None:
         if event.nodes:
             self._record_nodes(job, event)
-        if job.launched:
+        if job.awaits_nodes:
             self._running(job, event.time or self.job_table.clock())
         elif JobFlag.CONFIGURING in job.flags:
             self._configured(job, event)
@@ -116,13 +116,13 @@ class Events:
 
     def _missing(self, job: Job, event: Missing) -> None:
         """Launch a job again that its node does not know."""
-        if job.state.active or job.launched:
+        if job.state.active or job.awaits_nodes:
             background(self.life.launch(job))
         elif JobFlag.COMPLETING in job.flags:
             self._ended(job, Ended(job_id=job.job_id, state=job.state.name))  # cancelled before it arrived
 
     def _running(self, job: Job, since: float) -> None:
-        """Set a launched job running: its nodes are up and its script has begun."""
+        """Set a job running: its nodes are up and its script has begun."""
         for part in self.job_table.components(job):
             transitions.run(part, since)
             if part.managed_job_id and not part.system_comment.startswith(_MANAGED):
@@ -147,9 +147,9 @@ class Events:
         if event.state == "REQUEUED":
             restarts = job.restarts + 1 if event.restarts is None else event.restarts
             self._restarted_by_engine(job, restarts, event.reason or "NodeDown")
-        elif event.state == "CONFIGURING" and job.launched:
+        elif event.state == "CONFIGURING" and job.awaits_nodes:
             transitions.configure(job, self.job_table.clock())
-        elif job.launched:
+        elif job.awaits_nodes:
             transitions.back_to_pending(job, event.reason or "Resources", event.desc)
         self.job_table.touch(job)
         self.life.wake_waiting_commands(job)
@@ -199,7 +199,7 @@ class Events:
             self.followers.start_follower(event.follower, job, list(shares), event.time or self.job_table.clock())
 
     def _run_ended(self, job: Job, event: Ended) -> None:
-        if not (job.state.active or job.launched or JobFlag.COMPLETING in job.flags):
+        if not (job.state.active or job.awaits_nodes or JobFlag.COMPLETING in job.flags):
             return  # a repeated report: only the first counts
         self._uncommitted.discard(job.job_id)
         if event.step is not None:

@@ -279,7 +279,7 @@ class JobTable(ClusterTable):
 
 def holds_allocation(job: Job) -> bool:
     """True while nodes are booked for the job. The job is running, suspended, or ended but not yet cleaned up."""
-    return bool(job.shares) and (job.state.active or job.launched or JobFlag.COMPLETING in job.flags)
+    return bool(job.shares) and (job.state.active or job.awaits_nodes or JobFlag.COMPLETING in job.flags)
 
 
 def job_licenses(job: Job) -> list[tuple[str, int]]:

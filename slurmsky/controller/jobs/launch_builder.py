@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from ...agent.process import resource_limits
+from ...engines.base import Engine
 from ...model.allocation import HetComponent, Launch
 from ...model.codec import job_to_json
 from ...model.job import Job
@@ -25,8 +27,9 @@ def spool_id(job: Job) -> int:
 class LaunchBuilder:
     """Builds launches, with a cache for the elements of an array."""
 
-    def __init__(self, job_table: JobTable, jobs_dir: Path, host: str) -> None:
+    def __init__(self, job_table: JobTable, engine_of: Callable[[Job], Engine], jobs_dir: Path, host: str) -> None:
         self.job_table = job_table
+        self._engine_of = engine_of
         self.jobs_dir = jobs_dir
         self.host = host
         self._jobs = str(jobs_dir)
@@ -54,6 +57,7 @@ class LaunchBuilder:
         stderr = file_path(job, job.stderr, node) if job.is_batch and job.stderr else ""
         components = job_table.components(job) if job.het_job_id else []
         around = self.surroundings(job)
+        engine = self._engine_of(job)
         return Launch(
             job_id=job.job_id,
             reservation=job.spec.reservation or "",
@@ -101,17 +105,17 @@ class LaunchBuilder:
             task_epilog=job_table.cluster.task_epilog,
             declared_options=job_table.cluster.declared_options,
             exclusive=job.spec.whole_nodes,
-            elastic=job_table.cluster.open and job.engine == "local",
-            constrain_ram_space=job_table.cluster.constrain_ram_space and job.engine in ("local", "nodes"),
-            task_affinity=self._affinity(job),
-            record=[json.loads(job_to_json(part)) for part in components or [job]] if job.launched else [],
+            elastic=job_table.cluster.open and engine.this_machine,
+            constrain_ram_space=job_table.cluster.constrain_ram_space and engine.places,
+            task_affinity=self._affinity(engine),
+            record=[json.loads(job_to_json(part)) for part in components or [job]] if job.awaits_nodes else [],
         )
 
-    def _affinity(self, job: Job) -> bool:
+    def _affinity(self, engine: Engine) -> bool:
         """Return whether TaskPlugin=task/affinity holds for a job; several nodes of one machine have the same CPUs."""
         cluster = self.job_table.cluster
-        alone = job.engine == "nodes" or (job.engine == "local" and len(cluster.nodes) == 1)
-        return alone and "affinity" in cluster.parameter("TaskPlugin")
+        alone = not engine.this_machine or len(cluster.nodes) == 1
+        return engine.places and alone and "affinity" in cluster.parameter("TaskPlugin")
 
     def over_time_limit_min(self, job: Job) -> int:
         """Minutes a job may run beyond its limit (OverTimeLimit)."""

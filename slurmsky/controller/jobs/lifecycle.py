@@ -80,7 +80,7 @@ class LifeCycle:
 
     def began(self, job: Job) -> None:
         """Report a job that has begun; ``launch`` follows the commit."""
-        if not job.launched:
+        if not job.awaits_nodes:
             self._notify("began", job)
 
     async def launch(self, job: Job) -> None:
@@ -98,12 +98,12 @@ class LifeCycle:
             self.end(job, JobState.FAILED, 1, 0, reason="JobLaunchFailure", comment=str(error))
             return
         except Exception as problem:
-            if job.state.active or job.launched:
+            if job.state.active or job.awaits_nodes:
                 self.hold_after_error(job, problem)
             return
         self.wake_waiting_commands(job)
         self.mailer.watch_limit(job)
-        if not job.launched:
+        if not job.awaits_nodes:
             self.mailer.notify("BEGIN", job)
 
     def never_started(self, job: Job, problem: str) -> None:
@@ -163,7 +163,7 @@ class LifeCycle:
             self.wake_waiting_commands(job)
             self._end_component(job)
             return
-        if job.launched:
+        if job.awaits_nodes:
             self.terminate(job, JobState.CANCELLED)
             return
         if job.state is JobState.PENDING:
@@ -189,7 +189,7 @@ class LifeCycle:
         self._to_engine(job, self.engine.terminate(job.job_id, state.name, signals.SIGTERM, wait))
         if job.het_job_id and not job.het_offset:
             for part in self.job_table.components(job):
-                if part is not job and (part.state.active or part.launched):
+                if part is not job and (part.state.active or part.awaits_nodes):
                     transitions.set_completing_as(part, state, job.end_time)
                     transitions.cancelled_by(part, job.cancelled_by)
                     self.job_table.touch(part)

@@ -27,7 +27,7 @@ class Start(NamedTuple):
     partition: str
     time_limit_min: int | None
     task: int | None = None  # the element that leaves the array's record
-    launched: bool = False  # the engine has not created the nodes yet
+    awaits_nodes: bool = False  # the engine has not created the nodes yet
     main: bool | None = None  # not by backfill; None: unchanged
 
     @property
@@ -168,8 +168,8 @@ def _begin(
     job.partition, job.time_limit_min = start.partition, start.time_limit_min
     job.qos = start.qos
     job.sched_main = job.sched_main if start.main is None else start.main
-    wait = 0.0 if start.launched else ready_in([share.name for share in start.shares], start.partition)
-    if start.launched:
+    wait = 0.0 if start.awaits_nodes else ready_in([share.name for share in start.shares], start.partition)
+    if start.awaits_nodes:
         transitions.await_nodes(job, start.shares, engine)
     else:
         transitions.begin(job, start.shares, engine, now, wait)

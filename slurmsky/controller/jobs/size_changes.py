@@ -35,8 +35,8 @@ class Sizes:
         self.job = job
         self.wanted = wanted.copy()
         self.privileged = os.geteuid() == 0
-        self.pending = job.state is JobState.PENDING and not job.launched
-        self.running = job.state in (JobState.RUNNING, JobState.SUSPENDED) or job.launched
+        self.pending = job.state is JobState.PENDING and not job.awaits_nodes
+        self.running = job.state in (JobState.RUNNING, JobState.SUSPENDED) or job.awaits_nodes
         #: changes that are applied once all of them are valid
         self.later: list[Callable[[], None]] = []
 

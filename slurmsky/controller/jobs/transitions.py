@@ -136,14 +136,14 @@ def keep_pending_reason(job: Job) -> None:
 
 def await_nodes(job: Job, shares: list[NodeShare], engine: str) -> None:
     """Keep the job PENDING until the engine has created its nodes."""
-    job.shares, job.engine, job.launched = shares, engine, True
+    job.shares, job.engine, job.awaits_nodes = shares, engine, True
     job.reason, job.reason_desc = "None", ""
     job.num_nodes = len(shares)
 
 
 def begin(job: Job, shares: list[NodeShare], engine: str, now: float, nodes_in_s: float) -> None:
     """Start the job on its nodes, which are ready in ``nodes_in_s`` seconds (0: now)."""
-    job.shares, job.engine, job.launched = shares, engine, False
+    job.shares, job.engine, job.awaits_nodes = shares, engine, False
     job.state = JobState.RUNNING
     job.flags = JobFlag.CONFIGURING if nodes_in_s else JobFlag.NONE
     job.reason, job.reason_desc = "None", ""
@@ -173,7 +173,7 @@ def back_to_pending(job: Job, reason: str, desc: str = "") -> None:
 
 def run(job: Job, since: float) -> None:
     """Set the job RUNNING after its script has begun on new nodes."""
-    job.launched = False
+    job.awaits_nodes = False
     job.state, job.flags = JobState.RUNNING, JobFlag.NONE
     job.reason, job.reason_desc = "None", ""
     _start_clock(job, since)
@@ -314,7 +314,7 @@ def end(
 ) -> None:
     """Set the job's final state. ``began``: its script or one of its steps ran."""
     was_cancelled = job.state is JobState.CANCELLED
-    job.launched = False
+    job.awaits_nodes = False
     job.state, job.flags = state, JobFlag.NONE
     if not (was_cancelled and job.end_time):
         job.end_time = at or now
@@ -399,7 +399,7 @@ def requeue(job: Job, now: float, delay_s: int) -> None:
     how = next((word for word, flag in REQUEUE_FLAGS.items() if flag in job.flags), "requeue")
     job.restarts += 1
     job.submit_time = now  # each run of a job has a later submit time (job_mgr.c _job_requeue_op)
-    job.launched = False
+    job.awaits_nodes = False
     job.state, job.flags = JobState.PENDING, JobFlag.NONE
     job.shares, job.steps, job.licenses_alloc = [], {}, ""
     job.end_time = 0.0
@@ -422,7 +422,7 @@ def requeue(job: Job, now: float, delay_s: int) -> None:
 def restart_on_new_nodes(job: Job, restarts: int, reason: str) -> None:
     """Return to PENDING after the engine lost the job's nodes. The engine starts the job again on other nodes."""
     job.restarts = restarts
-    job.launched = True
+    job.awaits_nodes = True
     job.state, job.flags, job.reason = JobState.PENDING, JobFlag.NONE, reason
     job.start_time = job.end_time = 0.0
     job.steps = {}
@@ -430,7 +430,7 @@ def restart_on_new_nodes(job: Job, restarts: int, reason: str) -> None:
 
 def hold_after_error(job: Job, why: str) -> None:
     """Hold a job after an internal error."""
-    job.shares, job.launched = [], False
+    job.shares, job.awaits_nodes = [], False
     job.state, job.flags = JobState.PENDING, JobFlag.NONE
     job.start_time = job.end_time = 0.0
     hold(job, SYSTEM_FAILURE, f"{SYSTEM_FAILURE}: {why}")
@@ -442,7 +442,7 @@ def hold_after_error(job: Job, why: str) -> None:
 def show_foreign_end(job: Job, state: JobState, exit_code: int, reason: str, at: float) -> None:
     """Record an ended job of SkyPilot's history, first read now."""
     job.state, job.exit_code, job.reason, job.end_time = state, exit_code, reason, at
-    job.flags, job.launched = JobFlag.NONE, False
+    job.flags, job.awaits_nodes = JobFlag.NONE, False
     job.start_time = job.start_time or at
 
 
@@ -455,14 +455,14 @@ def show_foreign_cancel(job: Job, now: float) -> None:
 def show_foreign_run(job: Job, flags: JobFlag, since: float) -> None:
     """Show a job that SkyPilot runs or prepares (CONFIGURING)."""
     job.state, job.flags, job.reason = JobState.RUNNING, flags, "None"
-    job.launched = JobFlag.CONFIGURING in flags
+    job.awaits_nodes = JobFlag.CONFIGURING in flags
     job.start_time = since
-    job.batch_host = "" if job.launched or not job.shares else job.shares[0].name
+    job.batch_host = "" if job.awaits_nodes or not job.shares else job.shares[0].name
 
 
 def show_foreign_pending(job: Job, reason: str) -> None:
-    """Show a job in SkyPilot's queue. ``launched`` keeps our own scheduler from starting it."""
-    job.state, job.flags, job.launched = JobState.PENDING, JobFlag.NONE, True
+    """Show a job in SkyPilot's queue. ``awaits_nodes`` keeps our own scheduler from starting it."""
+    job.state, job.flags, job.awaits_nodes = JobState.PENDING, JobFlag.NONE, True
     job.reason, job.start_time = reason, 0.0
 
 

@@ -91,7 +91,7 @@ class SchedulingPass:
     def plan(self) -> Plan:
         """Evaluate all pending jobs."""
         job_table = self._job_table
-        pending = [job for job_id in job_table.pending if not (job := job_table.jobs[job_id]).launched]
+        pending = [job for job_id in job_table.pending if not (job := job_table.jobs[job_id]).awaits_nodes]
         pending.sort(key=self._rules.order)
         for job in pending:
             if job.state is not JobState.PENDING:
@@ -170,7 +170,7 @@ class SchedulingPass:
         task, job_id = element
         demand = self._rules.demand(job.spec).limited_to(partition)
         shares = ordered_shares(demand, job.spec, partition, job_id)
-        self._start(job, job_id, task, partition.name, shares, job.time_limit_min, launched=True)
+        self._start(job, job_id, task, partition.name, shares, job.time_limit_min, awaits_nodes=True)
         return None
 
     def _plan_on_nodes(self, job: Job, partition: PartitionConfig) -> Wait | None:
@@ -271,12 +271,12 @@ class SchedulingPass:
         partition: str,
         shares: list[NodeShare],
         limit: int | None,
-        launched: bool = False,
+        awaits_nodes: bool = False,
         main: bool | None = None,
     ) -> None:
         """Plan a start, and book its resources."""
         limit = deadlines.limit_until(job, limit, self._now)
-        self._add_start(Start(job, job_id, shares, partition, limit, task, launched, main), self._trial)
+        self._add_start(Start(job, job_id, shares, partition, limit, task, awaits_nodes, main), self._trial)
         if task is not None:
             self._elements[job.job_id].plan(task)
             self._next_id += job_id == self._next_id
@@ -362,7 +362,7 @@ class SchedulingPass:
             if reason is not None or partition is None:
                 return reason
             shares = ordered_shares(self._rules.demand(part.spec), part.spec, partition, part.job_id)
-            self._start_component(part, partition.name, shares, fork, launched=True)
+            self._start_component(part, partition.name, shares, fork, awaits_nodes=True)
         return None
 
     def _component_limit(
@@ -377,10 +377,10 @@ class SchedulingPass:
         return reason, partition
 
     def _start_component(
-        self, part: Job, partition: str, shares: list[NodeShare], fork: Trial, launched: bool = False
+        self, part: Job, partition: str, shares: list[NodeShare], fork: Trial, awaits_nodes: bool = False
     ) -> None:
         limit = deadlines.limit_until(part, part.time_limit_min, self._now)
-        self._add_start(Start(part, part.job_id, shares, partition, limit, None, launched), fork)
+        self._add_start(Start(part, part.job_id, shares, partition, limit, None, awaits_nodes), fork)
 
     # --- reasons
 

@@ -76,12 +76,14 @@ class BudgetPolicy:
         schedule_soon: Callable[[], None],
         ask: Ask,
         on_nodes: Callable[[Sequence[NodeShare]], float | None] = lambda shares: 0.0,
+        costs: Callable[[Job], bool] = lambda job: True,
     ) -> None:
         self.job_table = job_table
         self.site = site
         self.schedule_soon = schedule_soon
         self.ask = ask
         self.on_nodes = on_nodes  # returns dollars an hour of shares of nodes; None: not known yet
+        self.costs = costs  # False for a job on this machine, which is free
         self._questions: dict[tuple[tuple[JobSpec, ...], str], PriceQuestion | None] = {}
         self._prices: dict[str, _Price] = {}
         self._requests: dict[str, Callable[[], Awaitable[float | None]]] = {}
@@ -128,9 +130,9 @@ class BudgetPolicy:
             self._charges[job.job_id, job.restarts] = (kept, job.cost * part_in(job, *self._month, now))
 
     def running(self) -> Iterable[Job]:
-        """Jobs on nodes that cost money; this machine is free."""
+        """Jobs on nodes that cost money."""
         found = (self.job_table.jobs[job_id] for job_id in self.job_table.active)
-        return (job for job in found if (job.launched or job.engine != "local") and not job.state.finished)
+        return (job for job in found if self.costs(job) and not job.state.finished)
 
     # --- prices
 

@@ -34,7 +34,7 @@ def foreign_job(job_id: int, sighting: ManagedJobInfo, who: Submitter, cluster: 
         submit_time=submitted,
         eligible_time=submitted,
         time_limit_min=INFINITE,
-        launched=True,
+        awaits_nodes=True,
         engine=FOREIGN,
         managed_job_id=sighting.managed_job_id,
     )
@@ -45,7 +45,7 @@ def fill_in(job: Job, sighting: ManagedJobInfo, table: JobTable, site: Site) -> 
     choices = [
         (part.name, site.sky_partition(part.name).infra)
         for part in table.cluster.partitions
-        if site.engine_of(part.name) != "local"
+        if not site.on_this_machine(part.name)
     ]
     if sighting.infra or job.partition == "sky":
         job.partition = site_partition(sighting.infra, choices)

@@ -40,11 +40,11 @@ class MachineShare:
         """True while other controllers hold resources."""
         return self._others is not NOTHING
 
-    def begin(self, engine_of: Callable[[str], str]) -> None:
+    def begin(self, on_this_machine: Callable[[str], bool]) -> None:
         """Begin a pass: lock and read the others' entries until ``end``."""
         if self._ledger is None:
             return
-        parts = [name for name in self._job_table.partition_nodes if engine_of(name) == "local"]
+        parts = [name for name in self._job_table.partition_nodes if on_this_machine(name)]
         names = dict.fromkeys(node.name for part in parts for node in self._job_table.partition_nodes[part])
         self._exclusive_user_partitions = frozenset(part.name for part in self._job_table.cluster.partitions
                                    if part.exclusive_user and part.name in parts)  # fmt: skip

@@ -58,6 +58,7 @@ class LocalEngine(PlacedJobs):
 
     name = "local"
     places = True
+    this_machine = True
 
     def __init__(
         self, home: Path, on_event: OnEvent, bin_dir: Path | None, environment: dict[str, str], claim: str = ""

@@ -93,7 +93,7 @@ def _merged(jobs: Iterable[Job], context: ReportContext, each: bool) -> Iterator
     if not each:
         # An engine that creates nodes gives every element a record; the first pending element represents the rest.
         for job in jobs:
-            if job.launched and job.array_task_id is not None and job.state is waiting:
+            if job.awaits_nodes and job.array_task_id is not None and job.state is waiting:
                 rests.setdefault((job.array_job_id, job.name, job.partition), job)
     joined: dict[int, list[Job]] = {}
     gone: set[int] = set()

@@ -174,7 +174,7 @@ def _waiting(job: Job, context: ReportContext, known: WhyInput) -> Explanation:
         lines.append(f"{when}, when job {known.starts_after} reaches its time limit at the latest."
                      if known.starts_after else f"{when}.")  # fmt: skip
     if job.system_comment:
-        source = "SkyPilot: " if job.launched and "SkyPilot" not in job.system_comment else ""
+        source = "SkyPilot: " if job.awaits_nodes and "SkyPilot" not in job.system_comment else ""
         lines.append(_sentence(source + job.system_comment))
     if job.restarts:
         failed = f": its node {job.failed_node} failed" if job.failed_node else ""
@@ -316,12 +316,18 @@ def _how(job: Job) -> str:
         return "is COMPLETED: its script returned 0"
     if job.state is JobState.CANCELLED:
         by = f" by uid {job.cancelled_by}" if job.cancelled_by is not None else ""
-        return f"was CANCELLED{by}" + ("" if job.start_time and job.nodes else " before it started")
+        return f"was CANCELLED{by}" + _before_start(job)
     if not derived.began(job) or (derived.cause(job) and job.reason == "BadConstraints"):
         return f"is {job.state.name}: its script never began"
     if job.exit_signal and job.state is not JobState.OUT_OF_MEMORY:
         return f"is {job.state.name}: signal {_signal(job.exit_signal)}"
     return f"is {job.state.name}" + (f": exit code {job.exit_code}" if job.exit_code else "")
+
+
+def _before_start(job: Job) -> str:
+    if job.start_time and job.nodes:
+        return ""
+    return " before it started again" if job.restarts else " before it started"
 
 
 def _signal(number: int) -> str:

@@ -165,7 +165,10 @@ def lacking(pages: Sequence[Page]) -> str:
     """The number of unchanged scripts with missing names here, or ""."""
     count = sum(page.unchanged and bool(page.missing_names) for page in pages)
     good = sum(page.unchanged for page in pages)
-    return f"{count} of these {good} name files, programs or variables that are not here" if count else ""
+    if not count:
+        return ""
+    name = "names" if count == 1 else "name"
+    return f"{count} of {good} scripts {name} files, programs or variables that are not here"
 
 
 def page_record(page: Page) -> dict[str, Any]:

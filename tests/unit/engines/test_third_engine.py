@@ -31,6 +31,7 @@ cpus = 4
 name = "here"
 default = true
 nodes = "n1"
+engine = "local"
 [[partition]]
 name = "pods"
 engine = "pods"
@@ -122,6 +123,9 @@ def test_an_engine_of_its_own_runs_jobs_that_all_commands_show(tmp_path: Path) -
         array = (await world.out("sbatch", "--parsable", "-ppods", "-a1-3%1", "--wrap=true")).strip()
         here = (await world.out("sbatch", "--parsable", "--wrap=true")).strip()
         await asyncio.sleep(2)
+        costs = {job.job_id for job in world.queue.budget.running()}
+        assert costs == {int(first), int(here) + 1}, "this machine is free, pods are not"
+        assert not world.queue.launches.launch_of(world.queue.job_table.jobs[int(first)]).constrain_ram_space
         assert "the image is pulled" in await world.out("squeue", "-h", "-j", first, "-Osystem_comment:40")
         await asyncio.sleep(8)
         rows = await world.out("squeue", "-h", "-o%i %T %N")

@@ -238,12 +238,12 @@ def test_elements_that_wait_for_nodes_of_their_own_are_one_line() -> None:
     def element(index: int, **more: Any) -> Job:
         return Job(
             job_id=100 + index, spec=JobSpec(array="1-4"), name="sweep", user="ada", uid=1, gid=1, group="ada",
-            account="ada", partition="gpu", array_job_id=100, array_task_id=index, launched=True,
+            account="ada", partition="gpu", array_job_id=100, array_task_id=index, awaits_nodes=True,
             **{"reason": "Resources", **more},
         )  # fmt: skip
 
     running = element(4, state=JobState.RUNNING, reason="None")
-    running.launched = False
+    running.awaits_nodes = False
     jobs = [element(1), element(2, reason="Priority"), element(3), running]
     context = ReportContext(Clock(0.0))
 

@@ -246,7 +246,7 @@ def test_an_early_end_on_skypilot_has_a_command(cause: str, command: str) -> Non
 
 def test_a_job_that_was_requeued_after_a_failed_node_waits_for_resources() -> None:
     again = job(
-        JobState.PENDING, reason="NodeDown", restarts=1, system_comment="SkyPilot lost the nodes", launched=True
+        JobState.PENDING, reason="NodeDown", restarts=1, system_comment="SkyPilot lost the nodes", awaits_nodes=True
     )
     answer = why.explain(again, CONTEXT)
     assert "it was requeued because one of its nodes failed (NodeDown)" in answer.headline

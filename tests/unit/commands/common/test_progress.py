@@ -56,7 +56,7 @@ def test_nothing_is_drawn_elsewhere(monkeypatch: pytest.MonkeyPatch, terminal: b
 
 PHASES = [
     ({"state": JobState.PENDING, "reason": "Resources"}, "job 7 waits: Resources"),
-    ({"state": JobState.PENDING, "launched": True, "system_comment": "launching on SkyPilot"},
+    ({"state": JobState.PENDING, "awaits_nodes": True, "system_comment": "launching on SkyPilot"},
      "job 7: launching on SkyPilot"),
     ({"state": JobState.RUNNING, "flags": JobFlag.CONFIGURING, "system_comment": "setting up"}, "job 7: setting up"),
     ({"state": JobState.RUNNING}, "job 7 is running"),

@@ -20,7 +20,7 @@ from slurmsky.model.states import OOM_SIGNAL, JobFlag, JobState
 PACKAGE = Path(slurmsky.__file__).parent
 MODULES = sorted(path for room in ("controller", "commands", "engines") for path in (PACKAGE / room).rglob("*.py"))
 FIELDS = {
-    *("state", "flags", "reason", "reason_desc", "blocked_reason", "dependency", "dependency_shown", "launched"),
+    *("state", "flags", "reason", "reason_desc", "blocked_reason", "dependency", "dependency_shown", "awaits_nodes"),
     *("submit_time", "eligible_time", "accrue_time", "start_time", "end_time", "last_sched_eval", "failed_node"),
     *("suspend_time", "pre_suspend_s", "suspended_s", "exit_code", "exit_signal", "derived_exit_code", "cancelled_by"),
     *("planned_nodes", "restarts"),

@@ -285,9 +285,10 @@ def test_a_job_that_an_internal_error_holds_starts_after_its_release(
             raise KeyError("node")
         return demand(spec)
 
-    builder = LaunchBuilder(world.job_table, world.folder, "host")
+    router = Router({}, str)
+    builder = LaunchBuilder(world.job_table, router.of_job, world.folder, "host")
     mailer = Mailer(world.job_table, "", {})
-    life = LifeCycle(world.job_table, Router({}, str), builder, lambda: None, mailer)
+    life = LifeCycle(world.job_table, router, builder, lambda: None, mailer)
     with monkeypatch.context() as patch:
         patch.setattr(world.scheduler, "demand", fails)
         patch.setattr(world.scheduler, "fit", lambda spec: fails(spec) and Scheduler.fit(world.scheduler, spec))

@@ -172,7 +172,7 @@ def test_the_headline_names_what_this_machine_lacks() -> None:
 def test_the_headline_of_a_cloud_job_names_what_its_submit_folder_lacks() -> None:
     page = page_without_files("source activate\nsource activate env\npython train.py\n", "sky")
     assert verdict(page) == "runs unchanged; the submit folder lacks train.py"
-    assert "1 of these 1 name files, programs or variables that are not here" in table_text([page, page][:1])
+    assert "1 of 1 scripts names files, programs or variables that are not here" in table_text([page])
     assert "Not all here" in to_html([page, page])
     assert json.loads(to_json([page], True))["lacking"] == 1
 
