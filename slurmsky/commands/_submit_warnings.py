@@ -21,9 +21,8 @@ async def warnings(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
 def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
     """Find the faults that would end the job if it started now.
 
-    Only the files of this machine are checked. They concern jobs that use this machine's files. A missing folder may
-    still be created before the job starts, so each fault is a warning only. A folder whose name contains the job id
-    gets no warning: programs create such folders after sbatch has printed the id.
+    Only the files of this machine are checked. They concern jobs that use this machine's files. A fault may be
+    corrected before the job starts, so it is a warning only.
     """
     engine, partition = ctx.controller.engine, job.partition.partition(",")[0]
     found = [] if engine.on_this_machine(partition) else remarks(ctx, job.submit_dir)
@@ -33,12 +32,14 @@ def _faults(ctx: CommandContext, job: Job, script: bytes) -> list[str]:
         use: derived.expand_path(pattern, job) for use, pattern in (("output", job.stdout), ("error", job.stderr))
     }
     if not (os.path.isdir(job.work_dir) and os.access(job.work_dir, os.X_OK)):
-        fault = "cannot be entered" if os.path.exists(job.work_dir) else "does not exist"
+        exists = os.path.exists(job.work_dir)
         lost = any(os.path.dirname(path) == job.work_dir for path in written.values())
+        fault = "cannot be entered" if exists else "does not exist"
         effect = "the job cannot start, because its output is written there" if lost else "the job would run in /tmp"
-        found.append(f"the job's working folder {job.work_dir} {fault}: {effect}")
+        if exists or not lost:  # the first output file in a missing folder creates it
+            found.append(f"the job's working folder {job.work_dir} {fault}: {effect}")
     for use, path in written.items():
-        fault = _unwritable(path, job.stdout if use == "output" else job.stderr)
+        fault = _unwritable(path)
         if fault and not (found and os.path.dirname(path) == job.work_dir):
             found.append(f"the job's {use} file cannot be written: {fault}")
     name = derived.expand_path(job.stdin, job)
@@ -61,17 +62,18 @@ def remarks(ctx: CommandContext, submit_dir: str) -> list[str]:
     return [f"submitted from {where}: {advice}"]
 
 
-def _unwritable(path: str, pattern: str) -> str:
-    folder = os.path.dirname(path)
-    if not path or "%" in os.path.dirname(pattern):
+def _unwritable(path: str) -> str:
+    """Return why the agent cannot open an output file, or "". The agent creates missing folders."""
+    if not path:
         return ""
-    if not os.path.isdir(folder):
-        return f"{folder} is not a folder" if os.path.exists(folder) else f"there is no folder {folder}"
     if os.path.isdir(path):
         return f"{path} is a folder"
-    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        return f"{path}: Permission denied"
-    return ""
+    existing = path
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if existing != path and not os.path.isdir(existing):
+        return f"{existing} is not a folder"
+    return "" if os.access(existing, os.W_OK) else f"{path}: Permission denied"
 
 
 def _interpreter(script: bytes) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 from ..controller.command_context import CommandContext
 from ..controller.jobs.launch_builder import spool_id
 from ..model.job import Job
+from ..model.states import JobState
 from ..options import help as helps
-from ..options.filters import STATE_NAMES
 from ..options.query import JobId, SacctQuery, in_order, parse_sacct
 from ..report.fields.field_tables import table as field_table
 from ..report.text.print_fields import InvalidField
@@ -42,8 +42,10 @@ async def main(ctx: CommandContext) -> int:
     if query.helpformat or query.helpstate or query.helpreason:
         if query.helpreason:
             names = [row["printed_name"] for row in field_table("job_reasons") if row["printed_name"]]
+        elif query.helpstate:
+            names = [state.name for state in JobState]
         else:
-            names = list(STATE_NAMES) if query.helpstate else [row["name"] for row in field_table("sacct_fields")]
+            names = [row["name"] for row in field_table("sacct_fields")]
         ctx.out(helps.in_columns(list(dict.fromkeys(names))))
         return 0
     if query.verbose:

@@ -17,6 +17,9 @@ from .common.caller_settings import find_user, read_context
 from .common.command_errors import command
 from .common.report_settings import known_cluster
 
+#: fields of --format, in the order of --helpformat. Source: sprio/opts.c.
+_LETTERS = "aAbBcfFijJnNopPrSqQuyYtT"
+
 
 @command
 def main(ctx: CommandContext) -> int:
@@ -36,6 +39,9 @@ def main(ctx: CommandContext) -> int:
         if word and leading_int(word) <= 0:
             ctx.error(f"Invalid job id: {word}")
             return 1
+    if request.get("helpformat"):
+        ctx.out(helps.in_columns([f"%{letter}" for letter in _LETTERS], 5, 8, " "))
+        return 0
     for name in request.get("users", ()):
         if find_user(name) is None:
             ctx.error(f"Invalid user: {name}\n")

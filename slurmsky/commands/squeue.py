@@ -98,7 +98,7 @@ async def _print(ctx: CommandContext, query: SqueueQuery) -> int:
         for field in unknown_fields:
             ctx.error("Invalid job format specification: " + field.strip("\0"))
         sort = query.sort or (report.START_SORT if query.start else report.JOB_SORT)
-        rows = list(report.job_rows(jobs, context, query.array or query.array_unique, query.priority))
+        rows = list(report.job_rows(jobs, context, query.array, query.priority))
         lines = report.squeue_lines(
             rows, layout, context, header=not query.noheader, date_line=query.long, sort=sort, each=query.array
         )

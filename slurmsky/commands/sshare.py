@@ -30,7 +30,7 @@ def main(ctx: CommandContext) -> int:
         ctx.err(f"Invalid user id: {unknown}")
         return 1
     if request.get("helpformat"):
-        ctx.out(helps.in_columns(report.field_names()))
+        ctx.out(helps.in_columns(report.field_names(), 17))
         return 0
     text = request.get("format") or report.default_format(bool(request.get("long")), bool(request.get("partition")))
     try:

@@ -14,8 +14,6 @@ from .common.caller_settings import read_context
 from .common.command_errors import streaming
 from .common.report_settings import report as report_context
 
-_NO_JOB = "couldn't get steps"
-
 
 @streaming
 async def main(ctx: CommandContext) -> int:
@@ -41,7 +39,7 @@ async def main(ctx: CommandContext) -> int:
         # The id selects one job: array elements and het components are ignored.
         wanted = JobId(named.job_id, step=named.step)
         if wanted.job_id not in ctx.controller.job_table.jobs:
-            ctx.error(f"{_NO_JOB} for job {wanted.job_id}")
+            ctx.error(f"couldn't get steps for JobId={wanted.job_id}")
         elif await hand_over(ctx, wanted, {ONE_STEP: str(wanted)}) is None:
             where = f"StepId={wanted} not found running." if wanted.step is not None else None
             ctx.error(where or f"No steps running for job {wanted.job_id}")

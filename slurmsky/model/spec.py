@@ -74,6 +74,7 @@ class JobSpec:
     mem_mib: OptInt = None  # per node; 0 = all memory of each node
     mem_per_cpu_mib: OptInt = None
     mem_per_gpu_mib: OptInt = None
+    memory_by_default: bool = False  # DefMemPerCPU or DefMemPerNode
     tmp_mib: OptInt = None
     gres: OptStr = None
     gpus: OptStr = None

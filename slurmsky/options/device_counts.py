@@ -18,6 +18,7 @@ from ..language.syntax_errors import GresError
 from ..model.spec import JobSpec
 from . import per_task
 from .component_options import Component
+from .readers import INVALID_TRES
 
 BAD_GRES = "Invalid generic resource (gres) specification"
 WITH_AND_WITHOUT_TYPE = "Invalid GRES specification (with and without type identification)"
@@ -121,7 +122,7 @@ def check(part: Component) -> None:
     gpus = [part.get(field) for field in ("gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task")]
     counted = [f"gpu:{item}" for text in gpus if text for item in text.split(",")]
     if any(map(_malformed, [*counted, *(part.get("gres") or "").split(",")])):
-        raise part.invalid(per_task.INVALID_TRES)
+        raise part.invalid(INVALID_TRES)
     try:
         request = _read(part.get)
     except GresError:

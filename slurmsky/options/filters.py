@@ -21,6 +21,7 @@ STATE_NAMES = (
     *(state.name for state in JobState),
     "COMPLETING",
     "CONFIGURING",
+    "EXPEDITING",
     "RESIZING",
     "RESV_DEL_HOLD",
     "REQUEUED",
@@ -36,6 +37,7 @@ _COMPACT = {
     **{state.compact: state.name for state in JobState},
     "CG": "COMPLETING",
     "CF": "CONFIGURING",
+    "EX": "EXPEDITING",
     "RS": "RESIZING",
     "RD": "RESV_DEL_HOLD",
     "RQ": "REQUEUED",
@@ -87,7 +89,7 @@ def _states(item: Item) -> tuple[str, ...]:
             raise CommandError(
                 (
                     f"{item.command}: error: Invalid job state specified: {word}",
-                    f"{item.command}: error: Valid job states include: {','.join(STATE_NAMES)}",
+                    f"{item.command}: error: Valid job states include: {','.join(STATE_NAMES).lower()}",
                     "",
                 ),
                 1,
@@ -176,7 +178,7 @@ def _duration(item: Item) -> int:
     try:
         return timelimit.parse_seconds(item.value)
     except TimeLimitError:
-        raise item.error(exit_code=1) from None
+        raise failure(item.command, "Invalid time limit specification", level="fatal") from None
 
 
 def _limit(item: Item) -> int:

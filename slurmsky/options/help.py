@@ -207,10 +207,10 @@ def usage_text(table: OptionTable) -> str:
     return head + ("\n" + " " * len(head)).join(wrapped).replace("\x00", " ") + "\n"
 
 
-def in_columns(words: Sequence[str]) -> str:
-    """Format words in columns, as sacct --helpformat does."""
-    rows = [words[at : at + 4] for at in range(0, len(words), 4)]
-    return "".join(" ".join(word.ljust(19) for word in row) + "\n" for row in rows)
+def in_columns(words: Sequence[str], width: int = 19, columns: int = 4, end: str = "") -> str:
+    """Format words in columns, as sacct --helpformat does. ``end``: text after each line."""
+    rows = [words[at : at + columns] for at in range(0, len(words), columns)]
+    return "".join(" ".join(word.ljust(width) for word in row) + end + "\n" for row in rows)
 
 
 def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[str, str]]) -> str:
@@ -219,13 +219,12 @@ def field_help(query: Union[SqueueQuery, SinfoQuery], fields: Iterable[Mapping[s
     ``fields`` are rows with name, letter and hidden, as in the command's table of fields.
     """
     if query.helpstate:
-        states = dict.fromkeys(NODE_STATES if isinstance(query, SinfoQuery) else STATE_NAMES)
-        return in_columns([state for state in states if state != "?"])
-    shown = [row for row in fields if not row["hidden"]]
+        states = NODE_STATES if isinstance(query, SinfoQuery) else [state.lower() for state in STATE_NAMES]
+        return "".join(f"{state}\n" for state in states)
+    shown = [row for row in fields if not row["hidden"] and row.get("record") != "step"]
     if query.helpformat:
-        letters = {row["letter"]: row["name"] for row in shown if row["letter"]}
-        return "".join(f"%{letter}  {name}\n" for letter, name in sorted(letters.items()))
-    return in_columns(list(dict.fromkeys(row["name"] for row in shown)))
+        return in_columns([f"%{row['letter']}" for row in shown if row["letter"]], 5, 8, " ")
+    return in_columns([row["name"] for row in shown], end=" ")
 
 
 def completions(table: OptionTable, prefix: str) -> str:

@@ -110,7 +110,7 @@ def scancel_jobs(words: Sequence[str]) -> tuple[JobId, ...]:
         parts = re.split(r",(?![^\[]*\])", word)
         for part in parts:
             # An empty element or step number reads as 0; the batch and extern steps cannot be named.
-            text = part + "0" if re.fullmatch(r"[0-9]+[_.]", part) else part
+            text = part + "0" if re.fullmatch(r"[0-9]+[_.+]", part) else part
             try:
                 job = jobids.parse(text)
                 listed = isinstance(job.task, ArraySpec) and job.step is not None

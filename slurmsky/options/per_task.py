@@ -12,11 +12,11 @@ from typing import Optional
 from ..language import gres
 from ..language.syntax_errors import GresError
 from .component_options import Component
+from .readers import INVALID_TRES
 from .usage_errors import CommandError, failure
 
 #: TRES of jobs and nodes that cannot be requested per task.
 _NOT_PER_TASK = ("mem", "energy", "node", "billing", "fs", "vmem", "pages", "bb")
-INVALID_TRES = "Invalid Trackable RESource (TRES) specification"
 _KNOWN = re.compile(r"cpu[=:]\d+|(gres|license)/[^,]+", re.IGNORECASE)
 _LICENSES = re.compile(r"(?:^|,)license/([^,=:]+)(?:[=:](\d+))?", re.IGNORECASE)
 

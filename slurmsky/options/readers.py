@@ -17,6 +17,8 @@ from ..model.spec import INFINITE
 from .usage_errors import USAGE, CommandError, Printed
 from .values import READERS, Item, Reader, reader, text, whole
 
+INVALID_TRES = "Invalid Trackable RESource (TRES) specification"
+
 # ---------------------------------------------------------------- words of a small set
 
 
@@ -104,7 +106,7 @@ def gres_flags(item: Item) -> str:
     )
     words = [word.strip().lower() for word in item.value.split(",")]
     if not all(word in known for word in words):
-        raise item.error()
+        raise item.error(f"Invalid --gres-flags specification: {item.value}")
     return ",".join(words)
 
 
@@ -446,4 +448,11 @@ def mpi(item: Item) -> str:
 def gres(item: Item) -> str:
     if item.value.lower() in ("help", "list"):
         raise Printed("Valid gres options are:\ngpu[[:type]:count]\n")
+    from ..language import gres as gres_language
+
+    try:
+        gres_language.parse("" if item.value.lower() == "none" else item.value)
+    except LanguageError:
+        if not item.value.startswith(":"):  # slurmctld refuses a missing name
+            raise item.error(INVALID_TRES, exit_code=1) from None
     return item.value

@@ -34,7 +34,6 @@ class SqueueQuery(Query):
     accounts: Optional[tuple[str, ...]] = None
     all: bool = False
     array: bool = False
-    array_unique: bool = False
     expand_patterns: bool = False
     format: Optional[str] = None  # -o, else SQUEUE_FORMAT
     format2: Optional[str] = None  # -O, else SQUEUE_FORMAT2

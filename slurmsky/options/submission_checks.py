@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..language.syntax_errors import ArraySpecError, DependencyError
 from . import device_counts, per_task
 from .component_options import Component
+from .usage_errors import failure
 
 
 def submission(part: Component, het: bool = False) -> None:
@@ -16,12 +17,31 @@ def submission(part: Component, het: bool = False) -> None:
     per_task.check(part)
     _array(part, het)
     _dependency(part)
+    _ports(part)
+    if (part.get("signal") or "").partition(":")[0] in ("R", "RB"):
+        raise part.refused("Preemption is required but is disabled on this system")
     now = part.context.now
     if part.get("deadline") is not None and part.get("deadline") < now:
         raise part.refused("Requested time limit is invalid (missing or exceeds some limit)")
     least, limit = part.get("time_min_min"), part.get("time_limit_min")
     if least is not None and limit is not None and least > limit:
         raise part.refused("Invalid time-min specification (exceeds job's time or other limits)")
+
+
+def _ports(part: Component) -> None:
+    """Refuse --resv-ports of an allocation: only a step manager on its node could reserve ports.
+
+    Source: sbatch/opt.c and salloc/opt.c.
+    """
+    if part.command == "srun" or part.get("resv_ports") is None:
+        return
+    if part.get("stepmgr"):
+        raise part.refused("Requires more ports than can be reserved")
+    raise failure(
+        part.command,
+        "Slurmstepd step management must be enabled to use --resv-ports for job allocations",
+        exit_code=1,
+    )
 
 
 def _array(part: Component, het: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Optional
 
-from slurmsky.model.cluster import ClusterConfig, PartitionConfig
+from slurmsky.model.cluster import ClusterConfig, NodeConfig, PartitionConfig
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE
 
@@ -42,6 +42,11 @@ class ReportContext:
     def parameters(self) -> dict[str, str]:
         """The site's slurm.conf parameters that have no field of ClusterConfig."""
         return dict(self.cluster.parameters)
+
+    @cached_property
+    def node_configs(self) -> dict[str, NodeConfig]:
+        """The cluster's nodes by name."""
+        return {node.name: node for node in self.cluster.nodes}
 
     @cached_property
     def counted_gres(self) -> frozenset[str]:

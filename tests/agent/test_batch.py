@@ -49,30 +49,17 @@ def test_bad_interpreter(one: Cluster) -> None:
     assert text == "slurmstepd-n1: error: execve(): bad interpreter(/no/such/shell -x): No such file or directory\n"
 
 
-def test_output_folder_is_missing(one: Cluster) -> None:
-    event, _ = one.run("#!/bin/sh\ntrue\n", stdout="/no/such/folder/out")
+def test_missing_folders_of_the_output_are_created(one: Cluster, tmp_path: Path) -> None:
+    event, _ = one.run("#!/bin/sh\necho here\n", stdout=str(tmp_path / "logs" / "today" / "out"))
+    assert event["state"] == "COMPLETED"
+    assert (tmp_path / "logs" / "today" / "out").read_text() == "here\n"
+
+
+def test_folder_of_the_output_cannot_be_created(one: Cluster) -> None:
+    event, _ = one.run("#!/bin/sh\ntrue\n", stdout="/proc/no/such/out")
     assert (event["state"], event["exit_code"], event["exit_signal"]) == ("FAILED", 0, 53)
-    assert event["comment"] == "its output file cannot be opened: there is no folder /no/such/folder"
+    assert event["comment"] == "its output file cannot be opened: there is no folder /proc/no/such"
     assert event["began"] is False
-
-
-def test_output_folder_is_made_after_the_submission(one: Cluster, tmp_path: Path) -> None:
-    folder = tmp_path / "logs"
-    launch = one.prepare("#!/bin/sh\necho here\n", stdout=str(folder / "out"))
-    one.head(launch).send({"op": "launch", "launch": launch.to_dict()})
-    time.sleep(0.3)
-    folder.mkdir()
-    assert one.finish(launch)["state"] == "COMPLETED"
-    assert (folder / "out").read_text() == "here\n"
-
-
-def test_cancelled_while_the_output_folder_is_missing(one: Cluster) -> None:
-    launch = one.prepare("#!/bin/sh\ntrue\n", stdout="/no/such/folder/out")
-    one.head(launch).send({"op": "launch", "launch": launch.to_dict()})
-    time.sleep(0.2)
-    one.head(launch).send({"op": "terminate", "job_id": launch.job_id, "state": "CANCELLED",
-                           "signal": 15, "kill_wait_s": 30})  # fmt: skip
-    assert one.finish(launch)["state"] == "CANCELLED"
 
 
 def test_work_dir_is_missing(one: Cluster) -> None:

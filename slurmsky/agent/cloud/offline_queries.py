@@ -144,7 +144,7 @@ class OfflineQueries:
                 if letters is None and names is None:
                     names = report.LONG if query.long else report.DEFAULT
                 layout, unknown = report.job_layout(context, letters, names)
-                lines = list(report.job_rows(jobs, context, query.array or query.array_unique, query.priority))
+                lines = list(report.job_rows(jobs, context, query.array, query.priority))
                 text = report.squeue_text(lines, layout, context, header=not query.noheader, date_line=query.long,
                                           sort=query.sort or report.JOB_SORT, each=query.array)  # fmt: skip
         except report.InvalidSort as error:

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from ..process.memory_groups import MemoryGroup
     from .head_job import HeadJob
 
-#: Seconds to wait for the output's folder. submitit creates the folder only after sbatch has printed the job id; under
-#: Slurm a launch through slurmctld and slurmd takes longer than this.
-FOLDER_WAIT_S = 2.0
-_FOLDER_LOOK_S = 0.02
 #: stdout, stderr and stdin
 _ALL_FILES = 3
 _NO_CONTAINER = "Failed to invoke spank plugin stack"
@@ -101,13 +97,13 @@ class BatchScript:
 
             request = task_container.batch_request(self._launch)
         if request is None:
-            self._start(time.monotonic() + FOLDER_WAIT_S)
+            self._start()
             return
 
         def ready() -> None:
             if self._preparing:
                 self._preparing = False
-                self._start(time.monotonic() + FOLDER_WAIT_S)
+                self._start()
 
         def failed(lines: tuple[str, ...]) -> None:
             messages.extend("slurmstepd-%s: error: %s" % (self._node, line) for line in (*lines, _NO_CONTAINER))
@@ -129,23 +125,23 @@ class BatchScript:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-            self._start(0)
+            self._start()
         if self._preparing and self._container is not None:
             self._preparing = False
             self._container.close()
-            self._start(0)
+            self._start()
 
-    def _start(self, patience: float) -> None:
-        """Open the files and start the script. ``patience``: monotonic deadline for the output's folder to appear."""
+    def _start(self) -> None:
+        """Open the files and start the script."""
         names = [path for _, path, _ in self._files]
         self._on_network = file_opening.folder_on_network(self._launch.work_dir)
         if self._job.cause or not (self._on_network or any(map(file_opening.may_block, names))):
-            self._start_with_files(patience, self._open_files)
+            self._start_with_files(self._open_files)
             return
 
         def opened(results: list[file_opening.Result]) -> None:
             check_result, self._opening = child.check_result, None
-            self._start_with_files(patience, lambda: (self._descriptors(results), check_result))
+            self._start_with_files(lambda: (self._descriptors(results), check_result))
 
         folder = self._launch.work_dir
         child = self._opening = file_opening.Opening(
@@ -167,7 +163,7 @@ class BatchScript:
                     raise OSError(one.errno, one.strerror, self._output_path)
         return found
 
-    def _start_with_files(self, patience: float, open_files: Callable[[], tuple[list[int], str]]) -> None:
+    def _start_with_files(self, open_files: Callable[[], tuple[list[int], str]]) -> None:
         """Start the script. ``open_files`` returns the files' descriptors and the working folder's fault."""
         cause = self._job.cause
         try:
@@ -179,9 +175,6 @@ class BatchScript:
             self._ended(1 << 8, None)
             return
         except OSError as error:
-            if self._folder_missing(error) and time.monotonic() < patience:
-                self._agent.loop.after(_FOLDER_LOOK_S, lambda: self._start(patience))
-                return
             self._setup_failed = not cause
             if self._setup_failed:
                 self.fault = _reason(error, self._launch.work_dir)
@@ -197,16 +190,6 @@ class BatchScript:
 
     def _report_started(self) -> None:
         self._job.emit(Started(time=self.step.start_time, pid=self.pid, step=self.step))
-
-    def _folder_missing(self, error: OSError) -> bool:
-        """True if an output file's folder does not exist."""
-        name = error.filename
-        return (
-            error.errno == errno.ENOENT
-            and isinstance(name, str)
-            and name == self._output_path
-            and not os.path.exists(os.path.dirname(name))
-        )
 
     def _spawn(self, open_files: Callable[[], tuple[list[int], str]]) -> int:
         launch = self._launch

@@ -61,9 +61,6 @@ def end_of_job(cause: str, batch: Optional[Step], derived_exit: int) -> Ended:
             return Ended(
                 state="OUT_OF_MEMORY", exit_signal=number, reason="OutOfMemory", derived_exit_code=derived_exit
             )
-        if number == signal.SIGHUP:
-            # slurmctld treats the raw wait status 1 as exit code 1 (job_mgr.c).
-            code, number = 1, 0
         if code or number:
-            state, reason = "FAILED", "JobLaunchFailure" if number == signal.SIGKILL else "NonZeroExitCode"
+            state, reason = "FAILED", "NonZeroExitCode" if code else "RaisedSignal"
     return Ended(state=state, exit_code=code, exit_signal=number, reason=reason, derived_exit_code=derived_exit)

@@ -63,11 +63,21 @@ def is_per_task(pattern: str) -> bool:
 
 
 def open_output(path: str, mode: Optional[str]) -> int:
-    """Open a file for writing. ``mode``: "append", else truncate. Parent folders are not created."""
+    """Open a file for writing. ``mode``: "append", else truncate.
+
+    Missing parent folders are created. Source: slurmstepd/io.c _init_task_stdio_fds.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     if mode is None or not mode.startswith("a"):
         flags |= os.O_TRUNC
-    descriptor = os.open(path, flags, 0o666)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        try:
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        descriptor = os.open(path, flags, 0o666)
     if _note:
         note = os.open(_note, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.write(note, json.dumps([os.path.abspath(path), os.fstat(descriptor).st_size]).encode() + b"\n")

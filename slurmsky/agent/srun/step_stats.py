@@ -62,7 +62,7 @@ class _Sstat:
         for wanted in self.query.jobs:
             job = self.agent.jobs.get(wanted.job_id)
             if job is None or job.ended:
-                self.errors.append("sstat: error: couldn't get steps for job %d\n" % wanted.job_id)
+                self.errors.append("sstat: error: couldn't get steps for JobId=%d\n" % wanted.job_id)
                 continue
             names = self._steps(job, wanted.step)
             if not names and wanted.step is not None:

@@ -65,4 +65,6 @@ def known_cluster(ctx: CommandContext, clusters: str | None) -> bool:
             f"'{word}' can't be reached now, or it is an invalid entry for --cluster.  "
             "Use 'sacctmgr list clusters' to see available clusters."
         )
+        if ctx.command not in ("sbatch", "srun", "salloc"):
+            ctx.err(f"{ctx.command}: fatal: Could not get cluster information")
     return not word

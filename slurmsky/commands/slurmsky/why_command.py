@@ -250,7 +250,7 @@ def _awaited(controller: Controller, job: Job) -> list[str]:
     found = []
     for condition in parsed.conditions:
         for target in condition.jobs:
-            records = controller.scheduler.lookup(target.job_id, target.task)
+            records = controller.scheduler.job_table.referenced(target.job_id, target.task)
             states = sorted({one.state.name for one in records}) or ["no longer known"]
             name = f"{target.job_id}" + (f"_{target.task}" if target.task is not None else "")
             found.append(f"{condition.type} of job {name}, which is {' and '.join(states)}")

@@ -16,6 +16,7 @@ from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ...model.states import JobState
 from ...report.fields.derived import NOT_SHARED
+from ..rules.dependencies import requires_unknown_result
 from ..rules.reservation_access import reserved_spec
 from ..rules.submit_checks import check_dependency, check_features, check_licenses, partitions_of
 from ..slurm_errors import Errno, SlurmError
@@ -282,6 +283,8 @@ class _Change(Times):
         check_dependency(job.spec.evolve(dependency=text or None))
         parsed = dependency.parse(text) if text else None
         if parsed is not None and any(getattr(one, "job_id", 0) == job.job_id for one in parsed.conditions):
+            raise SlurmError(Errno.DEPENDENCY)
+        if requires_unknown_result(text, self.job_table.referenced):
             raise SlurmError(Errno.DEPENDENCY)
         self.evolve(dependency=text or None)
         transitions.dependency_unmet(job, text, dependency.format_with_state(parsed) if parsed is not None else "")

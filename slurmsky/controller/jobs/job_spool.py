@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...language import filename
+from ...language.sluid import sluid
 from ...model.job import Job
 
 
@@ -80,6 +81,7 @@ def file_path(job: Job, pattern: str, node: str = "") -> str:
         job_name=job.name,
         node=node,
         restart_count=job.restarts,
+        sluid=sluid(job.submit_time, job.job_id),
     )
     name = filename.expand(pattern, values)
     return os.path.join(job.work_dir, name)

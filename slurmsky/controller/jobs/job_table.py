@@ -211,6 +211,22 @@ class JobTable(ClusterTable):
                 return job
         return None
 
+    def referenced(self, job_id: int, task: int | str | None) -> list[Job]:
+        """Jobs in memory to which a dependency refers."""
+        if job_id in self.members:
+            records = list(self.array(job_id))
+            if isinstance(task, int):
+                return [
+                    job
+                    for job in records
+                    if job.array_task_id == task or any(task in part for part in job.pending_tasks)
+                ]
+            return records
+        job = self.jobs.get(job_id)
+        if job is None:
+            return []
+        return self.components(job) if job.het_job_id == job_id else [job]
+
     def has_dependents(self, job: Job) -> bool:
         """True if a pending job depends on this job, array or het job."""
         return self._targets.has_dependents(job)

@@ -175,9 +175,9 @@ class Sizes:
         self.still_pending()
         per_cpu, mebibytes = self.wanted["pn_min_memory"]
         if per_cpu and mebibytes:
-            self.evolve(mem_per_cpu_mib=mebibytes, mem_mib=None)
+            self.evolve(mem_per_cpu_mib=mebibytes, mem_mib=None, memory_by_default=False)
         else:
-            self.evolve(mem_mib=mebibytes, mem_per_cpu_mib=None)
+            self.evolve(mem_mib=mebibytes, mem_per_cpu_mib=None, memory_by_default=False)
 
     def temporary(self) -> None:
         self.still_pending()

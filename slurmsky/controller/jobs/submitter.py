@@ -15,6 +15,7 @@ from ...model.cluster import ClusterConfig, PartitionConfig
 from ...model.job import Job
 from ...model.spec import INFINITE, JobSpec
 from ..rules.demand import demand_of
+from ..rules.dependencies import requires_unknown_result
 from ..rules.job_placement import consumes_memory, partition_nodes, place
 from ..rules.node_use import NodeUse
 from ..rules.partition_access import check_caller
@@ -128,6 +129,8 @@ def draft(
         for partition in partitions_of(cluster, spec):
             check_caller(partition, who.uid, who.groups)
         check(cluster, spec.evolve(qos=qos) if cluster.qos else spec, now, job_table.engine_check, account)
+        if spec.dependency and requires_unknown_result(spec.dependency, job_table.referenced):
+            raise SlurmError(Errno.DEPENDENCY)
     if unusable is not None:
         raise unusable
     job_table.assume(part.name for spec in specs for part in partitions_of(cluster, spec))
@@ -190,13 +193,13 @@ def _with_memory(cluster: ClusterConfig, spec: JobSpec) -> JobSpec:
         return spec
     partition = partitions_of(cluster, spec)[0]
     if partition.def_mem_per_cpu_mib:
-        return spec.evolve(mem_per_cpu_mib=partition.def_mem_per_cpu_mib)
+        return spec.evolve(mem_per_cpu_mib=partition.def_mem_per_cpu_mib, memory_by_default=True)
     if partition.def_mem_per_node_mib:
-        return spec.evolve(mem_mib=partition.def_mem_per_node_mib)
+        return spec.evolve(mem_mib=partition.def_mem_per_node_mib, memory_by_default=True)
     parameters = dict(cluster.parameters)
     for key, field in (("DefMemPerCPU", "mem_per_cpu_mib"), ("DefMemPerNode", "mem_mib")):
         if parameters.get(key, "").isdecimal() and int(parameters[key]):
-            return spec.evolve(**{field: int(parameters[key])})
+            return spec.evolve(memory_by_default=True, **{field: int(parameters[key])})
     return spec
 
 

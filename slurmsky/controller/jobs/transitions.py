@@ -322,7 +322,7 @@ def end(
     if batch is not None and not (exit_code or exit_signal):
         exit_signal = batch.exit_signal  # a cancelled job shows the signal that ended its script
     if state is JobState.NODE_FAIL:
-        exit_code = exit_signal = 0  # no agent was left to report any
+        exit_code, exit_signal = 0, 1  # no agent was left to report any; slurmctld sets the wait status 1
     job.exit_code, job.exit_signal = exit_code, exit_signal
     _final_reason(job, reason)
     if comment:
@@ -347,7 +347,7 @@ def _final_reason(job: Job, reported: str | None) -> None:
     failed = job.state is JobState.FAILED
     if failed and job.exit_signal == SETUP_FAILED:
         job.reason = "JobLaunchFailure"
-    elif reported and reported != "None":
+    elif reported and reported not in ("None", "RaisedSignal"):
         job.reason = reported
     elif failed and job.exit_code:
         job.reason = "NonZeroExitCode"

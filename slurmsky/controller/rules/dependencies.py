@@ -1,8 +1,9 @@
 """Evaluates --dependency: met, waiting, or never satisfied.
 
-A dependency on a job that is unknown at submit is met. A known job stays in memory until each pending job that depends
-on it has recorded its end: a failed reference is marked ``(failed)`` in the dependency text. Source:
-slurmctld/job_scheduler.c test_job_dependency; job_mgr.c purge_old_job tests dependencies before it purges.
+A dependency on the end of a job that is unknown at submit is met; one on its result is refused. A known job stays in
+memory until each pending job that depends on it has recorded its end: a failed reference is marked ``(failed)`` in the
+dependency text. Source: slurmctld/job_scheduler.c test_job_dependency; job_mgr.c purge_old_job tests dependencies
+before it purges.
 """
 
 from __future__ import annotations
@@ -31,6 +32,17 @@ class DependencyVerdict:
     shown: str = ""
     #: epoch second at which a time part (after:id+min) may become true
     recheck: float | None = None
+
+
+def requires_unknown_result(text: str, lookup: Lookup) -> bool:
+    """True if a dependency requires the result of a job that is not in memory.
+
+    Source: job_scheduler.c _update_job_dependency.
+    """
+    return any(
+        kind in ("afterok", "afternotok") and target is not None and not lookup(target.job_id, target.task)
+        for kind, target in dependency.parse(text)
+    )
 
 
 def _succeeded(job: Job) -> bool:

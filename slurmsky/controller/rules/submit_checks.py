@@ -206,10 +206,7 @@ def _check_gres(cluster: ClusterConfig, spec: JobSpec) -> None:
     try:
         names = gres_names(spec)
     except LanguageError as error:
-        # A count that is not a number is the name of a missing type; slurmctld accepts it for a held job.
-        if spec.hold:
-            return
-        raise SlurmError(Errno.NODE_CONFIG_UNAVAILABLE) from error
+        raise SlurmError(Errno.INVALID_TRES) from error
     if names & _PARTS_OF_GPUS and ("gpu" in names or spec.gpu_freq):
         raise SlurmError(Errno.INVALID_GRES)
     if cluster.open:

@@ -176,7 +176,7 @@ class Scheduler:
             return ""
         if job.dependency:
             verdict = dependencies.evaluate(
-                job.dependency, job, self.lookup, self.singletons(job), self.job_table.clock()
+                job.dependency, job, self.job_table.referenced, self.singletons(job), self.job_table.clock()
             )
             if verdict.state == "never":
                 return "DependencyNeverSatisfied"
@@ -231,23 +231,6 @@ class Scheduler:
         return f"ReqNodeNotAvail, UnavailableNodes:{hostlist.compress(gone)}" if gone else ""
 
     # --- dependencies
-
-    def lookup(self, job_id: int, task: int | str | None) -> list[Job]:
-        """Jobs in memory to which a dependency refers."""
-        job_table = self.job_table
-        if job_id in job_table.members:
-            records = list(job_table.array(job_id))
-            if isinstance(task, int):
-                return [
-                    job
-                    for job in records
-                    if job.array_task_id == task or any(task in part for part in job.pending_tasks)
-                ]
-            return records
-        job = job_table.jobs.get(job_id)
-        if job is None:
-            return []
-        return job_table.components(job) if job.het_job_id == job_id else [job]
 
     def singletons(self, job: Job) -> list[Job]:
         if "singleton" not in job.dependency:

@@ -255,7 +255,7 @@ class SchedulingPass:
                     for part in job.pending_tasks
                     for task in part
                     if task not in elements.planned
-                    and dependencies.corresponding_ready(job.dependency, task, self._rules.lookup)
+                    and dependencies.corresponding_ready(job.dependency, task, self._rules.job_table.referenced)
                 ),
                 None,
             )
@@ -425,8 +425,8 @@ class SchedulingPass:
 
     def _dependency(self, job: Job) -> Wait | None:
         """The reason of a wait for other jobs, or None."""
-        rules = self._rules
-        verdict = dependencies.evaluate(job.dependency, job, rules.lookup, rules.singletons(job), self._now)
+        lookup, singletons = self._rules.job_table.referenced, self._rules.singletons(job)
+        verdict = dependencies.evaluate(job.dependency, job, lookup, singletons, self._now)
         if verdict.recheck is not None:
             self._wake_at(verdict.recheck)
         corresponding = "aftercorr" in job.dependency

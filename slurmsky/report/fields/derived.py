@@ -9,6 +9,7 @@ from typing import Optional
 from slurmsky.language import cpufreq, filename, mailtype
 from slurmsky.language.arrayspec import ArraySpec, format_indices, list_indices
 from slurmsky.language.hostlist import compress_sorted, expand
+from slurmsky.language.sluid import sluid
 from slurmsky.language.syntax_errors import TimeLimitError
 from slurmsky.language.timelimit import parse_seconds
 from slurmsky.model.job import Job
@@ -265,6 +266,7 @@ def expand_path(pattern: str, job: Job) -> str:
             array_task_id=job.array_task_id,
             node=job.batch_host,
             restart_count=job.restarts,
+            sluid=sluid(job.submit_time, job.job_id),
         ),
     )
 

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any, Callable, Optional
 
 from slurmsky.language.hostlist import compress
+from slurmsky.language.sluid import sluid
 from slurmsky.model.allocation import NodeShare
 from slurmsky.model.job import Job
 from slurmsky.model.spec import INFINITE
@@ -95,39 +96,59 @@ def _gres_flags(job: Job) -> dict[str, str]:
 
 def _job_flags(job: Job) -> list[str]:
     spec = job.spec
+    memory = spec.mem_mib is not None or spec.mem_per_cpu_mib is not None
     words = (
         ("KILL_INVALID_DEPENDENCY", spec.kill_on_invalid_dep is True),
         ("NO_KILL_INVALID_DEPENDENCY", spec.kill_on_invalid_dep is False),
         ("SPREAD_JOB", spec.spread_job),
         ("PREFER_MINIMUM_NODE_COUNT", spec.use_min_nodes),
-        ("HETEROGENEOUS_JOB", bool(job.het_job_id)),
         ("EXACT_TASK_COUNT_REQUESTED", spec.ntasks is not None),
         ("EXACT_CPU_COUNT_REQUESTED", spec.cpus_per_task is not None),
+        ("JOB_WAS_RUNNING", job.state in (JobState.RUNNING, JobState.SUSPENDED)),
         ("CRON_JOB", bool(job.cron)),
-        ("EXACT_MEMORY_REQUESTED", spec.mem_mib is not None or spec.mem_per_cpu_mib is not None),
+        ("EXACT_MEMORY_REQUESTED", memory and not spec.memory_by_default),
         ("USING_DEFAULT_ACCOUNT", spec.account is None),
         ("USING_DEFAULT_PARTITION", spec.partition is None),
         ("USING_DEFAULT_QOS", spec.qos is None),
         ("USING_DEFAULT_WCKEY", spec.wckey is None),
         ("DEPENDENT", bool(job.dependency) and job.state is JobState.PENDING),
-        ("PARTITION_ASSIGNED", bool(job.shares)),
+        ("PARTITION_ASSIGNED", spec.partition is None),
         ("BACKFILL_ATTEMPTED", not job.sched_main),
         ("STEPMGR_ENABLED", spec.stepmgr),
     )
     return [word for word, there in words if there]
 
 
-def _job_resources(job: Job) -> Optional[dict[str, Any]]:
+def _cores(share: NodeShare, context: ReportContext) -> list[dict[str, Any]]:
+    """Sockets of a node with the state of their cores, those of other jobs included."""
+    node = context.node_configs.get(share.name)
+    sockets, cores, threads = 1, node.cpus if node else max(share.cpu_ids, default=0) + 1, 1
+    if node and node.boards * node.sockets * node.cores * node.threads == node.cpus:
+        sockets, cores, threads = node.boards * node.sockets, node.cores, node.threads
+    mine = {cpu // threads for cpu in share.cpu_ids}
+    return [
+        {
+            "index": socket,
+            "cores": [
+                {"index": core, "status": ["ALLOCATED" if socket * cores + core in mine else "UNALLOCATED"]}
+                for core in range(cores)
+            ],
+        }
+        for socket in range(sockets)
+    ]
+
+
+def _job_resources(job: Job, context: ReportContext) -> Optional[dict[str, Any]]:
     if not job.shares:
         return None
     spec = job.spec
     whole = spec.exclusive is not None
     threads = {"set": spec.threads_per_core is not None, "infinite": False, "number": spec.threads_per_core or 0}
     return {
-        "select_type": ["CORE", "MEMORY"] if any(share.memory_mib for share in job.shares) else ["CORE"],
+        "select_type": ["CORE"],
         "nodes": {
             "count": len(job.shares),
-            "select_type": ["RESERVED" if whole else "AVAILABLE" if derived.share_word(spec) == "YES" else "ONE_ROW"],
+            "select_type": ["AVAILABLE" if derived.share_word(spec) == "YES" else "ONE_ROW"],
             "list": derived.node_list(job.nodes),
             "whole": whole,
             "allocation": [
@@ -136,14 +157,12 @@ def _job_resources(job: Job) -> Optional[dict[str, Any]]:
                     "name": share.name,
                     "cpus": {"count": share.cpus, "used": 0},
                     "memory": {"used": 0, "allocated": share.memory_mib},
-                    "sockets": [
-                        {"index": 0, "cores": [{"index": cpu, "status": ["ALLOCATED"]} for cpu in share.cpu_ids]}
-                    ],
+                    "sockets": _cores(share, context),
                 }
                 for index, share in enumerate(job.shares)
             ],
         },
-        "cpus": job.num_cpus,
+        "cpus": tres_texts.requested_cpus(job),
         "threads_per_core": threads,
     }
 
@@ -169,6 +188,10 @@ def _tasks_shown(job: Job) -> str:
     # A default node count is hidden for a job that ended before it ran.
     gone = job.state.finished and not job.shares and job.spec.ntasks is None
     return "N/A" if gone else str(job.num_tasks)
+
+
+def _or_endless(value: Optional[int]) -> int:
+    return INFINITE if value is None else value
 
 
 def _ntasks_per(job: Job) -> str:
@@ -247,7 +270,6 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "het_place": lambda job: str(job.het_offset) if job.het_job_id else None,
     "het_set": lambda job: tres_texts.index_list(job.het_ids) if job.het_job_id else None,
     "job_flags": _job_flags,
-    "job_resources": _job_resources,
     "kill_on_invalid_dep": lambda job: _yes_no(job.spec.kill_on_invalid_dep),
     "licenses_held": derived.licenses_held,
     "mail_types": lambda job: derived.mail_types(job.spec),
@@ -274,6 +296,7 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "requeues": lambda job: job.spec.requeue is not False,
     "reservation_used": lambda job: job.spec.reservation if job.shares and job.state is not JobState.PENDING else None,
     "scheduler": lambda job: "Main" if job.sched_main else "Backfill",
+    "sluid": lambda job: sluid(job.submit_time, job.job_id),
     "special_cores": lambda job: "" if job.spec.thread_spec is not None else derived.or_star(job.spec.core_spec),
     "state_compact": lambda job: derived.state_words(job)[1],
     "state_long": lambda job: derived.state_words(job)[0],
@@ -282,11 +305,13 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
     "stderr_pattern": derived.stderr_pattern,
     "stdin_path": lambda job: derived.expand_path(job.stdin, job),
     "stdout_path": lambda job: derived.expand_path(job.stdout, job),
+    "tasks_per_core": lambda job: _or_endless(job.spec.ntasks_per_core),
+    "tasks_per_socket": lambda job: _or_endless(job.spec.ntasks_per_socket),
     "step_selector": lambda job: {
-        "sluid": "",
+        "sluid": sluid(job.submit_time, job.job_id),
         "job_id": {"set": True, "infinite": False, "number": job.job_id},
         "step_het_component": {"set": False, "infinite": False, "number": 0},
-        "step_id": "TBD",
+        "step_id": "entire",
     },
     "switch_wait_s": lambda job: derived.switch_wait_s(job.spec),
     "switches": _switches,
@@ -300,6 +325,7 @@ _OF_JOB: dict[str, Callable[[Job], Any]] = {
 _IN_CONTEXT: dict[str, Callable[[Job, ReportContext], Any]] = {
     "array_element": _array_element,
     "end_expected": lambda job, context: derived.end_time(job, context.time_limit(job)),
+    "job_resources": _job_resources,
     "pending_s": _pending_s,
     "preempt_eligible": lambda job, context: context.clock.text(job.start_time) if job.preempt_time else "",
     "run_s": lambda job, context: derived.run_seconds(job, context.now),

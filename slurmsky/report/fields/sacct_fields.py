@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, NamedTuple, Optional
 
+from slurmsky.language.sluid import sluid
 from slurmsky.model.job import Job, Step
 from slurmsky.model.spec import INFINITE
 from slurmsky.model.states import JobFlag, JobState
@@ -71,9 +72,16 @@ def elapsed(record: SacctRow, now: float) -> int:
     return derived.run_seconds(job, now) if ever_had_nodes(job) else 0
 
 
+def accounted_reason(job: Job) -> str:
+    """Reason for which the job waited before it started, or for which it never ran."""
+    return job.blocked_reason or "None" if ever_had_nodes(job) or not derived.began(job) else "None"
+
+
 def cpus(record: SacctRow) -> int:
-    """Allocated CPUs, or requested CPUs before the start."""
-    return record.step.cpus if record.step else record.job.num_cpus
+    """Allocated CPUs; none before the start."""
+    if record.step:
+        return record.step.cpus
+    return record.job.num_cpus if ever_had_nodes(record.job) else 0
 
 
 def state(record: SacctRow) -> str:
@@ -160,7 +168,7 @@ def _step_path(record: SacctRow, pattern: Callable[[Job], str], context: ReportC
 #: fields below that differ between rows of one record class; all other fields are shared
 OWN_FIELDS = frozenset((
     "cost", "cputime", "cputimeraw", "elapsed", "elapsedraw", "eligible", "end", "jobid", "jobidraw", "jobname",
-    "planned", "plannedcpu", "plannedcpuraw", "start", "stderr", "stdin", "stdout", "submit", "submitline",
+    "planned", "plannedcpu", "plannedcpuraw", "sluid", "start", "stderr", "stdin", "stdout", "submit", "submitline",
     "suspended", "systemcpu", "timelimit", "timelimitraw", "totalcpu", "usercpu",
 ))  # fmt: skip
 
@@ -168,7 +176,6 @@ OWN_FIELDS = frozenset((
 _FORMS: dict[str, tuple[str, Callable[[Any], Optional[str]]]] = {
     "each": (TEXT, lambda value: value or None),
     "each_number": (NUMBER, str),
-    "none": (TEXT, lambda value: value or "None"),
     "nonzero": (NUMBER, lambda value: str(value) if value else None),
     "number": (NUMBER, str),
     "text": (TEXT, lambda value: value or None),
@@ -218,7 +225,7 @@ def _numbers(context: ReportContext) -> Values:
         return lambda record: format_seconds(seconds(record))
 
     def cpu_seconds(record: SacctRow) -> int:
-        return elapsed(record, now) * (cpus(record) if record.step or ever_had_nodes(record.job) else 0)
+        return elapsed(record, now) * cpus(record)
 
     def waited(form: Callable[[int], str], times_cpus: bool) -> Callable[[SacctRow], Optional[str]]:
         return _of_job(
@@ -252,6 +259,7 @@ def _numbers(context: ReportContext) -> Values:
         "plannedcpu": waited(format_seconds, True),
         "plannedcpuraw": waited(str, True),
         "qosraw": _of_job(lambda job: str(limit_cells.number(context.cluster, job.qos))),
+        "reason": _of_job(accounted_reason),
         "reqcpus": lambda record: str(record.step.cpus if record.step else tres_texts.requested_cpus(record.job)),
         "reservationid": _nothing,
         "suspended": time_of(suspended),
@@ -288,6 +296,8 @@ def _texts(context: ReportContext) -> Values:
         # The signal of scancel or of the time limit is the exit code of the batch step, not of the job.
         if record.step is None and record.job.state in KILLED:
             return "0:0"
+        if record.step is None and (shown.exit_code, shown.exit_signal) == (0, 1):
+            return exit_pair(1, 0)  # slurmdbd takes the wait status 1 for an exit code (as_mysql_job.c)
         return exit_pair(shown.exit_code, shown.exit_signal)
 
     def derived_exit(job: Job) -> str:
@@ -321,7 +331,7 @@ def _texts(context: ReportContext) -> Values:
         "reqmem": _of_job(lambda job: amount(tres_texts.requested_memory_mib(job, context), MEGA, context.scale)),
         "reqnodes": nodes_requested,
         "reqtres": _of_job(req_tres),
-        "sluid": _nothing,
+        "sluid": lambda record: sluid(record.job.submit_time, record.job.job_id),
         "state": state,
         "stderr": lambda record: _step_path(record, derived.stderr_pattern, context),
         "stdin": lambda record: _step_path(record, lambda job: job.stdin, context),

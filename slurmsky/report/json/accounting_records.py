@@ -8,7 +8,15 @@ from typing import Optional, Union
 from slurmsky.model.job import Job, Step, Usage
 
 from ..fields import derived, tres_texts
-from ..fields.sacct_fields import KILLED, SacctRow, elapsed, ever_had_nodes, has_ended, planned_seconds
+from ..fields.sacct_fields import (
+    KILLED,
+    SacctRow,
+    accounted_reason,
+    elapsed,
+    ever_had_nodes,
+    has_ended,
+    planned_seconds,
+)
 from ..report_context import ReportContext
 from .job_records import Record as Object
 from .job_records import exit_code, number, stamp
@@ -119,7 +127,7 @@ def accounting_record(job: Job, context: ReportContext) -> Object:
         "stdout": stdout,
         "stderr": stderr,
         "stdin": job.stdin,
-        "state": {"current": derived.state_names(job), "reason": "None" if ran else job.reason},
+        "state": {"current": derived.state_names(job), "reason": accounted_reason(job)},
         "steps": [_step_record(job, record.step, context) for record in _steps(job) if record.step],
         "submit_line": job.submit_line,
         "tres": {

@@ -50,6 +50,7 @@ def show_jobs(
 #: "-d": with --details only.
 _LAYOUT = """
 JobId ?ArrayJobId ?ArrayTaskId ?ArrayTaskThrottle ?HetJobId ?HetJobOffset JobName
+-d SLUID
 ?HetJobIdSet
 UserId GroupId MCS_label
 Priority Nice Account QOS ?WCKey

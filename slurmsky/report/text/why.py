@@ -292,8 +292,7 @@ def _final_reason(job: Job) -> str:
     if not derived.began(job):
         return "JobLaunchFailure"
     row = reasons().get(job.reason)
-    killed = job.reason == "JobLaunchFailure" and job.exit_signal == _KILLED  # Slurm's reason for a killed script, too
-    if row is not None and row["kind"] == "end" and not killed:
+    if row is not None and row["kind"] == "end":
         return job.reason
     if job.state is JobState.FAILED:
         return "RaisedSignal" if job.exit_signal else "NonZeroExitCode"

@@ -200,12 +200,10 @@ class Directives:
         )
 
     def _log(self, value: str) -> tuple[str, str, str] | tuple[str, str] | None:
-        """Effect of an --output in a folder. The folder must exist where the job is submitted."""
+        """Effect of an --output in a folder. Missing folders below the submit folder are created."""
         folder = re.split(r"/[^/]*%", value, maxsplit=1)[0] if "%" in value else value.rpartition("/")[0]
         if not value.startswith("/"):
-            missing = not self.view.sky and self.view.lookup is not None and not self.view.lookup.path(folder)
-            known = missing and "%" not in folder
-            return (MISSING, f"the folder {one_line(folder, 60)} is not here: the job cannot begin") if known else None
+            return None
         if mount_points.on_every_node(value) or mount_points.on_every_node(folder + "/x"):
             return None
         lookup = self.view.lookup

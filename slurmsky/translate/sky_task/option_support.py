@@ -35,7 +35,7 @@ AGENT = _words(
 CONTROLLER = _words(
     """
     dependency begin deadline hold priority array kill_on_invalid_dep immediate_s expedited_requeue mail_type mail_user
-    comment admin_comment extra wckey licenses recorded clusters uid gid
+    comment admin_comment extra wckey licenses recorded clusters uid gid memory_by_default
     """
 )
 

@@ -14,6 +14,7 @@ from recorded_tables import read_table
 from tables import every
 
 from slurmsky.options import query, submit
+from slurmsky.options.filters import STATE_NAMES
 from slurmsky.options.usage_errors import CommandError, Printed
 from slurmsky.options.values import ReadContext
 
@@ -43,8 +44,8 @@ REFUSED_NEWER = {
     "squeue -w 'n[1-'": "squeue: error: 'n[1-' invalid entry for --nodelist\n",
     "sinfo -n 'n['": "sinfo: error: 'n[' invalid entry for --nodes\n",
 }
-#: Rows that this system refuses though Slurm's superuser may have them.
-REFUSED = {"sbatch --gid=nogroup -H SCRIPT"}
+#: Rows that this system refuses: Slurm's superuser may have one, and 25.11 refuses R: without preemption, too.
+REFUSED = {"sbatch --gid=nogroup -H SCRIPT", "sbatch -H --signal=BR:USR1 SCRIPT"}
 #: What only the controller, an agent, the configuration or the file system can answer.
 LATER = (
     r"invalid partition specified",
@@ -161,6 +162,7 @@ def test_bad_input(row: dict[str, str]) -> None:
         recorded = row["stderr"].replace("--gpu-bind argument: gpu:", "--gpu-bind argument: ")
         recorded = REFUSED_NEWER.get(row["argv"], recorded)
         recorded = re.sub("valid states: .*,perfctrs,.*", f"valid states: {NODE_STATES}", recorded)
+        recorded = re.sub("(?<=Valid job states include: ).*", ",".join(STATE_NAMES).lower(), recorded)
         assert "".join(f"{line}\n" for line in fault.lines) == recorded
         assert str(fault.exit_code) == ("1" if row["argv"] in REFUSED_NEWER else row["exit_code"])
 

@@ -41,7 +41,7 @@ def name(option: Option) -> str:
 
 
 def test_every_command_has_its_options() -> None:
-    assert len(ALL) == 674
+    assert len(ALL) == 673
     assert {command: len(table.every(command)) for command in ("sbatch", "srun", "sacct")} == {
         "sbatch": 141,
         "srun": 170,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from datetime import timezone
 from typing import Any
@@ -105,6 +106,7 @@ def test_all_letters(waiting: Any, golden: Any) -> None:
     # %s was the select plugin's text in 22.05, without a header, and is the SLUID now
     assert ours[0].replace("|SLUID|", "||") == theirs[0]
     for mine, other in zip(ours[1:], theirs[1:], strict=False):
+        mine = re.sub(r"\|s[0-9A-Z]{13}\|", "||", mine)
         per_gpu = "|70251|" in mine
         assert (mine.replace("|100M||", "|0||") if per_gpu else mine) == other
 

@@ -180,10 +180,11 @@ def _outputs(launch: Launch) -> dict[str, str]:
 def _placed(path: str, submit_dir: str) -> str:
     """Return an output file's path, in the submit folder if needed.
 
-    Its own folder may exist only on a former cluster.
+    A folder outside the submit folder may exist only on a former cluster. Missing folders inside it are created.
     """
     folder, name = os.path.split(path)
-    return path if not folder or os.path.isdir(folder) or "%" in folder else os.path.join(submit_dir, name)
+    inside = folder.startswith(submit_dir + "/")
+    return path if not folder or inside or os.path.isdir(folder) or "%" in folder else os.path.join(submit_dir, name)
 
 
 def _record(launch: Launch, name: str, task: SkyTask) -> Record:

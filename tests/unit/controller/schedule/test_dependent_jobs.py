@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scheduled_world import World
 
+from slurmsky.controller.slurm_errors import SlurmError
 from slurmsky.model.spec import JobSpec
 from slurmsky.model.states import JobState
 
@@ -114,12 +115,15 @@ def test_a_corresponding_element_is_kept(world: World) -> None:
     assert kept is not None and (kept.state, kept.reason) == (JobState.PENDING, "DependencyNeverSatisfied")
 
 
-def test_a_job_that_was_forgotten_before_the_submit_satisfies_a_dependency(world: World) -> None:
+def test_the_end_of_a_job_that_was_forgotten_before_the_submit_is_met_and_its_result_is_refused(world: World) -> None:
     first = world.submit()
     world.pass_()
     world.end(first, JobState.FAILED)
     world.later(3600)
-    job = world.submit(dependency=f"afterok:{first.job_id}")
+    for kind in ("afterok", "afternotok"):
+        with pytest.raises(SlurmError, match="Job dependency problem"):
+            world.submit(dependency=f"{kind}:{first.job_id}")
+    job = world.submit(dependency=f"afterany:{first.job_id}")
     world.pass_()
     assert job.state is JobState.RUNNING
 

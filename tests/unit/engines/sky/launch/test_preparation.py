@@ -16,3 +16,7 @@ def test_output_in_a_missing_folder_is_written_to_the_submit_folder(name: str) -
 
 def test_output_in_an_existing_folder_is_written_there(tmp_path: Path) -> None:
     assert _placed(str(tmp_path / "x.out"), "/submit") == str(tmp_path / "x.out")
+
+
+def test_output_in_a_missing_folder_of_the_submit_folder_is_written_there() -> None:
+    assert _placed("/submit/logs/x.out", "/submit") == "/submit/logs/x.out"
