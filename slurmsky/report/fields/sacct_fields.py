@@ -74,7 +74,8 @@ def elapsed(record: SacctRow, now: float) -> int:
 
 def accounted_reason(job: Job) -> str:
     """Reason for which the job waited before it started, or for which it never ran."""
-    return job.blocked_reason or "None" if ever_had_nodes(job) or not derived.began(job) else "None"
+    known = ever_had_nodes(job) or job.blocked_reason == "JobLaunchFailure"
+    return job.blocked_reason or "None" if known else "None"
 
 
 def cpus(record: SacctRow) -> int:
