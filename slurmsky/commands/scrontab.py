@@ -53,7 +53,7 @@ _EMPTY = """# Lines that begin with # are comments, but for #SCRON lines: they h
 """
 _HEAD = "#!/bin/sh\n# This job was submitted through scrontab\n"
 _VARIABLE = re.compile(r"[ \t]*(\w+)[ \t]*=[ \t]*(?:(['\"])(.*?)\2[ \t]*|([^'\"].*))\Z")
-_MOST = 4 << 20
+_MAX_FILE_BYTES = 4 << 20
 
 
 class _InvalidTable(Exception):
@@ -117,9 +117,9 @@ async def main(ctx: CommandContext) -> int:
 
 async def _given(ctx: CommandContext, name: str) -> str:
     if name == "-":
-        return (await ctx.read_stdin(_MOST)).decode("utf-8", "surrogateescape")
+        return (await ctx.read_stdin(_MAX_FILE_BYTES)).decode("utf-8", "surrogateescape")
     try:
-        return (await read(ctx, [name], _MOST)).data.decode("utf-8", "surrogateescape")
+        return (await read(ctx, [name], _MAX_FILE_BYTES)).data.decode("utf-8", "surrogateescape")
     except OSError:
         raise failure("scrontab", f"failed to open {name}", level="fatal") from None
 
@@ -173,7 +173,7 @@ async def _edited(ctx: CommandContext, text: str) -> str:
         if frame.payload != b"0":
             raise failure("scrontab", "editor returned non-zero exit code", level="fatal")
         with open(name, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(_MOST)
+            return file.read(_MAX_FILE_BYTES)
     finally:
         try:
             os.unlink(name)

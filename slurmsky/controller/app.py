@@ -54,7 +54,7 @@ from .services.helper_programs import run_program
 from .services.infra_cache import Infra
 from .services.job_files import JobFiles
 from .services.machine_ledger import Ledger
-from .services.machine_share import AGAIN_S, REWRITE_S, MachineShare
+from .services.machine_share import NEXT_PASS_S, REWRITE_S, MachineShare
 from .services.mailer import Mailer
 from .services.managed_jobs import ManagedJobs
 from .services.power import PowerSaving
@@ -67,7 +67,7 @@ from .store.database_file import StoreError
 log = logging.getLogger("slurmsky.controller")
 
 RETRY_FLUSH_S = 1.0
-ORPHAN_LOOK_S = 1.0
+ORPHAN_POLL_S = 1.0
 #: seconds from the controller's start until it searches for folders of old jobs
 OLD_FILES_CHECK_S = 65.0
 
@@ -315,7 +315,7 @@ class Controller:
                 transitions.note_exit_code(job, max((step.exit_code for step in job.steps.values()), default=0))
                 self.life.terminate(job, JobState.FAILED if job.exit_code else JobState.COMPLETED)
                 return
-            await asyncio.sleep(ORPHAN_LOOK_S)
+            await asyncio.sleep(ORPHAN_POLL_S)
 
     # --- committing
 
@@ -414,7 +414,7 @@ class Controller:
         finally:
             self.machine.end()
         if self.machine.contended and self.job_table.pending:
-            wake = min(wake, self.clock() + AGAIN_S)
+            wake = min(wake, self.clock() + NEXT_PASS_S)
         if not self.machine.entry_current:
             wake = min(wake, self.clock() + REWRITE_S)
         self.flush_or_retry()

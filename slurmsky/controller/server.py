@@ -32,7 +32,7 @@ FindCommand = Callable[[str], "Command | None"]
 #: epoch second at which this process imported the server
 _STARTED = time.time()
 #: seconds that a controller waits at shutdown for clients that still read output
-_PATIENCE_S = 5.0
+_REQUEST_S = 5.0
 #: seconds between checks that the package still exists and that jobs or clients remain
 _CHECK_S = 30.0
 #: commands whose caller waits for jobs
@@ -326,7 +326,7 @@ class Service:
     async def _drain_clients(self) -> None:
         """Wait until clients have read their answers, up to a time limit."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + _PATIENCE_S
+        end = loop.time() + _REQUEST_S
         while (printing := [session for session in self._sessions if session.printing]) and loop.time() < end:
             await asyncio.sleep(0.01)
         for session in printing:

@@ -18,7 +18,7 @@ _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 #: words between colons outside quotes
 _WORDS = re.compile(r"""(?:[^:\n'"]|"[^"]*(?:"|\Z)|'[^']*(?:'|\Z))+""")
 #: length of the longest kind that Slurm reads
-_MOST = 24
+_MAX_DEPTH = 24
 
 
 class BadEntry(ValueError):
@@ -51,7 +51,7 @@ def lines(text: str) -> Iterator[FileEntry]:
         whole, joined = _ESCAPE.sub(r"\1", joined), ""
         kind, hyphen, rest = whole.partition("-")
         kind = kind[:-1] if kind.endswith(" ") else kind
-        if hyphen and 0 < len(kind) <= _MOST:
+        if hyphen and 0 < len(kind) <= _MAX_DEPTH:
             _, blank, after = rest.partition(" ")
             yield FileEntry(number, kind, after if blank else None, whole)
 

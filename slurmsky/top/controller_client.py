@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .. import client, client_relay, client_start
 
 #: seconds to wait for a reply
-PATIENCE_S = 30.0
+ANSWER_S = 30.0
 
 # The caller's format variables would change the output that is parsed here.
 _FORMATS = (b"SQUEUE_", b"SINFO_", b"SCONTROL_", b"SCANCEL_", b"SSTAT_", b"SEFF_", b"SLURM_TIME_FORMAT",
@@ -74,7 +74,7 @@ def _requested(path: bytes, request: bytes) -> CommandOutput:
     except OSError as error:
         raise NoController("no controller is running") from error
     try:
-        sock.settimeout(PATIENCE_S)
+        sock.settimeout(ANSWER_S)
         sock.sendall(request)
         return _listen(sock, request)
     except OSError as error:

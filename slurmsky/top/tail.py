@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .plain_text import output_line
 
 #: limits of the part that is shown
-MOST_BYTES = 256 << 10
+TAIL_BYTES = 256 << 10
 MOST_LINES = 2000
 _PIECE = 1 << 16
 
@@ -47,7 +47,7 @@ class Tail:
             known = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             if known != self._known:
                 self._last = TailView(
-                    _lines(_end(fd, status.st_size), status.st_size > MOST_BYTES), size=status.st_size
+                    _lines(_end(fd, status.st_size), status.st_size > TAIL_BYTES), size=status.st_size
                 )
                 self._known = known
             return self._last
@@ -64,12 +64,12 @@ class Tail:
 
 
 def _end(fd: int, size: int) -> bytes:
-    position = max(0, size - MOST_BYTES)
+    position = max(0, size - TAIL_BYTES)
     pieces = []
     while piece := os.pread(fd, _PIECE, position):
         pieces.append(piece)
         position += len(piece)
-        if position - size > MOST_BYTES:
+        if position - size > TAIL_BYTES:
             break  # the file grows faster than we read; the next call continues
     return b"".join(pieces)
 

@@ -76,7 +76,7 @@ class World:
         launch = Launch(**{**fields, **more})
         job = Job(
             job_id=job_id, spec=launch.spec, name=launch.name, user="me", uid=os.geteuid(), gid=0, group="me",
-            account="", partition="debug", state=JobState.PENDING, launched=True, array_job_id=launch.array_job_id,
+            account="", partition="debug", state=JobState.PENDING, awaits_nodes=True, array_job_id=launch.array_job_id,
             array_task_id=launch.array_task_id, submit_time=1_700_000_000.0, work_dir=project, time_limit_min=90,
             stdout=launch.stdout,
         )  # fmt: skip

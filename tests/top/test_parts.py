@@ -22,7 +22,7 @@ from slurmsky.top.job_details import JobDetails, detail_lines, efficiency_lines,
 from slurmsky.top.keys import KEYS, hints
 from slurmsky.top.plain_text import output_line, plain
 from slurmsky.top.screen import Top
-from slurmsky.top.tail import MOST_BYTES, MOST_LINES, Tail
+from slurmsky.top.tail import MOST_LINES, TAIL_BYTES, Tail
 
 # --- what stands above all
 
@@ -146,7 +146,7 @@ def test_tail_of_a_large_file_costs_its_end(tmp_path: Path) -> None:
     tail = Tail(str(path)).read()
     assert tail.lines[-1] == "last"
     assert tail.size == (20 << 30) + 6
-    path.write_bytes(b"x" * 50 + b"\n" + b"y\n" * MOST_BYTES)
+    path.write_bytes(b"x" * 50 + b"\n" + b"y\n" * TAIL_BYTES)
     tail = Tail(str(path)).read()
     assert set(tail.lines) == {"y"}
     assert len(tail.lines) == MOST_LINES

@@ -12,7 +12,7 @@ from . import rendezvous
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
 
-PATIENCE_S = 120.0  # seconds to wait for the worker nodes, which SkyPilot starts at the same time
+WORKERS_S = 120.0  # seconds to wait for the worker nodes, which SkyPilot starts at the same time
 
 
 class DuplicateRunBarrier:

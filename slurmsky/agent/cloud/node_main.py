@@ -29,10 +29,10 @@ from ..net.tls_channel import TlsChannel
 from . import rendezvous, spot_notice
 from .cloud_node import CloudNode
 from .command_relay import CommandRelay
-from .duplicate_run_barrier import PATIENCE_S, DuplicateRunBarrier
+from .duplicate_run_barrier import WORKERS_S, DuplicateRunBarrier
 from .head_node import TAIL_S, HeadNode
 from .job_log import JobLogWriter, send_back
-from .run_guard import LOOK_S, RunDecision, RunGuard, decide
+from .run_guard import POLL_S, RunDecision, RunGuard, decide
 from .run_members import end_event
 from .step_file_sync import StepFiles
 
@@ -57,7 +57,7 @@ def serve_first(node: CloudNode) -> int:
             signal.signal(signal.SIGTERM, pass_on)
             barrier = DuplicateRunBarrier(node, listener)
         once.write_new(out.write)
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     once.write_new(out.write)
     replay, earlier = once.replay(), once.earlier()
@@ -89,7 +89,7 @@ def serve_first(node: CloudNode) -> int:
     elif code < 0 and earlier is not None:
         code = earlier.code
     if node.count > 1:
-        patience_s = 0.0 if end_requested.is_set() else PATIENCE_S
+        patience_s = 0.0 if end_requested.is_set() else WORKERS_S
         (barrier or DuplicateRunBarrier(node, listener)).dismiss("finish", patience_s)
     return code if code >= 0 else 128 + signal.SIGTERM
 
@@ -132,7 +132,7 @@ def replay_until_decided(line: rendezvous.Line, once: RunGuard) -> bool:
     while True:
         once.write_new(out.write)
         try:
-            return "again" in line.receive(LOOK_S)
+            return "again" in line.receive(POLL_S)
         except socket.timeout:
             continue
         except (OSError, ValueError):

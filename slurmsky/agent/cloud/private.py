@@ -43,7 +43,7 @@ _CREDENTIALS = frozenset(CREDENTIALS)
 
 Inode = Tuple[int, int]
 
-_MOST = 5_000  # entries of private folders that are read to find files with other names
+_MAX_ENTRIES = 5_000  # entries of private folders that are read to find files with other names
 
 
 def _inode(metadata: os.stat_result) -> Inode:
@@ -94,7 +94,7 @@ class Private:
             for root, folders, names in os.walk(top):
                 for name in [*names, *folders]:
                     seen += 1
-                    if seen > _MOST:
+                    if seen > _MAX_ENTRIES:
                         return
                     path = os.path.join(root, name)
                     try:

@@ -37,7 +37,7 @@ from ..process import process_tree
 MOST_KEPT = 256 << 20  # bytes of frames; output beyond this limit is only in SkyPilot's log of that launch
 FORGET_S = 86400.0  # seconds after which a later job on the node removes the folder of an ended run
 LEAVE_S = 40.0  # seconds for a replaced process to exit: the longest KillWait at a teardown, plus a margin
-LOOK_S = 0.2
+POLL_S = 0.2
 
 
 class RunDecision(Enum):
@@ -140,7 +140,7 @@ class RunGuard:
         while not self.lock_node():
             if time.monotonic() > deadline:
                 self.signal_holder(signal.SIGKILL)
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
     def signal_holder(self, number: int) -> None:
         """Send signal ``number`` to the process that holds the node."""

@@ -19,7 +19,7 @@ from .job_log import JobLogWriter, LogTail
 if TYPE_CHECKING:
     from .cloud_node import CloudNode
 
-MOST = 512  # maximum number of tailed files on a node; further files are sent at the end
+MAX_FILES = 512  # maximum number of tailed files on a node; further files are sent at the end
 
 
 class StepFiles:
@@ -69,7 +69,12 @@ class StepFiles:
 
     def _begin(self, path: str, start: int) -> None:
         relative = os.path.relpath(path, self._node.shipped_folder)
-        if relative.startswith("..") or path in self._excluded() or self._count >= MOST or not os.path.isfile(path):
+        if (
+            relative.startswith("..")
+            or path in self._excluded()
+            or self._count >= MAX_FILES
+            or not os.path.isfile(path)
+        ):
             return
         known = self._tails.pop(path, None)
         if known is not None:

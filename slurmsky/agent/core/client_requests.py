@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 #: seconds that a command waits for a controller to start, and between two attempts to connect
 _START_S = 30.0
-_LOOK_S = 0.05
+_POLL_S = 0.05
 #: most bytes of a file that an option names, as in the controller
-_MOST_BYTES = 16 << 20
+_MAX_FILE_BYTES = 16 << 20
 
 Handler = Callable[["Agent", Channel, wire.CommandRequest, bytes], None]
 
@@ -112,7 +112,7 @@ class CallersFiles:
         except _NeedsFile as needed:
             self._path = str(needed)
             self._channel.on_frame = self._arrived
-            names = [b"%d" % _MOST_BYTES, os.fsencode(self._path)]
+            names = [b"%d" % _MAX_FILE_BYTES, os.fsencode(self._path)]
             self._channel.send(wire.READ_FILE, wire.encode_list(names))
             return
         for kind, payload in self._early_frames:
@@ -166,7 +166,7 @@ def relay(agent: Agent, channel: Channel, payload: bytes, address: str, command:
                 end_session(channel, 1, "%s: error: Unable to contact slurm controller (connect failure)\n" % command)
                 return
             agent.controller_restart.start_now()
-            agent.loop.after(_LOOK_S, attempt)
+            agent.loop.after(_POLL_S, attempt)
             return
         peer.send(wire.REQUEST, payload)
         for kind, data in early:

@@ -19,7 +19,7 @@ PREFIX = "slurmsky-"
 MEMBERS = "cgroup.procs"
 _NESTED = "cgroup.subtree_control"
 #: seconds for killed processes to end
-_PATIENCE_S = 5.0
+_REMOVAL_S = 5.0
 
 
 class MemoryFiles(NamedTuple):
@@ -152,7 +152,7 @@ def kill_all(folder: str) -> None:
 
     Waits for their end. Source: cgroup.kill of 5.14.
     """
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _REMOVAL_S
     while True:
         left = [pid for group in subgroups(folder) for pid in members(group)]
         if not left or time.monotonic() > deadline:

@@ -14,7 +14,7 @@ from ...model.step import NodeSeries, Usage
 #: values of each kind in a record
 PARTS = 60
 #: points kept while the step runs
-MOST = 2 * PARTS
+MAX_POINTS = 2 * PARTS
 #: decimals of a value: busy CPUs and GPUs in hundredths, sizes in tenths of a MiB
 _DECIMALS = {"cpu": 2, "mem": 1, "gpu": 2, "gpumem": 1}
 _MIB = 1 << 20
@@ -50,7 +50,7 @@ class UsageSeries:
         # The CPU seconds of an ended process disappear from /proc: the sum must not decrease.
         cpu = max(last[1], cpu_s + self.ended_cpu_s)
         self._points.append((time, cpu, sums[1] / looks, sums[2] / looks, sums[3] / looks))
-        if len(self._points) > MOST:
+        if len(self._points) > MAX_POINTS:
             first, rest = self._points[0], self._points[1:]
             self._points = [first, *(_two(*rest[index : index + 2]) for index in range(0, len(rest) - 1, 2))]
             self._every = 0.95 * self._points[-1][0] / (len(self._points) - 1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: set if the controller requests one of several jobs or steps, so that the header is already printed
 ONE_STEP = paths.ONE_STEP
 #: seconds until another node must have answered
-_PATIENCE_S = 5.0
+_ANSWER_S = 5.0
 
 
 def serve_sstat(agent: Agent, channel: Channel, request: wire.CommandRequest, payload: bytes) -> None:
@@ -69,7 +69,7 @@ class _Sstat:
                 self.errors.append("sstat: error: StepId=%d.%s not found running.\n" % (job.job_id, wanted.step))
             for name in names:
                 self._query(job, name)
-        self.agent.loop.after(_PATIENCE_S, self._print)
+        self.agent.loop.after(_ANSWER_S, self._print)
         self._waiting -= 1
         self._check()
 

@@ -36,7 +36,7 @@ _NO_PARENT = (" No parent given creating off root, If incorrect specify 'Parent 
               "file\n")  # fmt: skip
 _DENIED = " Problem adding cluster: Access/permission denied"
 #: largest file that is read, in bytes
-_MOST_BYTES = 64 << 20
+_MAX_FILE_BYTES = 64 << 20
 
 
 class _Stopped(Exception):
@@ -54,7 +54,7 @@ async def load(ctx: CommandContext, words: Sequence[str], style: TableStyle, ask
         ctx.err(" No filename given, specify one with file=''")
         return 1
     try:
-        found = await _files.read(ctx, [request.file], _MOST_BYTES)
+        found = await _files.read(ctx, [request.file], _MAX_FILE_BYTES)
     except OSError as error:
         ctx.err(f' Unable to read "{words[0]}": {error.strerror}')
         return 1

@@ -21,7 +21,7 @@ from .update_records import NodeUpdate
 from .update_values import Unreadable, answered, error, misplaced, not_supported, texts, unsigned, unsupported
 
 Words = Sequence[str]
-_MOST = (1 << 32) - 2
+_MAX_COUNT = (1 << 32) - 2
 
 #: states that an update may set, with the length of their shortest accepted prefix
 _STATES = (
@@ -37,7 +37,7 @@ _KNOWN = frozenset(("names", "weight", "comment", "extra", "reason", "state", "f
 
 
 def _number(ctx: CommandContext, given: Given) -> str:
-    if unsigned(given.value, _MOST) is None and given.value != "-1":
+    if unsigned(given.value, _MAX_COUNT) is None and given.value != "-1":
         raise error(f"Invalid value {given.word} for {given.key}")
     return given.value
 
@@ -153,7 +153,7 @@ def _values(
     """
     found: dict[str, Any] = {key: requested[key] for key in ("comment", "extra") if key in requested}
     if "weight" in requested:
-        found["weight"] = unsigned(requested["weight"], _MOST) or 0
+        found["weight"] = unsigned(requested["weight"], _MAX_COUNT) or 0
     for key in _INSTANCES:
         if key in requested:
             found[key] = (_one_each(requested[key], count) or [""] * count)[place]

@@ -310,7 +310,7 @@ def local_lookup(env: Mapping[str, str], folder: str, sources: Sequence[str] = (
     )
 
 
-PATIENCE_S = 3.0  # for one script; the answer is complete without prices
+PRICE_S = 3.0  # for one script; the answer is complete without prices
 FOLDER_PATIENCE_S = 12.0  # for a folder of scripts
 AT_ONCE = 4  # the optimizer runs in a few processes of SkyPilot's server
 
@@ -321,7 +321,7 @@ async def with_price(ctx: CommandContext, page: pages.Page) -> pages.Page:
     """Add where one script could run, with prices."""
     if "GPU_TYPE" in page.task_yaml:
         return pages.with_prices(page, (), "no prices: a GPU type must be chosen first")
-    rows, note = (await _answers(ctx, [page.task_yaml], PATIENCE_S))[page.task_yaml]
+    rows, note = (await _answers(ctx, [page.task_yaml], PRICE_S))[page.task_yaml]
     return pages.with_prices(page, rows, note or "* marks SkyPilot's choice")
 
 

@@ -38,7 +38,7 @@ from .explain_command import write
 from .site_from_folder import answer, init_from
 from .status_command import site_changed
 
-PATIENCE_S = 60.0
+ANSWER_S = 60.0
 
 
 @click.group(cls=SlurmskyGroup, example="slurmsky site init -o ~/.config/slurmsky/slurmsky.toml --sinfo=sinfo.txt\n"
@@ -113,7 +113,7 @@ async def _check(ctx: CommandContext, file: str | None) -> int:
         report.good("SkyPilot is not set up for you: not validated against it")
     else:
         try:
-            await asyncio.wait_for(_against_sky(report, site, service, sky, text, found), PATIENCE_S)
+            await asyncio.wait_for(_against_sky(report, site, service, sky, text, found), ANSWER_S)
         except (EngineError, asyncio.TimeoutError) as error:
             report.fault(f"SkyPilot at {service.endpoint}: {str(error) or 'no answer'}")
     return 1 if report.faults else 0

@@ -18,7 +18,7 @@ from . import service_command as service
 from ._base import SlurmskyCommand, failed
 from .stop_command import stop
 
-_PATIENCE_S = 20.0
+_STOP_S = 20.0
 
 
 def _processes_of_state(home: Path) -> list[int]:
@@ -48,7 +48,7 @@ def _end(processes: list[int]) -> None:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _STOP_S
         while processes and time.monotonic() < deadline:
             processes = [pid for pid in processes if Path(f"/proc/{pid}").exists() and not _zombie(pid)]
             time.sleep(0.05)
@@ -120,7 +120,7 @@ def _last_step(root: Path) -> str:
 
 
 def _wait_for_the_end(controller: ControllerClient) -> None:
-    deadline = time.monotonic() + _PATIENCE_S * 3
+    deadline = time.monotonic() + _STOP_S * 3
     while time.monotonic() < deadline:
         if not controller.run_command("squeue", "-h", "-a", "-o", "%i").out.split():
             return

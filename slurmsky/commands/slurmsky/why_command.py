@@ -30,9 +30,9 @@ from ..common.report_settings import caller_zone
 from ._base import SlurmskyCommand, failed, in_controller
 
 #: maximum number of output lines shown, and of jobs named
-_TAIL, _NAMED = 10, 5
+_TAIL_LINES, _MAX_NAMED = 10, 5
 #: maximum number of explained elements of one array, or of explained jobs of one call
-_MOST = 20
+_MAX_EXPLAINED = 20
 
 
 def find(controller: Controller, word: str) -> list[Job]:
@@ -81,7 +81,7 @@ async def answers(ctx: CommandContext, jobs: list[Job]) -> list[why.Explanation]
     """An answer for each job, up to a maximum number."""
     found = []
     report = Report(clock=Clock(ctx.controller.clock(), caller_zone(ctx)), cluster=ctx.controller.job_table.cluster)
-    for job in jobs[:_MOST]:
+    for job in jobs[:_MAX_EXPLAINED]:
         known = waiting(ctx.controller, job) if job.state is JobState.PENDING else await output(job)
         found.append(why.explain(job, report, known))
     return found
@@ -135,7 +135,7 @@ def waiting(controller: Controller, job: Job) -> why.WhyInput:
         starts = (controller.job_table.reservations.waits(job, controller.clock()) or ("", None))[1] or 0.0
     elif job.reason == "ReqNodeNotAvail":
         room, down = _named_nodes(controller, job)
-    names = tuple(derived.job_id_text(one, 64) for one in before[:_NAMED])
+    names = tuple(derived.job_id_text(one, 64) for one in before[:_MAX_NAMED])
     return why.WhyInput(
         before=names,
         before_count=len(before),
@@ -279,7 +279,7 @@ async def output(job: Job) -> why.WhyInput:
         tail = await asyncio.to_thread(Tail(path).read)
         lines = [line for line in tail.lines if line.strip()]
         if lines:
-            return why.WhyInput(output=path, tail=tuple(lines[-_TAIL:]), full=full)
+            return why.WhyInput(output=path, tail=tuple(lines[-_TAIL_LINES:]), full=full)
         missing = "does not exist" if "no such file" in tail.problem else f"cannot be read: {tail.problem}"
         problem = f"Its output file {path} {missing if tail.problem else 'is empty'}."
     return why.WhyInput(output=names[-1] if names else "", no_output=problem, full=full)

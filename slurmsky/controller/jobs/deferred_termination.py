@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 #: longest delay in seconds, for a caller that continues after its reply, such as an interactive scontrol
-PATIENCE_S = 1.0
+END_S = 1.0
 
 
 @dataclass
@@ -30,6 +30,6 @@ async def wait_for_reply(job_id: int) -> None:
     caller = CALLER.get()
     if caller is not None and caller.job_id == str(job_id):
         try:
-            await asyncio.wait_for(caller.left.wait(), PATIENCE_S)
+            await asyncio.wait_for(caller.left.wait(), END_S)
         except asyncio.TimeoutError:
             pass  # the caller keeps running

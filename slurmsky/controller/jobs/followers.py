@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("slurmsky.controller")
 
 #: number of followers of a running element
-DEPTH = 2
+FOLLOWERS = 2
 #: limit for the run time of the array's last ended element, in seconds
-SHORT_S = 0.25
+SHORT_RUN_S = 0.25
 #: run time in seconds after which an element loses its followers, which may then start elsewhere
-PATIENCE_S = 0.5
+LONG_RUN_S = 0.5
 #: seconds that a command waits for the agents' answers
 ANSWER_S = 2.0
 
@@ -70,7 +70,7 @@ class ArrayFollowers:
 
     def _on_job_event(self, event: str, job: Job) -> None:
         if event == "ended" and job.array_job_id:
-            short = job.state is JobState.COMPLETED and job.end_time - job.start_time < SHORT_S
+            short = job.state is JobState.COMPLETED and job.end_time - job.start_time < SHORT_RUN_S
             self._short = job.array_job_id if short else 0
 
     def _arrays_with_followers(self) -> Iterator[Job]:
@@ -111,7 +111,7 @@ class ArrayFollowers:
             return
         now = self._job_table.clock()
         left = base.pending_count - len(base.followers)
-        if left < DEPTH and base.followers:
+        if left < FOLLOWERS and base.followers:
             self.drop()  # the last elements take any free CPU, and the final one uses the array's own id
             return
         counts: dict[int, int] = {}
@@ -122,8 +122,8 @@ class ArrayFollowers:
         added = []
         for job_id in sorted(self._job_table.members[base.array_job_id] & self._job_table.active):
             job = self._job_table.jobs[job_id]
-            if self._holds_same_resources(job, base) and now - job.start_time < SHORT_S:
-                for _ in range(min(DEPTH - counts.get(job_id, 0), left - DEPTH)):
+            if self._holds_same_resources(job, base) and now - job.start_time < SHORT_RUN_S:
+                for _ in range(min(FOLLOWERS - counts.get(job_id, 0), left - FOLLOWERS)):
                     left -= 1
                     added.append((next(free), self._job_table.take_job_id(), job_id))
         if not added:
@@ -133,7 +133,7 @@ class ArrayFollowers:
         self.chosen += [follower for _, follower, _ in added]
         self._job_table.touch(base)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._drop_if_long)
+            self._timer = asyncio.get_running_loop().call_later(LONG_RUN_S, self._drop_if_long)
 
     def _is_next(self, base: Job) -> bool:
         """True if the array's next element is first in line for resources."""
@@ -179,11 +179,11 @@ class ArrayFollowers:
         self._timer = None
         if not self._arrays:
             return
-        since = self._job_table.clock() - PATIENCE_S
+        since = self._job_table.clock() - LONG_RUN_S
         fronts = {behind for base in self._arrays_with_followers() for _, _, behind in base.followers}
         if any((job := self._job_table.jobs.get(behind)) is None or job.start_time <= since for behind in fronts):
             self.drop()
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._drop_if_long)
+        self._timer = asyncio.get_running_loop().call_later(LONG_RUN_S, self._drop_if_long)
 
     # --- dropping
 

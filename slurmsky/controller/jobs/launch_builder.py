@@ -16,7 +16,7 @@ from .job_spool import Surroundings, file_path, read_surroundings
 from .job_table import JobTable
 
 #: jobs whose surroundings are cached
-_KEPT = 64
+_MAX_CACHED = 64
 
 
 def spool_id(job: Job) -> int:
@@ -40,7 +40,7 @@ class LaunchBuilder:
         spool = spool_id(job)
         known = self._surroundings.get(spool)
         if known is None:
-            if len(self._surroundings) > _KEPT:
+            if len(self._surroundings) > _MAX_CACHED:
                 self._surroundings.clear()
             known = self._surroundings[spool] = read_surroundings(self.jobs_dir / str(spool))
         return known

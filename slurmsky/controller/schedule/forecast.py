@@ -16,7 +16,7 @@ from .backfill import End, end_of, ends_of, shown_start
 from .scheduler import Scheduler
 
 #: jobs and array elements of a partition in the forecast; bf_max_job_test's default
-MOST = 500
+MAX_JOBS = 500
 _WAITING = frozenset(("Resources", "Priority"))
 
 
@@ -36,7 +36,7 @@ def expected_starts(scheduler: Scheduler, now: float) -> dict[int, tuple[float, 
     found: dict[int, tuple[float, tuple[str, ...]]] = {}
     for name, jobs in waiting.items():
         timeline = _Timeline(scheduler, name, now)
-        left = MOST
+        left = MAX_JOBS
         for job in sorted(jobs, key=scheduler.order):
             count = min(job.pending_count or 1, left)
             left -= count

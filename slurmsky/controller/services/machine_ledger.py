@@ -28,9 +28,9 @@ log = logging.getLogger("slurmsky.controller")
 #: candidate folders that all users share; the first existing one is used
 FOLDERS = ("/run/lock", "/dev/shm", "/tmp")
 _NAME = re.compile(r"(\d{1,10})-[0-9a-f]{12}")
-_MOST_BYTES = 1 << 16
+_MAX_ENTRY_BYTES = 1 << 16
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_PATIENCE_S = 0.02
+_LOCK_S = 0.02
 _NO_WAIT_S = 5.0  # seconds without a further wait for a lock that was not released
 _REWRITE_S = 0.25  # shortest interval between two writes that shrink an entry
 
@@ -160,7 +160,7 @@ class Ledger:
 
     def enter(self) -> None:
         """Lock all entries until leave(). Continue without the lock if its holder takes too long."""
-        end = time.monotonic() + _PATIENCE_S
+        end = time.monotonic() + _LOCK_S
         if self._unavailable_at and end < self._unavailable_at + _NO_WAIT_S:
             return
         self._unavailable_at = 0.0
@@ -237,7 +237,7 @@ class Ledger:
                     and metadata.st_size
                     and metadata.st_uid == int(name.partition("-")[0])
                 ):
-                    held = _parsed(os.pread(descriptor, _MOST_BYTES, 0))
+                    held = _parsed(os.pread(descriptor, _MAX_ENTRY_BYTES, 0))
                     if held != NOTHING and _is_held(descriptor):
                         yield name, held
             except (OSError, ValueError):

@@ -9,7 +9,7 @@ from ..rules.node_use import NodeUse
 from .machine_ledger import NOTHING, Held, Ledger
 
 #: seconds until the entries of other controllers are read again while jobs wait for their resources
-AGAIN_S = 2.0
+NEXT_PASS_S = 2.0
 #: seconds until an entry that holds more than our jobs do is written again
 REWRITE_S = 0.3
 #: a cluster of more nodes is a simulation, not this machine

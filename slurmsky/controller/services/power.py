@@ -27,7 +27,7 @@ from .warm_placement import WarmPlacement
 
 log = logging.getLogger("slurmsky.nodes")
 
-LOOK_S = 1.0
+POLL_S = 1.0
 #: seconds between two writes of the cost of running jobs
 CHARGE_S = 60.0
 #: seconds until a node that failed to start is retried
@@ -175,7 +175,7 @@ class PowerSaving:
                 self.check()
             except (EngineError, OSError) as error:
                 log.error("power saving: %s", error)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
     def check(self) -> None:
         """Power down idle nodes, and power up those that must stay up.

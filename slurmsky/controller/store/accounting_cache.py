@@ -33,9 +33,9 @@ from .database_file import StoreError
 log = logging.getLogger("slurmsky.controller")
 
 #: maximum bytes of packed pages: some hundred thousand jobs
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 #: above this size no page is computed in idle time
-_IDLE_BYTES = MOST_BYTES * 3 // 4
+_IDLE_BYTES = MAX_BYTES * 3 // 4
 #: pages that may be added before the total size is computed again
 _UNCOUNTED = 64
 #: bytes that a page needs in addition to its cells
@@ -138,7 +138,7 @@ def _unpacked(packed: bytes) -> Sequence[Cell] | SharedCell:
 class AccountingCache:
     """Reads and writes cache pages in the store. A page that cannot be written is dropped; no query fails for it."""
 
-    def __init__(self, store: Store, cluster: object, room: int = MOST_BYTES) -> None:
+    def __init__(self, store: Store, cluster: object, room: int = MAX_BYTES) -> None:
         self._store = store
         self._cluster = repr(cluster)
         self._room = room

@@ -28,7 +28,7 @@ from .. import agent_files
 log = logging.getLogger("slurmsky.controller")
 
 #: seconds for which a copy is kept after the last start of an agent from it
-KEPT_S = 3600.0
+PROGRAM_KEPT_S = 3600.0
 
 _copies: dict[Path, Path] = {}  # this process's copies, by the state folder
 _copying = threading.Lock()  # agents of several nodes start at once
@@ -134,10 +134,10 @@ def _copy(files: list[tuple[str, Path]], folder: str) -> None:
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove copies that no agent uses or has started from for KEPT_S."""
+    """Remove copies that no agent uses or has started from for PROGRAM_KEPT_S."""
     for copy in folder.iterdir():
         try:
-            if copy.stat().st_mtime < time.time() - KEPT_S and not _in_use(copy):
+            if copy.stat().st_mtime < time.time() - PROGRAM_KEPT_S and not _in_use(copy):
                 shutil.rmtree(copy, ignore_errors=True)
         except OSError:
             continue  # another controller has removed it

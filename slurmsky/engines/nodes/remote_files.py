@@ -25,7 +25,7 @@ from .shared_calls import SharedCalls
 
 log = logging.getLogger("slurmsky.nodes")
 
-AGAIN_S = 0.5
+RETRY_S = 0.5
 #: most tailed files of steps of a job; further files arrive at its end
 STEP_FILES = 512
 _LOST = "node %s was lost with the files that the job wrote there"
@@ -222,7 +222,7 @@ class RemoteFiles:
                 break
             except (EngineError, OSError) as error:
                 log.info("job %d: %s", job_id, error)
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(RETRY_S)
             except Exception as fault:  # the job ends nevertheless
                 log.exception("job %d", job_id)
                 target.messages.append(f"its files could not be brought back: {fault}")

@@ -43,7 +43,7 @@ log = logging.getLogger("slurmsky.nodes")
 
 #: seconds of silence after which a connection to an agent counts as broken
 PING_S = 10.0
-AGAIN_S = 0.2
+_READY_POLL_S = 0.2
 #: factor on [sky] upload_mib for a submit folder, because a warm node receives a file only once
 UPLOADS = 4
 
@@ -212,7 +212,7 @@ class WarmAgents(LocalEngine):
                 if not self.fleet.is_up(node):
                     raise
             self._watch(node)
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(_READY_POLL_S)
 
     async def _streams(self, node: str, role: str) -> Streams:
         order = self.fleet.order_of(node)

@@ -38,7 +38,7 @@ from .runs import SkyRuns
 
 #: seconds that a command waits for the server's health
 _PROBE_S = 2.0
-_AGAIN_S = 0.2
+_RETRY_S = 0.2
 
 
 class SkyEngine(SkyRuns):
@@ -269,7 +269,7 @@ class SkyEngine(SkyRuns):
             session = self._sessions.session_of(watch.folder)
             if session is not None and session.address is not None:
                 return session.address
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_RETRY_S)
 
     def out_of_reach(self, job_id: int) -> str:
         watch = self._watches.get(job_id)

@@ -108,7 +108,7 @@ _WORTHWHILE = 8
 #: rows that are computed in one batch
 _BATCH = 250
 #: maximum number of cached cells per column
-_KEPT = 20_000
+_MAX_CACHED = 20_000
 SharedKey = Callable[[Row], Hashable]
 #: converts a value to a cell, and the values of a column to its cells
 Form = Callable[[Optional[str]], str]
@@ -151,7 +151,7 @@ class _Cells(dict[Any, str]):
         self._make = make
 
     def __missing__(self, key: Any) -> str:
-        if len(self) >= _KEPT:
+        if len(self) >= _MAX_CACHED:
             self.clear()
         cell = self[key] = self._make(key)
         return cell
@@ -188,7 +188,7 @@ def _shared(run: Sequence[tuple[Column[Row], Forms]], glue: str) -> Place[Row]:
     known: dict[Hashable, str] = {}
 
     def place(rows: Sequence[Row], keys: Sequence[Hashable], values: object) -> list[str]:
-        if len(known) >= _KEPT:
+        if len(known) >= _MAX_CACHED:
             known.clear()
         cells = []
         for row, kind in zip(rows, keys):

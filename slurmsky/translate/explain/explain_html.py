@@ -17,7 +17,7 @@ _KINDS = {KEPT: "good", CHANGED: "live", NOTHING: "gone", MISSING: "held", DECIS
 _HEADS = {KEPT: "Kept", CHANGED: "Changed", NOTHING: "No effect", MISSING: "Not here", DECISION: "To decide",
           REFUSED: "Refused"}  # fmt: skip
 _LINES = ("Line", "What", "Effect", "Why")
-_MOST = 12  # reasons shown before the fold
+_MAX_REASONS = 12  # reasons shown before the fold
 #: as for reports: the page loads nothing and runs no program, regardless of a script's text
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -108,8 +108,12 @@ def _overview(pages: Sequence[Page], reasons: Sequence[tuple[str, int, int]]) ->
     if reasons:
         rows = [[f"<bdi>{_text(reason)}</bdi>", str(alone), str(named)] for reason, alone, named in reasons]
         heads, right = ("What to resolve", "Frees alone", "Scripts with it"), frozenset((1, 2))
-        rest = _more(f"{len(rows) - _MOST} more", _table(heads, rows[_MOST:], right)) if len(rows) > _MOST else ""
-        parts.append(_section("What to resolve first", _table(heads, rows[:_MOST], right), rest, name="resolve"))
+        rest = (
+            _more(f"{len(rows) - _MAX_REASONS} more", _table(heads, rows[_MAX_REASONS:], right))
+            if len(rows) > _MAX_REASONS
+            else ""
+        )
+        parts.append(_section("What to resolve first", _table(heads, rows[:_MAX_REASONS], right), rest, name="resolve"))
     if lines := folder_prices.summary(pages):
         parts.append(_section("Prices", *(f"<p>{_text(line)}</p>" for line in lines)))
     if added := "\n".join(merged(found.suggestion for page in pages for found in page.findings)):

@@ -121,7 +121,7 @@ def table_text(pages: Sequence[Page]) -> str:
 
 #: columns of that table
 _HEADS = {effect: {DECISION: "decide"}.get(effect, effect) for effect in EFFECTS}
-_MOST = 12
+_MAX_REASONS = 12
 
 
 def _summary(pages: Sequence[Page]) -> list[str]:
@@ -130,9 +130,9 @@ def _summary(pages: Sequence[Page]) -> list[str]:
     if not ranked:
         return []
     lines = ["", "What keeps scripts from running unchanged (scripts with this reason alone, all scripts with it):"]
-    lines += [f"  {alone:>5} {having:>5}  {one_line(reason, 100)}" for reason, alone, having in ranked[:_MOST]]
-    if len(ranked) > _MOST:
-        lines.append(f"  and {len(ranked) - _MOST} more")
+    lines += [f"  {alone:>5} {having:>5}  {one_line(reason, 100)}" for reason, alone, having in ranked[:_MAX_REASONS]]
+    if len(ranked) > _MAX_REASONS:
+        lines.append(f"  and {len(ranked) - _MAX_REASONS} more")
     return lines
 
 

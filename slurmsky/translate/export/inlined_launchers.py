@@ -16,14 +16,14 @@ _SPEAKERS = frozenset(("echo", "printf"))
 _PLAIN = re.compile(r"[^'\"`\\;|&<>()*?#\n]*")
 #: mpiexec with its options, in variables that a site's modules set
 _SITES_LAUNCHER = re.compile(r"\$(?:MPIEXEC\b|\{MPIEXEC\})(?: +\$(?:FLAGS_MPI_BATCH\b|\{FLAGS_MPI_BATCH\}))?(?= )")
-_MOST = 4  # variables within variables
+_MAX_DEPTH = 4  # variables within variables
 
 
 def inlined(source: str) -> str:
     """A script with the launchers' command lines in place of the variables that hold them."""
     if not re.search(r"\bMPIEXEC=", source):
         source = _SITES_LAUNCHER.sub("mpirun", source)
-    for _ in range(_MOST):
+    for _ in range(_MAX_DEPTH):
         script = parse(source)
         held = _held(script)
         edits = [edit for command in script.commands for edit in _uses(command, held)]

@@ -13,7 +13,7 @@ from .shell_elements import Command, Word
 
 #: values that the shell splits into words as they are written
 _PLAIN = re.compile(r"[^'\"`\\;|&<>()*?#\n]+")
-_MOST = 4  # variables within variables
+_MAX_DEPTH = 4  # variables within variables
 
 
 def held_commands(script: Script, scope: Scope) -> Iterator[Command]:
@@ -26,7 +26,7 @@ def held_commands(script: Script, scope: Scope) -> Iterator[Command]:
     for command in script.commands:
         if any(start < command.start < end for start, end in contained):
             continue
-        for _ in range(_MOST):
+        for _ in range(_MAX_DEPTH):
             entered = _entered(command, script, scope)
             if entered is command:
                 break

@@ -17,7 +17,7 @@ from ..shell import module_lines
 _SAYS = re.compile(rb"(?<![\w./=-])(?:module|ml|ibrun)[ \t]+[\w\"'$./-]")
 _FUNCTION = re.compile(r"^(module|ml|ibrun)\(\) (\{\n.*?^\})$", re.DOTALL | re.MULTILINE)
 #: limit of SLURMSKY_MODULES: Linux starts no program with a variable of 128 KiB (MAX_ARG_STRLEN), its name included
-_MOST_BYTES = 131_000
+_MAX_COMMAND_BYTES = 131_000
 SHIMS = Path(site.__file__).with_name("shims")
 
 
@@ -52,7 +52,7 @@ def listing(site: Site, loaded: Iterable[str] = ()) -> str:
         if found is not None and found.source == "shipped":
             rows += [[str(spelling), *_shipped(found)] for spelling in row["names"]]
     seen: dict[str, str] = {}
-    room = _MOST_BYTES
+    room = _MAX_COMMAND_BYTES
     for fields in rows:
         if fields[0] not in seen:
             line = "|".join(re.sub(r"[|\n]", " ", field) for field in fields)

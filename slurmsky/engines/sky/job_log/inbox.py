@@ -24,7 +24,7 @@ IDS = 100  # job ids that are reserved for each run on nodes
 AFTER_S = 15.0  # seconds for which a node waits for the controller's connection before it writes to the log
 MAX_MESSAGE = 64 << 20
 RETRY_S = 5.0
-PATIENCE_S = 600.0
+DELIVERY_S = 600.0
 
 
 def reserve_ids(folder: Path, runs: int = 1) -> tuple[int, int]:
@@ -81,7 +81,7 @@ class Inbox:
 
 async def deliver(socket: Path, payload: bytes) -> tuple[int, str]:
     """Run a request in our controller; return exit code and stderr."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    deadline = asyncio.get_running_loop().time() + DELIVERY_S
     while True:
         try:
             return await _ask(socket, payload)

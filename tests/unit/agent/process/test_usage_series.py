@@ -11,7 +11,7 @@ from polling import PATIENCE_S, alive
 
 from slurmsky.agent.net.event_loop import Loop
 from slurmsky.agent.process.gpu_watch import GpuWatch
-from slurmsky.agent.process.usage_series import MOST, PARTS, UsageSeries, merge, merge_into
+from slurmsky.agent.process.usage_series import MAX_POINTS, PARTS, UsageSeries, merge, merge_into
 from slurmsky.model.job import Step, Usage
 from slurmsky.model.step import NodeSeries
 from slurmsky.model.step_codec import step_to_message
@@ -46,7 +46,7 @@ def test_points_are_bounded_and_even() -> None:
     series = UsageSeries(0.0)
     for second in range(5, 500000, 5):
         series.add(float(second), second / 2, MIB)
-        assert len(series._points) <= MOST + 1
+        assert len(series._points) <= MAX_POINTS + 1
     widths = [after[0] - before[0] for before, after in zip(series._points, series._points[1:], strict=False)]
     assert max(widths) < 4 * min(widths)
 

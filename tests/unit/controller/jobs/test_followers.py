@@ -9,7 +9,7 @@ from memory_engine import Work
 from memory_world import Play, World
 
 from slurmsky.controller import app
-from slurmsky.controller.jobs.followers import DEPTH
+from slurmsky.controller.jobs.followers import FOLLOWERS
 from slurmsky.model.job import Job
 from slurmsky.model.states import JobState
 
@@ -46,7 +46,7 @@ def test_each_element_runs_once_and_cpus_are_never_shared(play: Play) -> None:
         base = await world.sbatch("0.1", "--array=1-100")
         await world.until(0.55)
         ahead = followers(world, base)
-        assert len(ahead) == len({task for task, _, _ in ahead}) == 8 * DEPTH
+        assert len(ahead) == len({task for task, _, _ in ahead}) == 8 * FOLLOWERS
         rows = await world.out("squeue", "-h", "-r", "-j", str(base), "-o", "%i %T")
         assert len(rows.splitlines()) == len({row.split()[0] for row in rows.splitlines()}) == 60
         assert rows.count("RUNNING") == 8

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from memory_world import BEGIN, Play, World
 
-from slurmsky.controller.schedule.forecast import MOST
+from slurmsky.controller.schedule.forecast import MAX_JOBS
 
 
 async def expected(world: World) -> dict[int, str]:
@@ -78,7 +78,7 @@ def test_no_start_is_known_behind_a_job_without_a_limit(play: Play) -> None:
 def test_the_number_of_planned_jobs_is_limited(play: Play) -> None:
     async def story(world: World) -> None:
         await world.sbatch("60", "-N2", "-t1", "--exclusive")
-        await world.sbatch("60", "-n8", "-t1", f"--array=1-{MOST}")
+        await world.sbatch("60", "-n8", "-t1", f"--array=1-{MAX_JOBS}")
         behind = await world.sbatch("60", "-n8", "-t1")
         await world.until(5)
         assert (await expected(world))[behind].startswith("N/A")
