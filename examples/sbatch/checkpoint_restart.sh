@@ -4,7 +4,7 @@
 #SBATCH --open-mode=append
 #SBATCH --time=30
 
-# Goes on where the last run of it stopped; submit it again until it says "finished".
+# Continues where its last run stopped; submit it again until it says "finished".
 CKPT=ckpt.state
 step=$(cat $CKPT 2>/dev/null || echo 0)
 echo "job $SLURM_JOB_ID starts at step $step"

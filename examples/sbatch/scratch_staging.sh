@@ -5,7 +5,7 @@
 #SBATCH --tmp=0
 #SBATCH --time=00:10:00
 
-# Work on the node's own disk; bring the results home whatever happens.
+# Work on the node's own disk; copy the results back in any case.
 SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/job_${SLURM_JOB_ID}.XXXX")
 copy_back() {
     cp -v "$SCRATCH"/*.sorted "$SLURM_SUBMIT_DIR"/

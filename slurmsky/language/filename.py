@@ -10,8 +10,7 @@ from typing import Optional, Union
 
 from slurmsky.language._grammar import Grammar, number
 from slurmsky.language.syntax_errors import FilenameError as FilenameError
-
-NO_VAL = 0xFFFFFFFE  # value of %a for a job that is not an array
+from slurmsky.model.spec import NO_VAL
 
 
 @dataclass(frozen=True)

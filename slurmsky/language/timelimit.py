@@ -9,9 +9,7 @@ from typing import Optional
 
 from slurmsky.language._grammar import Grammar, int32, number
 from slurmsky.language.syntax_errors import TimeLimitError as TimeLimitError
-
-INFINITE = 0xFFFFFFFF  # slurm.h: no limit
-NO_VAL = 0xFFFFFFFE  # slurm.h: not set
+from slurmsky.model.spec import INFINITE, NO_VAL
 
 
 class _Build:

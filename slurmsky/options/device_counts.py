@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 
 from ..language import gres
 from ..language.syntax_errors import GresError
-from ..model.spec import JobSpec
+from ..model.spec import NO_VAL, JobSpec
 from . import per_task
 from .component_options import Component
 from .readers import INVALID_TRES
@@ -23,7 +23,6 @@ from .readers import INVALID_TRES
 BAD_GRES = "Invalid generic resource (gres) specification"
 WITH_AND_WITHOUT_TYPE = "Invalid GRES specification (with and without type identification)"
 _COUNT = re.compile(r"\d+([KMGTP](i?B)?)?", re.IGNORECASE)
-NO_VAL = 0xFFFFFFFE  # a count that was not given, as Slurm prints it
 
 
 @dataclass

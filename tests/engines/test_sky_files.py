@@ -75,9 +75,12 @@ def test_a_file_changed_on_both_sides_is_not_overwritten(world):
     (world.project / "both.txt").write_text("before\n")
 
     async def what(world):
-        await world.engine.start(world.launch("#!/bin/sh\nsleep 1; echo theirs > both.txt"))
+        changed = world.cloud.folder / "changed"
+        waits = f"until [ -e {changed} ]; do sleep 0.1; done"
+        await world.engine.start(world.launch(f"#!/bin/sh\n{waits}; echo theirs > both.txt"))
         await world.until(lambda: any(event["ev"] == "started" for event in world.reported))
         (world.project / "both.txt").write_text("mine\n")
+        changed.touch()
         await world.until(world.ended)
 
     world.play(what)

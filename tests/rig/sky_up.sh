@@ -17,7 +17,7 @@ venv=$rig/sky
 endpoint=http://127.0.0.1:46580
 # Our own commands are not the rig's Slurm.
 PATH=$(IFS=:; for folder in $PATH; do [ -x "$folder/slurmsky" ] || printf '%s:' "$folder"; done)
-cd / # the server outlives whoever starts it, and the folder they stand in
+cd / # the server outlives the process that starts it, and its current folder
 mkdir -p "$rig" ~/.ssh ~/.slurm ~/.sky /run/sshd
 alive() { curl -sf -m 5 -o /dev/null $endpoint/api/health; }
 
@@ -48,7 +48,7 @@ esac
 WRAP
 chmod +x "$rig/uv-local" /usr/local/sbin/curl
 probe=$("$venv/bin/python" -c 'import sky.backends.backend_utils as module; print(module.__file__)')
-# Once: SkyPilot builds the wheel for its nodes anew whenever a file of it has changed.
+# Once: SkyPilot builds the wheel for its nodes again if one of its files has changed.
 grep -q "^_TEST_IP_LIST = \['$endpoint" "$probe" ||
     sed -i "s#^_TEST_IP_LIST = .*#_TEST_IP_LIST = ['$endpoint/api/health']#" "$probe"
 

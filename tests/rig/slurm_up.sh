@@ -36,7 +36,7 @@ write_configuration() {
     mkdir -p $conf /var/spool/slurmctld /var/spool/slurmd /var/log/slurm /run/munge /run/mysqld /opt/rig-gpu "$private"
     local i
     for i in 0 1 2 3; do [ -c /opt/rig-gpu/gpu$i ] || mknod /opt/rig-gpu/gpu$i c 1 3; done
-    # SkyPilot tells a job the addresses of its nodes' names; each node has one of its own.
+    # SkyPilot gives a job the addresses of its nodes' names; each node has one of its own.
     for i in 1 2 3 4; do grep -q " n$i\$" /etc/hosts || echo "127.0.1.$i n$i" >>/etc/hosts; done
     cat >$conf/slurm.conf <<CONF
 ClusterName=oracle

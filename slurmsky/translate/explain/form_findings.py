@@ -15,9 +15,8 @@ from ...options.table import OptionTable
 from ..script.conversion_tables import one_line
 from ..script.programs import find
 from ..shell.word_sets import words
+from .finding import CHANGED, DECISION, KEPT, NOTHING
 
-#: effects as in explain
-KEPT, NOTHING, DECISION, CHANGED = "kept", "no effect", "decision", "changed"
 NEXT_COMPONENT = (KEPT, "the next component of the job begins")
 _SHELLS = frozenset(("bash", "sh", "python", "python3", "env"))  # interpreters that every image has
 _FOREIGN = re.compile(r"#(?:\$ |(PBS|BSUB|FLUX|MSUB|DW|BB|COBALT|OAR|PJM)\b)")

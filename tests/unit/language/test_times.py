@@ -7,8 +7,9 @@ from datetime import datetime, timezone
 import pytest
 
 from slurmsky.language import timelimit, timespec
-from slurmsky.language.timelimit import INFINITE, NO_VAL, TimeLimitError
+from slurmsky.language.timelimit import TimeLimitError
 from slurmsky.language.timespec import TimeSpecError
+from slurmsky.model.spec import INFINITE, NO_VAL
 
 NOW = datetime(2026, 11, 21, 8, 20, 41, tzinfo=timezone.utc)
 

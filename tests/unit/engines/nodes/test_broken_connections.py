@@ -136,7 +136,7 @@ def test_files_that_two_nodes_send_at_the_same_time_arrive_whole(tmp_path):
 
 @pytest.mark.parametrize("ends_by", ["loss", "close"])
 def test_a_job_ends_though_a_node_is_lost_and_stays_recorded_when_the_controller_closes(tmp_path, monkeypatch, ends_by):
-    monkeypatch.setattr(remote_files, "AGAIN_S", 0.01)
+    monkeypatch.setattr(remote_files, "RETRY_S", 0.01)
 
     async def what() -> None:
         line = Line()
@@ -174,7 +174,7 @@ def test_a_job_ends_though_a_node_is_lost_and_stays_recorded_when_the_controller
 
 
 def test_files_that_are_lost_with_the_first_node_are_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(remote_files, "AGAIN_S", 0.01)
+    monkeypatch.setattr(remote_files, "RETRY_S", 0.01)
 
     async def what() -> None:
         refused: list[str] = []
