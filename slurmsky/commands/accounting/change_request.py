@@ -168,7 +168,7 @@ class ChangeRequest:
 
     def _install(self) -> None:
         self.job_table.overrides = self._draft
-        self.job_table.put_accounting()
+        self.job_table.store_accounting()
 
 
 def all_qos(job_table: JobTable) -> dict[str, QosConfig]:

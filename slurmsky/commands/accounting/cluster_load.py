@@ -119,7 +119,7 @@ class _Loading:
             return 1
         self._base = self._table.overrides = self._draft
         self._draft = deepcopy(self._base)
-        self._table.put_accounting()
+        self._table.store_accounting()
         return 0
 
     async def _line(self, line: cluster_file.FileEntry) -> None:

@@ -120,7 +120,7 @@ def _change(ctx: CommandContext, requested: NodeUpdate) -> Errno | None:
         if found:
             changes[name] = found
     if changes:
-        job_table.change_nodes(changes)
+        job_table.store_node_changes(changes)
     for name in names:
         node = job_table.nodes[name]
         state = "" if refused else requested.get("state", "")

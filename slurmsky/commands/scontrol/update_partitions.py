@@ -232,5 +232,5 @@ def _apply(ctx: CommandContext, config: PartitionConfig, wanted: Found) -> None:
             named = [*kept, *named] if sign == "+" else kept
             text = ""
         changes["nodes"], changes["nodes_text"] = tuple(named), text
-    ctx.controller.job_table.put_partition(replace(config, **changes), wanted.get("state", ""))
+    ctx.controller.job_table.store_partition(replace(config, **changes), wanted.get("state", ""))
     ctx.controller.schedule_soon()

@@ -38,8 +38,10 @@ class ClusterTable:
     def __init__(
         self, cluster: ClusterConfig, store: Store, clock: Callable[[], float], accounts: tuple[str, ...]
     ) -> None:
-        #: accounting entities of the site file, and sacctmgr's changes of them
-        self._site_entities, self.overrides = (cluster, accounts), account_overrides.load(store)
+        #: the site file's cluster and account names, without later changes
+        self._site_cluster, self._site_accounts = cluster, accounts
+        #: sacctmgr's changes of accounting entities, and scontrol's changes of nodes
+        self.overrides = account_overrides.load(store)
         self.node_changes = node_overrides.load(store)
         cluster = node_overrides.applied(partition_overrides.applied(store, cluster), self.node_changes)
         self.cluster = cluster = self.overrides.applied(cluster)
@@ -52,7 +54,7 @@ class ClusterTable:
         self.uses: dict[str, NodeUse] = {node.name: NodeUse(node) for node in cluster.nodes}
         self.nodes: dict[str, Node] = {node.name: Node(node) for node in cluster.nodes}
         self.reservations = Reservations(store, cluster, clock, lambda name: self.uses[name].available)
-        self.policy = self._policy(cluster)
+        self._set_policy(cluster)
         self.partition_states: dict[str, str] = {}
         for node in self.nodes.values():
             node.version = RELEASE
@@ -74,7 +76,7 @@ class ClusterTable:
         node.reason = node.config.reason
         self.refresh_node(node)
 
-    def keep_states(self) -> None:
+    def store_states(self) -> None:
         """Commit the states that users gave to nodes and partitions.
 
         Raises StoreError. Each controller detects itself whether a node responds.
@@ -110,43 +112,43 @@ class ClusterTable:
         nodes = self.virtual.nodes(self.nodes, [self.jobs[job_id] for job_id in sorted(self.active)], names)
         return nodes, cluster_of(self.cluster, nodes)
 
-    def put_accounting(self) -> None:
+    def store_accounting(self) -> None:
         """Apply and commit sacctmgr's changes. Raises StoreError."""
         account_overrides.store_overrides(self.store, self.overrides)
-        site, _ = self._site_entities
-        base = replace(self.cluster, accounts=site.accounts, qos=site.qos)
-        cluster = self.overrides.applied(base)
-        self.policy = self._policy(cluster)
+        site = self._site_cluster
+        cluster = self.overrides.applied(replace(self.cluster, accounts=site.accounts, qos=site.qos))
+        self._set_policy(cluster)
         self.accounts = self._account_names()
         self._set_cluster(cluster)
 
-    def _policy(self, cluster: ClusterConfig) -> Policy:
+    def _set_policy(self, cluster: ClusterConfig) -> None:
         def uses() -> list[Use]:
             return self.store.uses(0, self.clock(), self.clock(), ANY)
 
         self.usage = UsageLimits(cluster, uses, self.clock)
-        return Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active], self.usage)
+        self.policy = Policy(cluster, lambda: [self.jobs[job_id] for job_id in self.active], self.usage)
 
     def _account_names(self) -> tuple[str, ...]:
-        _, named = self._site_entities
         gone = self.overrides.deleted_accounts
-        return tuple(dict.fromkeys(name for name in (*named, *self.overrides.accounts) if name not in gone))
+        return tuple(
+            dict.fromkeys(name for name in (*self._site_accounts, *self.overrides.accounts) if name not in gone)
+        )
 
-    def put_partition(self, config: PartitionConfig, state: str = "") -> None:
+    def store_partition(self, config: PartitionConfig, state: str = "") -> None:
         """Add or change a partition. Raises StoreError. ``state``: its new state; "": unchanged."""
         partition_overrides.store_partition(self.store, config)
         self._set_cluster(partition_overrides.with_partition(self.cluster, config))
         if state:
             self.partition_states[config.name] = state
-            self.keep_states()
+            self.store_states()
 
-    def put_detected(self, config: NodeConfig) -> None:
+    def replace_node_config(self, config: NodeConfig) -> None:
         """Replace a node's configuration by one with the values that its agent detected."""
         self.nodes[config.name].config = self.uses[config.name].config = config
         nodes = tuple(config if one.name == config.name else one for one in self.cluster.nodes)
         self._set_cluster(replace(self.cluster, nodes=nodes))
 
-    def change_nodes(self, changes: node_overrides.Changes) -> None:
+    def store_node_changes(self, changes: node_overrides.Changes) -> None:
         """Apply and commit changes of nodes, by name. Raises StoreError."""
         for name, values in changes.items():
             self.node_changes.setdefault(name, {}).update(values)
@@ -188,7 +190,7 @@ class ClusterTable:
             partition_overrides.forget(self.store)
         if not kept & _KEEP_STATES:
             self.partition_states.clear()
-            self.keep_states()
+            self.store_states()
 
     def _reconfig_flags(self) -> set[str]:
         return set(self.cluster.parameter("ReconfigFlags").lower().split(","))
@@ -199,10 +201,10 @@ class ClusterTable:
 
     def delete_partition(self, name: str) -> None:
         """Remove a partition. Raises StoreError."""
-        partition_overrides.keep_deleted(self.store, name)
+        partition_overrides.store_deletion(self.store, name)
         self.partition_states.pop(name, None)
         self._set_cluster(partition_overrides.without(self.cluster, name))
-        self.keep_states()
+        self.store_states()
 
     def _apply_states(self, kept: Any) -> None:
         names = {partition.name for partition in self.cluster.partitions}

@@ -535,7 +535,7 @@ class LifeCycle:
         if reason:
             node.reason, node.reason_user, node.reason_time = reason, user, self.job_table.clock()
         self.job_table.refresh_node(node)
-        self.job_table.keep_states()
+        self.job_table.store_states()
         self.node_changed(name, word)
 
     def node_changed(self, name: str, word: str) -> None:

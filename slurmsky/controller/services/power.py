@@ -156,7 +156,7 @@ class PowerSaving:
             if info.address:
                 config = replace(config, address=info.ip, port=info.port)
             host, arch, system = info.host or config.host_name, info.arch or config.arch, info.os or config.os
-            self.job_table.put_detected(replace(config, host_name=host, arch=arch, os=system))
+            self.job_table.replace_node_config(replace(config, host_name=host, arch=arch, os=system))
             node.instance_id, node.instance_type = order.name, description(order)
             self.hours.node_up(order.partition, node.config.name, order.price, order.up_at or now)
 

@@ -62,7 +62,7 @@ class PowerRequests:
             node = self._job_table.nodes[name]
             node.flags &= ~(NodeFlag[request.flag] | (NodeFlag.DRAIN if request.drained else NodeFlag.NONE))
             self._save()
-            self._job_table.keep_states()  # the stored states may include the drain
+            self._job_table.store_states()  # the stored states may include the drain
         return request
 
     def _show(self, name: str, request: PowerRequest) -> None:

@@ -59,7 +59,7 @@ def store_partition(store: Store, config: PartitionConfig) -> None:
     _put(store, _StoredChanges(changed, tuple(name for name in kept.deleted if name != config.name)))
 
 
-def keep_deleted(store: Store, name: str) -> None:
+def store_deletion(store: Store, name: str) -> None:
     """Commit the deletion of a partition. Raises StoreError."""
     kept = _kept(store)
     kept.changed.pop(name, None)

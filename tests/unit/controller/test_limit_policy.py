@@ -288,7 +288,7 @@ def test_limits_of_a_users_association_and_of_the_accounts_above(world: World) -
     overrides = world.job_table.overrides
     overrides.accounts["top"] = AccountConfig("top", limits=Limits(max_jobs_per_user=3, grp_tres=(("cpu", 5),)))
     overrides.accounts["sub"] = AccountConfig("sub", parent="top")
-    world.job_table.put_accounting()
+    world.job_table.store_accounting()
     jobs = [world.submit(account="sub", ntasks=2) for _ in range(2)]
     last = world.submit(account="sub", ntasks=2)
     world.pass_()
@@ -296,7 +296,7 @@ def test_limits_of_a_users_association_and_of_the_accounts_above(world: World) -
     assert (last.state, last.reason) == (JobState.PENDING, "AssocGrpCpuLimit")
     own = UserAssociation("sub", last.user, limits=Limits(max_jobs_per_user=2, max_wall_min=9))
     overrides.associations[f"sub/{last.user}"] = own
-    world.job_table.put_accounting()
+    world.job_table.store_accounting()
     world.pass_()
     assert last.reason == "AssocMaxJobsLimit"
 

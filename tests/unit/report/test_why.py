@@ -57,6 +57,30 @@ def test_every_reason_that_is_printed_has_help() -> None:
     assert len(printed_reasons()) > 60
 
 
+def given_reasons() -> set[str]:
+    """The words that code gives as a reason: to Wait, to a parameter ``reason``, or to an attribute of this name."""
+    given = set()
+    for folder in GIVERS:
+        for path in (Path(slurmsky.__file__).parent / folder).rglob("*.py"):
+            for node in ast.walk(tree_of(path)):
+                values: list[ast.expr] = []
+                if isinstance(node, ast.Call):
+                    values += [word.value for word in node.keywords if word.arg == "reason"]
+                    values += node.args[1:2] if isinstance(node.func, ast.Name) and node.func.id == "Wait" else []
+                elif isinstance(node, ast.Assign):
+                    named = {target.attr for target in node.targets if isinstance(target, ast.Attribute)}
+                    values += [node.value] if "reason" in named else []
+                given |= {value.value for value in values if isinstance(value, ast.Constant)}
+    return {word for word in given if isinstance(word, str) and word.isalpha()}
+
+
+def test_every_reason_that_is_given_is_slurms() -> None:
+    with open(DATA / "job_reasons.csv") as file:
+        known = {row["printed_name"] for row in csv.DictReader(file)}
+    assert given_reasons() - known == set()
+    assert len(given_reasons()) > 10
+
+
 def test_help_is_of_known_reasons_and_once() -> None:
     with open(DATA / "job_reasons.csv") as file:
         known = {row["printed_name"] for row in csv.DictReader(file)}

@@ -19,8 +19,8 @@ def changed_and_reconfigured(flags: str) -> ClusterTable:
     site = ClusterConfig(nodes=(NodeConfig("n1"),), partitions=(DEBUG,), parameters=(("ReconfigFlags", flags),))
     table = ClusterTable(site, store, lambda: 0.0, ())
     assert not table.reconfigurable
-    table.put_partition(replace(DEBUG, default_time_min=10), "DOWN")
-    table.put_partition(PartitionConfig("new", nodes=("n1",)))
+    table.store_partition(replace(DEBUG, default_time_min=10), "DOWN")
+    table.store_partition(PartitionConfig("new", nodes=("n1",)))
     again = ClusterTable(site, store, lambda: 0.0, ())
     assert again.cluster.partition("new") and again.partition_states == {"debug": "DOWN"}
     assert again.reconfigurable == (flags != "KeepPartInfo")

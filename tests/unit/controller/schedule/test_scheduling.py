@@ -244,14 +244,14 @@ def test_one_of_two_licences_suffices(world: World) -> None:
 
 def test_partitions_made_later_are_scheduled_like_the_others(world: World) -> None:
     cluster = world.job_table.cluster
-    world.job_table.put_partition(replace(cluster.partitions[0], name="late", default=False, nodes=("n2",)))
+    world.job_table.store_partition(replace(cluster.partitions[0], name="late", default=False, nodes=("n2",)))
     late, usual = world.submit(partition="late"), world.submit()
     assert world.pass_().started == [late, usual]
     assert late.nodes == ("n2",)
 
 
 def test_a_partition_that_moves_starts_jobs_on_its_new_nodes(world: World) -> None:
-    world.job_table.put_partition(replace(world.job_table.cluster.partitions[1], nodes=("n1",)))
+    world.job_table.store_partition(replace(world.job_table.cluster.partitions[1], nodes=("n1",)))
     moved, too_large = world.submit(partition="short"), world.submit(partition="short", nodes_min=2)
     world.pass_()
     assert moved.nodes == ("n1",)
@@ -261,7 +261,7 @@ def test_a_partition_that_moves_starts_jobs_on_its_new_nodes(world: World) -> No
 def test_a_tier_given_later_counts(world: World) -> None:
     first = world.submit(nodes_min=4, exclusive="exclusive")
     second = world.submit(nodes_min=2, exclusive="exclusive", partition="short")
-    world.job_table.put_partition(replace(world.job_table.cluster.partitions[1], priority_tier=9))
+    world.job_table.store_partition(replace(world.job_table.cluster.partitions[1], priority_tier=9))
     world.pass_()
     assert second.state is JobState.RUNNING and first.state is JobState.PENDING
 

@@ -34,7 +34,7 @@ def test_accounts_and_qos_outlive_the_controller(tmp_path: Path) -> None:
     first.overrides.accounts["new"] = AccountConfig("new", limits=Limits(max_jobs_per_user=2, max_tres=(("cpu", 4),)))
     first.overrides.qos["fast"] = QosConfig("fast", priority=7, flags=("DenyOnLimit",))
     first.overrides.users["ada"] = ["new"]
-    first.put_accounting()
+    first.store_accounting()
     assert first.policy.account_of("new", "own") == "new"
     assert first.policy.qos_of("fast", "new") == "fast"
     first.store.close()
@@ -48,7 +48,7 @@ def test_accounts_and_qos_outlive_the_controller(tmp_path: Path) -> None:
 def test_an_account_of_the_site_file_can_be_deleted(tmp_path: Path) -> None:
     job_table = table(tmp_path)
     job_table.overrides.deleted_accounts.add("lab")
-    job_table.put_accounting()
+    job_table.store_accounting()
     assert job_table.accounts == ()
 
 
@@ -57,7 +57,7 @@ def test_an_unknown_account_is_refused_only_where_associations_are_enforced(tmp_
         (tmp_path / name).mkdir()
         job_table = table(tmp_path / name, site)
         job_table.overrides.accounts["new"] = AccountConfig("new")
-        job_table.put_accounting()
+        job_table.store_accounting()
         if name == "free":
             assert job_table.policy.account_of("nosuch", "own") == "own"
         else:
