@@ -88,8 +88,10 @@ def test_a_job_waits_for_a_busy_server(tmp_path: Path, fault: tuple[int, str, by
         assert not server.jobs
         code, out, _ = await world.run("slurmsky", "status")
         assert "problem: " in out and words in out
+        assert await world.out("slurmsky", "stop") == "controller stopped\n"
         server.fault = lambda path: None
         await shown(world, "SystemComment=SkyPilot managed job 1 (wrap-s1-")
+        assert await world.out("slurmsky", "stop") == "controller stopped; 1 pending job at SkyPilot continues\n"
         _, out, _ = await world.run("slurmsky", "status")
         assert "version 0.14.1, API version 62" in out and "enabled infras: kubernetes" in out
         assert (await world.run("sbatch", "--wrap", "true"))[2] == ""

@@ -174,10 +174,14 @@ class Day:
         return {job_id for job_id in map(submission, listed) if int(job_id) < 60_000_000}
 
     def allocations(self, name: str, command: Sequence[str]) -> list[str]:
-        """Ids of the real Slurm's jobs under a submission in a command's output, without those of earlier days."""
-        start = f"{name}-s{self.ids[name]}" if self.nodes == "managed" else self.clusters[name]
+        """Ids of the real Slurm's jobs under a submission in a command's output, without those of earlier days.
+
+        Warm nodes may have been up before this day; no two of their clusters have the same name.
+        """
+        managed = self.nodes == "managed"
+        start = f"{name}-s{self.ids[name]}" if managed else self.clusters[name]
         return [job_id for job, job_id in real_jobs(command)
-                if job.startswith(f"{start}-") and job_id not in self.earlier]  # fmt: skip
+                if job.startswith(f"{start}-") and not (managed and job_id in self.earlier)]  # fmt: skip
 
     def note_cluster(self, name: str) -> None:
         """Record the cluster of the warm nodes on which a submission's job runs."""

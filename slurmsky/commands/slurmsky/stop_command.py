@@ -20,14 +20,21 @@ def command() -> int:
     """
     ctx = click.get_current_context().find_root().obj
     if ctx is not None:  # already in the controller's process
-        running = len(ctx.controller.job_table.active)
-        continues = f"; {running} running job{'s continue' if running > 1 else ' continues'}" if running else ""
-        ctx.out(f"controller stopped{continues}\n")
+        job_table = ctx.controller.job_table
+        jobs = [job_table.jobs[job_id] for job_id in job_table.active]
+        running = sum(not job.launched for job in jobs)
+        waiting = sum(job.launched and job.managed_job_id is not None for job in jobs)
+        ctx.out(f"controller stopped{_still(running, 'running job')}{_still(waiting, 'pending job', ' at SkyPilot')}\n")
         ctx.controller.stop()
         return 0
     if os.environ.get(paths.AGENT):
         raise Forward
     return stop()
+
+
+def _still(count: int, what: str, where: str = "") -> str:
+    """Say that so many things continue without a controller; "" for none."""
+    return f"; {count} {what}{'s'[: count > 1]}{where} continue{'s'[: count == 1]}" if count else ""
 
 
 def stop() -> int:

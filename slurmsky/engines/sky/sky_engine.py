@@ -178,7 +178,8 @@ class SkyEngine(SkyRuns):
             raise Unable(str(error), error.hint) from error
         if task.pool:
             return
-        problem = feasibility.infeasibility(task.fields["resources"], *self.inventory(), self._can_grow)
+        nodes = task.fields.get("num_nodes", 1)
+        problem = feasibility.infeasibility(task.fields["resources"], *self.inventory(), self._can_grow, nodes)
         if problem:
             raise Unable(NODE_CONFIG, problem)
 
@@ -305,14 +306,15 @@ class SkyEngine(SkyRuns):
     async def describe(self) -> list[tuple[bool, str]]:
         client, access = self.client, self.client.access
         place = redacted(access.endpoint)
-        ago = f"{time.time() - client.answered_at:.0f} s ago" if client.answered_at else "never"
+        seconds = time.time() - client.answered_at
+        last = f"its last answer was {seconds:.0f} s ago" if client.answered_at else "it has not answered yet"
         try:
             health = await asyncio.wait_for(client.health(fresh=True), _PROBE_S)
         except (SkyError, asyncio.TimeoutError) as error:
             fault = str(error) or f"no answer within {_PROBE_S:g} s"
-            return [(False, f"SkyPilot at {place}: {fault}; it answered {ago}")]
+            return [(False, f"SkyPilot at {place}: {fault}; {last}")]
         words = f"version {health.get('version') or '?'}, API version {health.get('api_version')}"
-        found = [(True, f"SkyPilot at {place}: {words}; it answered before that {ago}")]
+        found = [(True, f"SkyPilot at {place}: {words}")]
         try:
             infras = await asyncio.wait_for(enabled_infra(client), 10 * _PROBE_S)
         except (SkyError, asyncio.TimeoutError) as error:

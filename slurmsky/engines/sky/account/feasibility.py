@@ -1,4 +1,4 @@
-"""Checks at submit if a node of the enabled infras can run a task.
+"""Checks at submit if nodes of the enabled infras can run a task.
 
 The checks use the inventory that sinfo shows. For an infra whose nodes exist (Slurm, Kubernetes, SSH), node sizes
 decide. A cloud creates nodes on demand, and the inventory lists only its GPU machines: there the name and number of
@@ -35,11 +35,12 @@ def infeasibility(
     offers: Sequence[Offer],
     unlisted: Sequence[str] = (),
     can_grow: Callable[[str], bool] = lambda context: False,
+    nodes: int = 1,
 ) -> str:
-    """Return why no offered node can run a task, in one sentence; or "".
+    """Return why the offered nodes cannot run a task, in one sentence; or "".
 
-    ``resources``: the task's resources. ``unlisted``: enabled infras without any offer. ``can_grow`` returns True for
-    a Kubernetes context that may get more nodes.
+    ``resources``: the task's resources for each of its ``nodes``. ``unlisted``: enabled infras without any offer.
+    ``can_grow`` returns True for a Kubernetes context that may get more nodes.
     """
     if not offers or "instance_type" in resources:
         return ""
@@ -61,8 +62,9 @@ def infeasibility(
     if made and (not name or _most_gpus(made, name) >= count):
         return ""
     there = [offer for offer in chosen if offer.state != _ON_DEMAND]
-    if any(_fits(offer, cpus, memory, name, count) for offer in there):
-        return ""
+    fitting = [offer for offer in there if _fits(offer, cpus, memory, name, count)]
+    if fitting:
+        return _too_few(fitting, nodes, cpus, memory, (name, count))
     most = _most_gpus(chosen, name) if name else 0
     where = ", ".join(wanted) or "the enabled infras"
     if name and not most:
@@ -81,6 +83,25 @@ def infeasibility(
 def _fits(offer: Offer, cpus: float, memory_gib: float, name: str, count: int) -> bool:
     # A request's memory is rounded up to whole GiB, and nodes report slightly less than their nominal memory.
     return offer.cpus >= cpus and offer.memory_mib >= (memory_gib - 1) * _GIB and _gpus(offer, name) >= count
+
+
+def _too_few(offers: Iterable[Offer], nodes: int, cpus: float, memory_gib: float, gpus: tuple[str, int]) -> str:
+    """Return why no single infra has this number of nodes, or "". All nodes of a task are in one infra."""
+    most: dict[str, int] = {}
+    for offer in offers:
+        most[offer.infra] = most.get(offer.infra, 0) + _nodes_on(offer, cpus, memory_gib, *gpus)
+    infra = max(most, key=lambda infra: most[infra])
+    return (
+        "" if most[infra] >= nodes else f"no infra has {nodes} nodes for the job: the most is {most[infra]} ({infra})"
+    )
+
+
+def _nodes_on(offer: Offer, cpus: float, memory_gib: float, name: str, count: int) -> int:
+    """Number of a task's nodes on one machine: one on Slurm; elsewhere, where nodes are pods, as many as fit."""
+    if offer.infra.split("/")[0] == "slurm":
+        return 1
+    parts = [(offer.cpus, cpus), (offer.memory_mib / _GIB, memory_gib), (_gpus(offer, name), count)]
+    return max(1, min((int(have / each) for have, each in parts if each), default=1 << 30))
 
 
 def _gpus(offer: Offer, name: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from slurmsky.engines.sky.account.feasibility import autoscaled, infeasibility
@@ -40,3 +42,21 @@ def test_an_infra_without_nodes_refuses_nothing(infra: str) -> None:
 )
 def test_the_configuration_names_the_autoscaler_of_a_context(config: dict[str, object], expected: bool) -> None:
     assert autoscaled(config, "gke") is expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "most"),
+    [
+        ({"infra": "slurm/oracle", "cpus": "1+"}, 2),
+        ({"infra": "slurm/oracle", "cpus": "8+"}, 1),  # n2 is smaller
+        ({"infra": "kubernetes/gke", "cpus": "1+", "memory": "8+"}, 2),  # pods of one machine
+        ({"infra": "kubernetes/gke", "accelerators": "L4:1"}, 1),
+        ({"cpus": "1+"}, 4),  # one infra alone, the roomiest
+    ],
+)
+def test_all_nodes_of_a_job_are_in_one_infra_which_has_so_many(resources: dict[str, str], most: int) -> None:
+    offers = [POD, SLURM, replace(SLURM, name="n2", cpus=4)]
+    assert infeasibility(resources, offers, nodes=most) == ""
+    assert f"no infra has {most + 1} nodes for the job: the most is {most} " in infeasibility(
+        resources, offers, nodes=most + 1
+    )
