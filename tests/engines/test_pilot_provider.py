@@ -294,3 +294,27 @@ def test_a_server_that_does_not_answer_loses_no_node(tmp_path, error):
     pilots = Pilots(Server("UP", error), SITE, tmp_path / "kept")
     with pytest.raises(TemporarilyUnavailable):
         asyncio.run(pilots.alive(order(tmp_path, "one", "o1")))
+
+
+def test_no_request_outlives_a_bring_up(tmp_path):
+    """A client that is closed then would leave the connection of a cancelled request open."""
+    ended = []
+
+    class Slow(Pilots):
+        async def price(self, partition: str, nodes: int = 1) -> float:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                ended.append(partition)
+
+        async def _launched(self, order: Order) -> int:
+            await asyncio.sleep(0)
+            raise BringUpFailed("no nodes")
+
+    async def bring_up() -> list[str]:
+        with pytest.raises(BringUpFailed):
+            await Slow(Client(Access()), SITE, tmp_path / "kept").up(order(tmp_path, "one", "o1"), lambda text: None)
+        return ended.copy()
+
+    assert asyncio.run(bring_up()) == ["one"]

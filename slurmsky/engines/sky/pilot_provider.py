@@ -8,13 +8,13 @@ SkyPilot 0.14.1.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import re
 import shutil
 import time
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ...protocol.node_settings import FILE, PilotSettings
 from ...site import Site
 from ...site.record import WarmNodes
 from ...translate.sky_task.sky_names import docker_image, label
-from ..base import EngineError, background
+from ..base import EngineError, background, cancel_all
 from ..nodes.provider import BringUpFailed, Say, TemporarilyUnavailable, Tunnel
 from ..powered import Order
 from ..relay.head_connection import HeadUnreachable
@@ -159,9 +159,9 @@ class Pilots:
         try:
             await self._up(order, say, pricing)
         finally:
-            pricing.cancel()
+            await cancel_all([pricing])  # else a client that is closed now leaves the connection of its request open
 
-    async def _up(self, order: Order, say: Say, pricing: asyncio.Future[None]) -> None:
+    async def _up(self, order: Order, say: Say, pricing: asyncio.Task[None]) -> None:
         for attempt in range(1 << 30):
             try:
                 job_id = await self._launched(order)
@@ -172,8 +172,7 @@ class Pilots:
                     await self._listen(order, job_id)
                     await asyncio.wait({pricing, beside[0]}, timeout=DESCRIBE_S)
                 finally:
-                    for task in beside:
-                        task.cancel()
+                    await cancel_all(beside)
                 return
             except SkyError as error:
                 if not error.may_succeed_later:
@@ -239,7 +238,7 @@ class Pilots:
 
         A pilot requests all devices of the nodes, and on a Slurm infra SkyPilot gives CPUs to one job only.
         """
-        with contextlib.suppress(SkyError):
+        with suppress(SkyError):
             while await self._job_status(order) in ("INIT", "PENDING"):
                 jobs = await existing_cluster.jobs(self._client, order.name, everyone=True)
                 held = existing_cluster.holders(jobs, self._pilot_name(order))
@@ -264,9 +263,8 @@ class Pilots:
     async def _listen(self, order: Order, job_id: int) -> None:
         """Read the job's log until every node has reported its address. Raises SkyError, BringUpFailed."""
         rest = b""
-        logs = self._client.cluster_logs(order.name, job_id, follow=True)
-        try:
-            async for chunk in logs:
+        async with aclosing(self._client.cluster_logs(order.name, job_id, follow=True)) as chunks:
+            async for chunk in chunks:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     found = _MARKED.search(line.decode("utf-8", "replace"))
@@ -281,8 +279,6 @@ class Pilots:
                         order.info = {node: cluster.narrowed(info) for node, info in order.info.items()}
                     order.save()
                     return
-        finally:
-            await logs.aclose()  # type: ignore[attr-defined]
         status = await self._job_status(order)
         if status in _ENDED:
             raise BringUpFailed(f"the agents of cluster {order.name} ended at once ({status}): sky logs {order.name}")

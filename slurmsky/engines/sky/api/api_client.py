@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ class Client:
         """Request cancellation of managed jobs, which takes about a minute."""
         await self.call("/jobs/cancel", {"job_ids": list(job_ids)})
 
-    async def logs(self, managed_job_id: int, follow: bool, tail: int | None = None) -> AsyncIterator[bytes]:
+    def logs(self, managed_job_id: int, follow: bool, tail: int | None = None) -> AsyncGenerator[bytes, None]:
         """Stream the job's log; with ``follow`` until the job ends. Raises SkyError if the stream breaks."""
         body = {
             "job_id": managed_job_id,
@@ -185,16 +185,14 @@ class Client:
             "refresh": False,
             "tail": tail,
         }
-        async for chunk in self._stream("/jobs/logs", body):
-            yield chunk
+        return self._stream("/jobs/logs", body)
 
-    async def cluster_logs(self, cluster: str, job_id: int, follow: bool) -> AsyncIterator[bytes]:
+    def cluster_logs(self, cluster: str, job_id: int, follow: bool) -> AsyncGenerator[bytes, None]:
         """Stream the log of a cluster's job, as ``logs``."""
         body = {"cluster_name": cluster, "job_id": job_id, "follow": follow, "tail": 0}
-        async for chunk in self._stream("/logs", body):
-            yield chunk
+        return self._stream("/logs", body)
 
-    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[bytes]:
+    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         try:
             async with self._open("POST", path, body, head_s=300) as answer:
                 if answer.status != 200:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,7 +55,7 @@ class LaunchBackend(Protocol):
     def releases_nodes_later(self, record: Record) -> bool:
         """True if SkyPilot takes the nodes down after ``release``."""
 
-    def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
+    def logs(self, record: Record, follow: bool) -> AsyncGenerator[bytes, None]:
         """Stream the job's log. Raises SkyError if the stream breaks."""
 
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:
@@ -98,7 +98,7 @@ class ManagedJobBackend:
     def releases_nodes_later(self, record: Record) -> bool:
         return bool(record.managed_job_id)
 
-    def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
+    def logs(self, record: Record, follow: bool) -> AsyncGenerator[bytes, None]:
         return self.client.logs(record.managed_job_id, follow=follow)
 
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:
@@ -183,7 +183,7 @@ class Clusters:
     def releases_nodes_later(self, record: Record) -> bool:
         return False
 
-    def logs(self, record: Record, follow: bool) -> AsyncIterator[bytes]:
+    def logs(self, record: Record, follow: bool) -> AsyncGenerator[bytes, None]:
         return self.client.cluster_logs(record.name, record.managed_job_id, follow=follow)
 
     async def status(self, record: Record, closely: bool) -> tuple[str, str]:

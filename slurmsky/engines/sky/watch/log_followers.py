@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 
 from ...base import spawn
 from .. import intervals
@@ -68,16 +69,17 @@ class Followers:
         watch.following = True
         began = time.monotonic()
         try:
-            async for chunk in self._backend(watch.record).logs(watch.record, follow=True):
-                watch.feed(chunk)
-                silent = min(intervals.SILENT_S * 2**watch.silent_reads, intervals.SILENT_MOST_S)
-                since = max(began, watch.last_news, watch.status_since)
-                if not watch.done and watch.record.status not in _NO_NODES and time.monotonic() - since > silent:
-                    watch.silent_reads = min(watch.silent_reads + 1, 10)
-                    log.info("job %d: log: no news for %.0f s, reading it again", watch.record.job_id, silent)
-                    break
-                if watch.done or (self._waiting and time.monotonic() - began > intervals.HOLD_S):
-                    break
+            async with aclosing(self._backend(watch.record).logs(watch.record, follow=True)) as chunks:
+                async for chunk in chunks:
+                    watch.feed(chunk)
+                    silent = min(intervals.SILENT_S * 2**watch.silent_reads, intervals.SILENT_MOST_S)
+                    since = max(began, watch.last_news, watch.status_since)
+                    if not watch.done and watch.record.status not in _NO_NODES and time.monotonic() - since > silent:
+                        watch.silent_reads = min(watch.silent_reads + 1, 10)
+                        log.info("job %d: log: no news for %.0f s, reading it again", watch.record.job_id, silent)
+                        break
+                    if watch.done or (self._waiting and time.monotonic() - began > intervals.HOLD_S):
+                        break
         except SkyError as error:
             log.info("job %d: log: %s", watch.record.job_id, error)
         finally:
@@ -93,8 +95,9 @@ class Followers:
             await asyncio.sleep(pause)
             try:
                 watch.decoder.reconnect()
-                async for chunk in self._backend(record).logs(record, follow=False):
-                    watch.feed(chunk)
+                async with aclosing(self._backend(record).logs(record, follow=False)) as chunks:
+                    async for chunk in chunks:
+                        watch.feed(chunk)
                 watch.finish()
             except SkyError as error:
                 log.info("job %d: log: %s", record.job_id, error)
