@@ -33,7 +33,7 @@ def command() -> int:
 
 
 def _still(count: int, what: str, where: str = "") -> str:
-    """Say that so many things continue without a controller; "" for none."""
+    """Text on jobs that continue without a controller; "" for none."""
     return f"; {count} {what}{'s'[: count > 1]}{where} continue{'s'[: count == 1]}" if count else ""
 
 

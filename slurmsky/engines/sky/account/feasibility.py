@@ -86,7 +86,10 @@ def _fits(offer: Offer, cpus: float, memory_gib: float, name: str, count: int) -
 
 
 def _too_few(offers: Iterable[Offer], nodes: int, cpus: float, memory_gib: float, gpus: tuple[str, int]) -> str:
-    """Return why no single infra has this number of nodes, or "". All nodes of a task are in one infra."""
+    """Return why no infra alone has this number of nodes, or "".
+
+    All nodes of a task are in one infra.
+    """
     most: dict[str, int] = {}
     for offer in offers:
         most[offer.infra] = most.get(offer.infra, 0) + _nodes_on(offer, cpus, memory_gib, *gpus)
@@ -97,7 +100,10 @@ def _too_few(offers: Iterable[Offer], nodes: int, cpus: float, memory_gib: float
 
 
 def _nodes_on(offer: Offer, cpus: float, memory_gib: float, name: str, count: int) -> int:
-    """Number of a task's nodes on one machine: one on Slurm; elsewhere, where nodes are pods, as many as fit."""
+    """Number of a task's nodes that fit on one machine.
+
+    A Slurm infra puts one on each; elsewhere they are pods.
+    """
     if offer.infra.split("/")[0] == "slurm":
         return 1
     parts = [(offer.cpus, cpus), (offer.memory_mib / _GIB, memory_gib), (_gpus(offer, name), count)]

@@ -54,7 +54,7 @@ def test_the_configuration_names_the_autoscaler_of_a_context(config: dict[str, o
         ({"cpus": "1+"}, 4),  # one infra alone, the roomiest
     ],
 )
-def test_all_nodes_of_a_job_are_in_one_infra_which_has_so_many(resources: dict[str, str], most: int) -> None:
+def test_one_infra_must_have_all_nodes_of_a_job(resources: dict[str, str], most: int) -> None:
     offers = [POD, SLURM, replace(SLURM, name="n2", cpus=4)]
     assert infeasibility(resources, offers, nodes=most) == ""
     assert f"no infra has {most + 1} nodes for the job: the most is {most} " in infeasibility(
