@@ -22,8 +22,8 @@ def command() -> int:
     if ctx is not None:  # already in the controller's process
         job_table = ctx.controller.job_table
         jobs = [job_table.jobs[job_id] for job_id in job_table.active]
-        running = sum(not job.launched for job in jobs)
-        waiting = sum(job.launched and job.managed_job_id is not None for job in jobs)
+        running = sum(not job.awaits_nodes for job in jobs)
+        waiting = sum(job.awaits_nodes and job.managed_job_id is not None for job in jobs)
         ctx.out(f"controller stopped{_still(running, 'running job')}{_still(waiting, 'pending job', ' at SkyPilot')}\n")
         ctx.controller.stop()
         return 0
