@@ -29,6 +29,7 @@ class NodesEngine(WarmAgents):
     """Implements engines.base.Engine on warm nodes."""
 
     name = "nodes"
+    this_machine = False
 
     async def start(self, launch: Launch) -> None:
         shares = launch.shares + (launch.every_share if launch.het else [])
