@@ -205,7 +205,7 @@ class Fleet:
         self._begin_down(order, why)
 
     def release(self, order: Order) -> None:
-        """Treat an order's nodes as off while it is taken down. Another order can power them up at once."""
+        """Treat an order's nodes as off during its power-down. Another order can power them up at once."""
         self._release(order, "off", "")
 
     def _begin_down(self, order: Order, why: str) -> None:

@@ -261,7 +261,7 @@ class Pilots:
         return max((int(job["job_id"]) for job in jobs or () if job.get("job_id")), default=0)
 
     async def _listen(self, order: Order, job_id: int) -> None:
-        """Read the job's log until every node has reported its address. Raises SkyError, BringUpFailed."""
+        """Read the job's log until every node reported its address. Raises SkyError, BringUpFailed."""
         rest = b""
         async with aclosing(self._client.cluster_logs(order.name, job_id, follow=True)) as chunks:
             async for chunk in chunks:
@@ -347,7 +347,7 @@ class Pilots:
         return _Tunnel(order.name, order.address(node), folder)
 
     async def _status(self, order: Order, refresh: str = "NONE") -> str:
-        """Return UP or INIT, or "" for a cluster without nodes."""
+        """Return UP, INIT, or "" for a cluster without nodes."""
         word = str((await self._row(order, refresh)).get("status", ""))
         return word if word in ("UP", "INIT") else ""
 
@@ -365,7 +365,7 @@ class Pilots:
 
 
 class _Tunnel(SshTunnel):
-    """SkyPilot's ssh to a cluster, with the errors of a provider."""
+    """SkyPilot's ssh to a cluster, with a provider's errors."""
 
     async def path(self) -> str:
         try:

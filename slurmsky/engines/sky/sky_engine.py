@@ -171,7 +171,7 @@ class SkyEngine(SkyRuns):
         await self._command(job_id, LimitJob(job_id=job_id, end_time=end_time, step=step_id))
 
     def check(self, components: Sequence[tuple[JobSpec, str]]) -> None:
-        """Raise Unable for a job that no SkyPilot node can run."""
+        """Raise Unable for a job that SkyPilot's nodes cannot run."""
         try:
             task = plan_all(components, self.site)
         except Refused as error:
@@ -255,7 +255,7 @@ class SkyEngine(SkyRuns):
             self._spawn(self._run_job(watch))
 
     def agent_address(self, job_id: int) -> str | None:
-        """Return the local socket to the job's first node, or None."""
+        """Return the socket to the job's first node, or None."""
         watch = self._watches.get(job_id)
         session = self._sessions.session_of(watch.folder) if watch is not None else None
         return session.address if session is not None else None

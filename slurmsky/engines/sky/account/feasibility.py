@@ -19,7 +19,7 @@ _KUBERNETES = ("kubernetes", "k8s")
 
 
 def autoscaled(config: Mapping[str, Any], context: str) -> bool:
-    """True if a configuration names an autoscaler for a Kubernetes context.
+    """True if a configuration names a Kubernetes context's autoscaler.
 
     Source: sky/clouds/kubernetes.py, which reads ``kubernetes.context_configs.CONTEXT.autoscaler``, then
     ``kubernetes.autoscaler``.

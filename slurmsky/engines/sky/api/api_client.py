@@ -51,7 +51,7 @@ class Client:
         return self.access.user_id
 
     async def probe(self, patience: float, fresh_s: float = 30.0) -> SkyError | None:
-        """Return the problem that prevents requests to the server, or None.
+        """Return the problem that prevents requests, or None.
 
         As known now or learned within ``patience`` seconds.
         """
@@ -133,7 +133,7 @@ class Client:
         return sorted({job.job_id for job in found if job.job_name == name and job.job_id})
 
     async def launched(self, name: str) -> list[int]:
-        """Return ids of managed jobs from a launch under this name.
+        """Return ids of managed jobs launched under this name.
 
         The launch may be unfinished: the server may still process a request whose answer was lost.
         """
@@ -203,7 +203,7 @@ class Client:
             raise self._unreachable(error) from error
 
     async def upload(self, blob_id: str, path: Path) -> None:
-        """Upload a zip of file mounts unless the server has it. ``blob_id``: 64 hex digits."""
+        """Upload a zip that the server does not have. ``blob_id``: 64 hex digits."""
         user = self.user_id
         whole = (await asyncio.to_thread(path.stat)).st_size
         requested = urlencode({"user_hash": user, "blob_id": blob_id, "size_bytes": whole})
