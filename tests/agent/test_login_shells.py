@@ -76,3 +76,45 @@ def test_a_callers_bash_env_is_read_and_path_is_unchanged_in_plain_shells(one: C
 def test_a_job_without_path_stays_without(one: Cluster) -> None:
     _, text = one.run("#!/bin/sh\n/usr/bin/env\n", environment={})
     assert not [line for line in text.splitlines() if line.startswith(("PATH=", "BASH_ENV="))]
+
+
+CONDA = """#!/bin/bash
+echo 'conda() { [ "$1" = activate ] && PATH=/envs/$2/bin:$PATH && ENTERED=$2; }'
+"""
+
+
+def with_conda(tmp_path: Path) -> dict[str, str]:
+    program = tmp_path / "condabin" / "conda"
+    program.parent.mkdir()
+    program.write_text(CONDA)
+    program.chmod(0o755)
+    (program.parent / "mamba").symlink_to("/bin/false")
+    return {"PATH": f"/usr/bin:/bin:{program.parent}"}
+
+
+@pytest.mark.parametrize("program", ["conda", "mamba"])
+@pytest.mark.parametrize("line", ["#!/bin/bash", "#!/bin/bash -eu", "#!/bin/sh", "#!/usr/bin/env sh"])
+def test_conda_activate_works_without_a_startup_file(one: Cluster, tmp_path: Path, line: str, program: str) -> None:
+    script = f"{line}\n{program} activate fit\necho $ENTERED; echo $PATH | cut -d: -f1\n"
+    _, text = one.run(script, environment=with_conda(tmp_path))
+    assert text.splitlines() == ["fit", "/envs/fit/bin"]
+
+
+def test_no_conda_function_without_conda(one: Cluster) -> None:
+    _, text = one.run("#!/bin/bash\ncommand -v conda || echo none\n", environment={"PATH": "/usr/bin:/bin"})
+    assert text == "none\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "bash"),
+    [("source /dev/null", True), ("[[ a = a ]] && :", True), ("cat <<< x >/dev/null", True), ("[ a = a ]", False)],
+)
+def test_a_script_for_sh_with_words_of_bash_is_run_by_bash(one: Cluster, body: str, bash: bool) -> None:
+    """On most clusters sh is bash, as no dash is installed."""
+    if Path("/bin/sh").resolve().name == "bash":
+        pytest.skip("sh is bash here")
+    script = f'#!/bin/sh -u\n{body}\necho "${{BASH_VERSION:+bash}}$1 $-"; echo "$0"; exit 4\n'
+    event, text = one.run(script, argv=(" a",), environment={"PATH": "/usr/bin:/bin"})
+    first, name = text.splitlines()
+    assert event["exit_code"] == 4 and name.endswith("/slurm_script")
+    assert first.startswith("bash a") == bash and "u" in first.split()[-1]

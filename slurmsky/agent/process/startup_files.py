@@ -4,11 +4,15 @@
 missing, or that of another Slurm. PATH is therefore extended between the startup files and the script, by a method for
 each shell. bash reads $BASH_ENV last, also as a login shell. Other shells get a command by ``-c`` that extends PATH and
 sources the batch script, which keeps $0, arguments and exit code. No file of the user is changed.
+
+``conda activate`` needs conda's shell function, which startup files of login nodes define: bash gets it at the first
+use. A script for sh that has bash's words is run by bash if sh is another shell.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from typing import Optional, Sequence
 
@@ -27,8 +31,16 @@ _BASH = """\
   {first}:*) ;;
   *) if shopt -q login_shell || [[ :$PATH: != *:{first}:* ]]; then PATH={first}:$PATH; fi ;;
 esac; }} 2> /dev/null
+{{ declare -F conda || ! type -P conda || conda() {{
+  unset -f conda; eval "$(command conda shell.bash hook)"; conda "$@"
+}}
+declare -F mamba || ! type -P mamba || mamba() {{
+  case ${{1-}} in activate | deactivate) conda "$@" ;; *) command mamba "$@" ;; esac
+}}; }} > /dev/null 2>&1
 {{ [ -r "${{SLURMSKY_BASH_ENV:-}}" ]; }} 2> /dev/null && . "$SLURMSKY_BASH_ENV"
 """
+#: words that bash as sh has and dash lacks; on most clusters sh is bash
+_OF_BASH = re.compile(rb"(?m)^[ \t]*(?:module|ml|source|(?:conda|mamba) activate|declare|shopt|pushd)[ \t]|\[\[ |<<<")
 _POSIX = '{{ case $PATH: in {first}:*) ;; *) PATH={first}:$PATH{last} ;; esac; export PATH; }} 2> /dev/null; . "$0"'
 _CSH = "set path = ( {first} $path:q {last} ); source {script} $argv:q"
 _FISH = "set -gx PATH {first} $PATH {last}"
@@ -82,6 +94,8 @@ def command(script: str, arguments: Sequence[str], first: str, path: str) -> Opt
     last = path.split(":")[-1]
     last = shlex.quote(last) if last.endswith(_SHIMS) else ""
     first = shlex.quote(first)
+    if name == "sh" and (bash := _bash_for(program, script)):
+        return [bash, *([flag] if flag else []), script, *arguments]
     if (name in _LOGIN_ONLY and (flag == "--login" or "l" in letters)) or (name == "zsh" and "f" not in letters):
         return [*start, "-c", _POSIX.format(first=first, last=":" + last if last else ""), script, *arguments]
     if name in _CSHELLS and "f" not in letters and not _reads_own_name(script):
@@ -89,6 +103,19 @@ def command(script: str, arguments: Sequence[str], first: str, path: str) -> Opt
     if name == "fish":
         return [*start, "-C", _FISH.format(first=first, last=last), script, *arguments]
     return None
+
+
+def _bash_for(shell: str, script: str) -> Optional[str]:
+    """Path of bash for a script that sh cannot run."""
+    if os.path.basename(os.path.realpath(shell if "/" in shell else "/bin/sh")).startswith("bash"):
+        return None
+    paths_of_bash = (os.path.join(folder, "bash") for folder in os.defpath.split(":"))
+    bash = next((path for path in paths_of_bash if os.access(path, os.X_OK)), None)
+    try:
+        with open(script, "rb") as file:
+            return bash if _OF_BASH.search(file.read()) else None
+    except OSError:
+        return None
 
 
 def _reads_own_name(script: str) -> bool:

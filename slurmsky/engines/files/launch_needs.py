@@ -22,7 +22,7 @@ def folder_above(launch: Launch, limit: int, leave_out: Path) -> tuple[str, str]
     It is sent because the script names files in it. Second: the message about a folder that the script names and that
     is not sent. ``limit``: number of bytes; ``leave_out``: the folder of this package's own state.
     """
-    levels = of(_text(launch)).above
+    levels = needs_of(launch).above
     if not levels:
         return "", ""
     top = _project(launch).above(levels)

@@ -168,7 +168,7 @@ class Body:
                     yield finding
 
     def _submission(self, command: Command, part: Launched) -> Finding | None:
-        """Finding for a workflow manager that submits jobs, which do not share the submit folder."""
+        """Finding for a workflow manager that submits jobs."""
         folder = self.view.project.folder if self.view.project else ""
         texts = [self.view.scope.expand(word) for word in part.words]
         shared = not self.view.sky or mount_points.is_mounted(folder, self.view.mounted)
@@ -313,7 +313,7 @@ class Body:
                 yield finding
 
     def _is_absent(self, path: str) -> bool:
-        """Return whether a relative path names no file, seen from the submit folder."""
+        """Return whether the submit folder lacks a relative path."""
         moves = any(command.name in ("cd", "pushd") for command in self.view.script.commands)
         return not moves and "$" not in path and not (self.view.lookup and self.view.lookup.path(path))
 

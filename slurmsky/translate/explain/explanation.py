@@ -21,7 +21,7 @@ from ..script.declared_packages import NO_PACKAGES, PythonPackages
 from ..script.language_packages import SetupLine
 from ..script.mount_points import is_mounted, mount_of
 from ..script.project_folder import Project
-from ..script.started_scripts import InnerScript, started_by
+from ..script.started_scripts import InnerScript, makefiles_of, started_by
 from ..shell.script_commands import parse
 from ..shell.script_variables import Scope
 from ..sky_task.sky_components import plan_all
@@ -116,7 +116,7 @@ def explain(
     scope = Scope.of(script, dict(site.environment))
     wanted = replace(needs.of(text), python=packages, languages=languages)
     wanted = needs.needs_in_folder(needs.with_started(wanted, text, project), project) if project else wanted
-    inner = tuple(started_by(script, scope, project)) if project else ()
+    inner = (*started_by(script, scope, project), *makefiles_of(script, scope, project)) if project else ()
     scope.functions.update(*(one.scope.functions for one in inner if one.sourced))
     view = View(site, table, engine, partition, spec, text, script, scope, wanted, project, lookup)
     if engine == "sky" and specs:
@@ -133,11 +133,14 @@ def explain(
     directives, body = Directives(view), Body(view)
     forms = form_findings.forms(source[:MAX_SOURCE], table, view.sky, directives.next_component())
     found = [Finding(one.line, "form", one.text, one.effect, one.reason) for one in forms]
+    blanks = form_findings.placeholders(script, lookup.path if lookup else None)
+    found += [Finding(one.line, "form", one.text, one.effect, one.reason) for one in blanks]
     found += [*directives.findings(source), *body.modules(), *Variables(view).findings()]
     found += [*environment_findings(view), *body.programs(), *steps(view), *body.paths()]
     found += [*package_findings(view), *missing_files(view)]
     found += _of_started(view, inner, found)
     guessed = task is not None and "GPU_TYPE" in str(task.fields["resources"].get("accelerators"))
+    found = list({(one.line, one.kind, one.text, one.effect): one for one in found}.values())
     found.sort(key=lambda entry: (entry.line, KINDS.index(entry.kind)))
     return Page(
         file=file,

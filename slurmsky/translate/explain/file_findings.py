@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from ..script.conversion_tables import COMPILERS, one_line
 from ..script.entered_environments import following
 from ..script.programs import find
 from ..script.script_files import files_beside
+from ..shell.held_commands import held_commands
 from ..shell.launched_program import launched
 from ..shell.shell_elements import Command
 from ..shell.word_sets import words
@@ -23,6 +25,8 @@ _MAKERS = COMPILERS | words(
     """
 )
 _PROGRAM = re.compile(r"\./|.*\.(?:py|sh|bash|R|r|jl|pl|m|smk|nf|lua|do|sas|csh)$")
+#: commands whose words are names of environments and shells
+_ENVIRONMENTS = words("conda mamba micromamba module ml spack")
 _IMAGE = re.compile(r"(?![/~])[^:]*\.(?:sif|simg|img|sqsh|squashfs)")
 _HERE = re.compile(r"(?:\.|\$SLURM_SUBMIT_DIR|\$PWD)/?")
 
@@ -36,19 +40,21 @@ def missing_files(view: View) -> Iterator[Finding]:
     lookup = view.lookup
     if lookup is None:
         return
-    tested = {
-        word.text for command in view.script.commands if command.name in ("[", "[[", "test") for word in command.words
-    }
+    tests = (command for command in view.script.commands if command.name in ("[", "[[", "test"))
+    tested = {_without_folder(view.scope.expand(word)) for command in tests for word in command.words}
     seen: set[str] = set()
     ran = False
-    for command in view.script.commands:
+    for command in held_commands(view.script, view.scope):
         found = launched(command, view.scope.containers)
+        if found.name in _ENVIRONMENTS:
+            continue
         if command.name in ("source", ".") and command.word_texts[1:2] == ["activate"]:
             continue  # conda's activate is in PATH
         if command.name == "cd" and not all(_HERE.fullmatch(view.scope.expand(word)) for word in command.arguments):
             return
         image = found.image.text or "" if found.image is not None else ""
-        for name in [image] if _IMAGE.fullmatch(image) else () if found.inside else files_beside([command]):
+        named = () if found.inside else (*files_beside([command]), *_by_variables(view, command))
+        for name in [image] if _IMAGE.fullmatch(image) else named:
             known = "/" not in name and name == found.name and find(name) is not None
             built = name in following(command.word_texts, ("-o",)) and found.name in COMPILERS
             if known or built or not name or name in seen | tested or (ran and not _PROGRAM.match(name)):
@@ -61,6 +67,21 @@ def missing_files(view: View) -> Iterator[Finding]:
         seen.update(_written(command))
         source = find(found.name) if found.words else None
         ran |= bool(found.words) and (source is None or source.kind not in ("base", "slurm"))
+
+
+def _by_variables(view: View, command: Command) -> Iterator[str]:
+    """Files of the submit folder that variables name."""
+    found = launched(command, view.scope.containers)
+    for word in found.words:
+        text = view.scope.expand(word) if word.text is None else ""
+        name = _without_folder(text)
+        if "$" not in name and not name.startswith(("/", "~")) and (word is found.words[0] or _PROGRAM.match(name)):
+            yield os.path.normpath(name) if "/" in name or name != text else ""
+
+
+def _without_folder(path: str) -> str:
+    """Path relative to the submit folder."""
+    return re.sub(r"^\$(?:SLURM_SUBMIT_DIR|PWD)/", "", path)
 
 
 def _written(command: Command) -> Iterator[str]:

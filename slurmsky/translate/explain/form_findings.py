@@ -6,7 +6,7 @@ They concern the first line, disabled directives and literal values, and show wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...language import directives
@@ -14,12 +14,14 @@ from ...options.getopt import split
 from ...options.table import OptionTable
 from ..script.conversion_tables import one_line
 from ..script.programs import find
+from ..shell.script_commands import Script
 from ..shell.word_sets import words
 from .finding import CHANGED, DECISION, KEPT, NOTHING
 
 NEXT_COMPONENT = (KEPT, "the next component of the job begins")
 _SHELLS = frozenset(("bash", "sh", "python", "python3", "env"))  # interpreters that every image has
 _FOREIGN = re.compile(r"#(?:\$ |(PBS|BSUB|FLUX|MSUB|DW|BB|COBALT|OAR|PJM)\b)")
+_BLANK = re.compile(r"<[A-Za-z](?:[\w -]*\w)?>")
 _OFF = re.compile(r"##+\s*SBATCH\b")
 _MISSPELT = re.compile(r"#\s+SBATCH\b|#[Ss][Bb][Aa][Tt][Cc][Hh]\b")
 _PLACEHOLDER = re.compile(r"<[^<>]+>|\bYOUR[_A-Z]|\byour[-_ ]|CHANGE_?ME|\bTODO\b|\bXXX+\b|^\.\.\.$")
@@ -104,6 +106,15 @@ def _lines(source: bytes, sky: bool, component: tuple[str, str]) -> Iterator[For
             reading = False
             if _FIELD.match(line):
                 yield Form(number, shown, DECISION, "looks like a placeholder: write the value")
+
+
+def placeholders(script: Script, exists: Callable[[str], bool] | None) -> Iterator[Form]:
+    """Placeholders such as ``<ENV_NAME>``, which a shell reads as redirections."""
+    for command in script.commands:
+        for operator, word in command.redirects:
+            found = _BLANK.match(script.source, word.start - 1) if operator == "<" else None
+            if found and not (exists and exists(word.raw)):
+                yield Form(word.line, found[0], DECISION, "looks like a placeholder: write the value")
 
 
 def _interpreter(line: str, sky: bool) -> tuple[str, str]:

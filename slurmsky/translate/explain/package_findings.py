@@ -1,4 +1,4 @@
-"""Findings for Python environments, and for the packages of R and Julia files."""
+"""Findings for Python environments, and packages of R and Julia."""
 
 from __future__ import annotations
 

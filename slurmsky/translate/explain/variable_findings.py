@@ -75,7 +75,7 @@ class Variables:
             return
         reading = (one for one in self.view.script.commands if one.name not in _MAKES)
         for command, word in ((one, word) for one in reading for word in one.words):
-            own = re.match(r"\"?\$\{?(\w+)\}?\"?/", word.raw)
+            own = re.match(r"\"?\$\{?(\w+)\}?\"?/(?!(\.\./?)+\"?$)", word.raw)
             if own and _OWN_PLACE.search(self._assigned(own[1])):
                 reason = "not beside the job's copy of the script: sbatch of Slurm fails, too; use $SLURM_SUBMIT_DIR"
                 yield Finding(command.line, "path", one_line(word.raw.strip('"'), 60), MISSING, reason)
@@ -179,7 +179,8 @@ class Variables:
             return finding(KEPT, "as in your environment")
         if self._is_input(name):
             return finding(KEPT, "an input of the script: export it before sbatch, as on Slurm")
-        files = [file for _, file in view.scope.sourced if not re.search(r"activate|conda|/etc/|modules|bashrc", file)]
+        others = rf"activate|conda|/etc/|modules|bashrc|\${name}\b"
+        files = [file for _, file in view.scope.sourced if not re.search(others, file)]
         if files and name not in dict(view.wants.stores):
             return finding(KEPT, f"set by {one_line(files[0], 40)}, which the script reads, or by your environment")
         if not view.sky:

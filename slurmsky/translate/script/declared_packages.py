@@ -35,18 +35,20 @@ _BUILDS = words("pytorch-cuda pytorch-mutex cpuonly cudatoolkit cuda cuda-toolki
 _NO_PYTHON = re.compile(
     r"(r|lib|bioconductor|perl)-|lib|(gcc|gxx|cxx|c|fortran)[-_]?compiler|ld_impl|openssl$|ca-certificates$"
 )
+#: minor number of the Python of SkyPilot's nodes
+_NEWEST = 13
 #: for a package: its first version with wheels for a Python, and this Python's minor number
 _WHEELS = {
-    "torch": ((1, 7, 1, 9), (1, 11, 0, 10), (1, 13, 0, 11)),
-    "tensorflow": ((2, 2, 0, 8), (2, 5, 0, 9), (2, 8, 0, 10), (2, 12, 0, 11)),
-    "numpy": ((1, 17, 3, 8), (1, 19, 3, 9), (1, 21, 2, 10), (1, 23, 2, 11)),
-    "scipy": ((1, 3, 2, 8), (1, 5, 4, 9), (1, 7, 2, 10), (1, 9, 2, 11)),
-    "pandas": ((0, 25, 2, 8), (1, 1, 3, 9), (1, 3, 3, 10), (1, 5, 1, 11)),
-    "scikit-learn": ((0, 22, 0, 8), (0, 24, 0, 9), (1, 0, 1, 10), (1, 1, 3, 11)),
-    "matplotlib": ((3, 2, 0, 8), (3, 3, 3, 9), (3, 5, 0, 10), (3, 6, 0, 11)),
-    "numba": ((0, 47, 0, 8), (0, 53, 0, 9), (0, 55, 0, 10), (0, 57, 0, 11)),
-    "h5py": ((2, 10, 0, 8), (3, 1, 0, 9), (3, 6, 0, 10), (3, 8, 0, 11)),
-    "transformers": ((2, 2, 0, 8), (4, 0, 0, 9), (4, 16, 0, 10), (4, 25, 0, 11)),
+    "torch": ((1, 7, 1, 9), (1, 11, 0, 10), (1, 13, 0, 11), (2, 2, 0, 12), (2, 5, 0, 13)),
+    "tensorflow": ((2, 2, 0, 8), (2, 5, 0, 9), (2, 8, 0, 10), (2, 12, 0, 11), (2, 16, 0, 12), (2, 20, 0, 13)),
+    "numpy": ((1, 17, 3, 8), (1, 19, 3, 9), (1, 21, 2, 10), (1, 23, 2, 11), (1, 26, 0, 12), (2, 1, 0, 13)),
+    "scipy": ((1, 3, 2, 8), (1, 5, 4, 9), (1, 7, 2, 10), (1, 9, 2, 11), (1, 11, 2, 12), (1, 14, 1, 13)),
+    "pandas": ((0, 25, 2, 8), (1, 1, 3, 9), (1, 3, 3, 10), (1, 5, 1, 11), (2, 1, 1, 12), (2, 2, 3, 13)),
+    "scikit-learn": ((0, 22, 0, 8), (0, 24, 0, 9), (1, 0, 1, 10), (1, 1, 3, 11), (1, 3, 2, 12), (1, 5, 2, 13)),
+    "matplotlib": ((3, 2, 0, 8), (3, 3, 3, 9), (3, 5, 0, 10), (3, 6, 0, 11), (3, 8, 0, 12), (3, 9, 2, 13)),
+    "numba": ((0, 47, 0, 8), (0, 53, 0, 9), (0, 55, 0, 10), (0, 57, 0, 11), (0, 59, 0, 12), (0, 61, 0, 13)),
+    "h5py": ((2, 10, 0, 8), (3, 1, 0, 9), (3, 6, 0, 10), (3, 8, 0, 11), (3, 10, 0, 12), (3, 12, 0, 13)),
+    "transformers": ((2, 2, 0, 8), (4, 0, 0, 9), (4, 16, 0, 10), (4, 25, 0, 13)),
 }  # fmt: skip
 
 
@@ -60,13 +62,13 @@ class PythonPackages(NamedTuple):
 
     @property
     def by_pip(self) -> tuple[str, ...]:
-        """All Python packages as pip names them, for an environment that conda did not make."""
+        """All Python packages, for an environment without conda."""
         return tuple(dict.fromkeys((*(name for name in self.conda if not _NO_PYTHON.match(name)), *self.pip)))
 
     @property
     def unpinned(self) -> tuple[str, ...]:
-        """Requirements without versions that need an older Python than the node's."""
-        old = bool(self.python) and _minor(self.python) < 10
+        """Requirements, without versions that need an older Python."""
+        old = min((*_newest(self.pip), *([int(self.python[2:])] if self.python else [])), default=_NEWEST) < _NEWEST
         return tuple(re.split(r"[=<>!~]", name)[0] for name in self.pip) if old else self.pip
 
 
@@ -187,14 +189,10 @@ def _by_wheels(requirements: Iterable[str]) -> str:
 
 
 def _newest(requirements: Iterable[str]) -> Iterator[int]:
-    """For each pinned package the minor number of the newest Python with wheels."""
+    """Newest Python with wheels for each pinned package."""
     for requirement in requirements:
-        found = re.match(r"([\w.-]+?)(?:-gpu|-cpu)?(?:\[.*\])?(?:==|~=|<=?)([\d.]+)", requirement)
+        found = re.match(r"([\w.-]+?)(?:-gpu|-cpu)?(?:\[.*\])?(?:[><!]=?[\w.*]+,)*?(?:==|~=|<=?)([\d.]+)", requirement)
         rows = _WHEELS.get(found[1].lower()) if found else None
         if found and rows:
             version = tuple(int(part) for part in found[2].split(".") if part)
             yield max((row[3] for row in rows if row[:3] <= (*version, 0, 0)[:3]), default=7)
-
-
-def _minor(python: str) -> int:
-    return int(python.split(".")[1])

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ..shell.launched_program import launched
+from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
+from ..shell.shell_elements import Command
 from . import outside_paths, program_paths
 
 
@@ -17,7 +18,7 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
     """(line, name) of Python environments that are activated, not created."""
     made: set[str] = set()
     where = ""  # working directory, relative to the submit folder
-    for command in script.commands:
+    for command in _on_node(script, scope):
         texts = [scope.expand(word) for word in command.words]
         name = command.name
         where = _moved(where, texts) if name == "cd" and not command.blocks else where
@@ -54,6 +55,12 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
             yield place.line, folder
 
 
+def _on_node(script: Script, scope: Scope) -> Iterator[Command]:
+    """Commands that no container runs."""
+    contained = in_containers(script.commands, scope.containers)
+    yield from (one for one in script.commands if not any(start < one.start < end for start, end in contained))
+
+
 def _moved(where: str, texts: list[str]) -> str:
     """Working directory after ``cd``, from the submit folder; "" if unknown."""
     found = re.fullmatch(r"(\$SLURM_SUBMIT_DIR/?|\$PWD/?)?((?:[\w.-]+/?)*)", texts[1]) if len(texts) == 2 else None
@@ -61,7 +68,7 @@ def _moved(where: str, texts: list[str]) -> str:
 
 
 def _as_conda_path(folder: str) -> str:
-    """Relative folder in a form that conda reads as a path."""
+    """Relative folder that conda reads as a path."""
     folder = os.path.normpath(folder)
     return folder if folder.startswith("../") else f"./{folder}"
 

@@ -27,7 +27,7 @@ from .folders_above import levels_above
 from .language_packages import SetupLine
 from .programs import find as find_program
 from .project_folder import Project
-from .started_scripts import started_by
+from .started_scripts import makefiles_of, started_by
 from .work_folder import work_folder
 
 _LOADS = ("load", "try-load", "load-any", "swap")
@@ -116,11 +116,14 @@ def _of(script: Script, scope: Scope) -> Needs:
 def with_started(wants: Needs, source: str, project: Project) -> Needs:
     """Add the requirements of scripts that a script starts."""
     script = parse(source)
-    for one in started_by(script, Scope.of(script), project):
+    scope = Scope.of(script)
+    for one in (*started_by(script, scope, project), *makefiles_of(script, scope, project)):
         more = _of(one.script, one.scope)
         joined: dict[str, Any] = {
             name: tuple(dict.fromkeys((*getattr(wants, name), *getattr(more, name)))) for name in _JOINED
         }
+        levels = 0 if one.folder else more.above
+        joined["above"] = max(wants.above, levels)
         wants = replace(wants, pmix=wants.pmix or more.pmix, amd=wants.amd or more.amd, **joined)
     return wants
 
@@ -222,7 +225,7 @@ def _programs(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _step_cpus(script: Script, scope: Scope) -> int:
-    """CPUs on one node of the largest step with known size."""
+    """CPUs of the largest step on one node."""
     most, header = 0, _NODES.search(script.source)
     for command in script.commands:
         if command.name in LAUNCHERS:
@@ -243,7 +246,7 @@ def _step_cpus(script: Script, scope: Scope) -> int:
 
 
 def _is_own_code(command: Command, scope: Scope) -> bool:
-    """Return whether a command may start Python code of the project."""
+    """Return whether a command may start the project's Python code."""
     found = launched(command, scope.containers)
     first = found.words[0].raw if found.words and not found.inside else ""
     text = " ".join(word.raw for word in found.arguments)

@@ -59,8 +59,8 @@ _OUTPUT_OPTION = re.compile(
     r"|(conda|singularity|apptainer|shadow)-prefix$",
     re.IGNORECASE,
 )
-#: a file with the job's own number in its name
-_OF_JOB = re.compile(r"\$(?:SLURM_JOB_?ID|SLURM_ARRAY_JOB_ID)\b[^/]*\.\w+$")
+#: a file with the job's own number in its name, or a path below a name that begins with it
+_OF_JOB = re.compile(r"\$(?:SLURM_JOB_?ID|SLURM_ARRAY_JOB_ID)(?![A-Z0-9])(?:[^/]*\.\w+$|[^/]+/)")
 _LOAD = re.compile(r"load|resume|pretrain|init|from|restore|input", re.IGNORECASE)
 _ENTRIES = re.compile(
     r"^(PYTHONSTARTUP|WORKON_HOME|PATH|LD_LIBRARY_PATH|LIBRARY_PATH|CPATH|C_INCLUDE_PATH|CPLUS_INCLUDE_PATH|MANPATH|PKG_CONFIG_PATH|INCLUDE"

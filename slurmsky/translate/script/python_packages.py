@@ -23,7 +23,7 @@ from .entered_environments import environments
 from .project_folder import Project
 from .project_root import candidates
 from .small_files import read_small
-from .started_scripts import started_by
+from .started_scripts import makefiles_of, started_by
 
 MAX_FILES = 40
 MAX_AGENT_FILES = 10
@@ -41,7 +41,8 @@ _NAMES = {
     "flash_attn": "flash-attn", "lightning_fabric": "lightning", "torch_geometric": "torch-geometric",
     "backpack": "backpack-for-pytorch", "pybullet_envs": "pybullet", "mpl_toolkits": "matplotlib", "fitz": "pymupdf",
     "docx": "python-docx", "slugify": "python-slugify", "community": "python-louvain", "psycopg2": "psycopg2-binary",
-    "pywt": "PyWavelets", "OpenGL": "pyopengl", "magic": "python-magic",
+    "pywt": "PyWavelets", "OpenGL": "pyopengl", "magic": "python-magic", "cupy": "cupy-cuda12x",
+    "cupyx": "cupy-cuda12x", "pylab": "matplotlib",
 }  # fmt: skip
 #: standard modules, or modules that a cluster provides
 _NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ amp_C nvidia")
@@ -59,7 +60,7 @@ LOCAL = words(
 
 
 def packages(source: str, folder: Path) -> PythonPackages:
-    """Packages of the environment that a script enters, or of its Python files."""
+    """Packages of a script's environment or Python files."""
     script = parse(source)
     files = started_python_files(source, str(folder))
     entered = next((name for _, name in environments(script, Scope.of(script))), "")
@@ -69,8 +70,16 @@ def packages(source: str, folder: Path) -> PythonPackages:
     if listed.pip or listed.conda:
         return listed
     near = [name for name in files if not name.startswith(("/", "~", "$"))]
-    read = bool(near) and all((folder / name).is_file() for name in near)
+    read = bool(near) and all(_is_python_3(folder / name) for name in near)
     return PythonPackages(tuple(dict.fromkeys(_imported(files, folder))), unknown=not read)
+
+
+def _is_python_3(path: Path) -> bool:
+    """Return whether a file exists and can be parsed; files of Python 2 cannot."""
+    try:
+        return isinstance(ast.parse(read_small(path) or ":"), ast.Module)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
 
 
 def started_python_files(source: str, folder: str = "") -> list[str]:
@@ -81,11 +90,11 @@ def started_python_files(source: str, folder: str = "") -> list[str]:
     script = parse(source)
     scope = Scope.of(script)
     files = _python_files(script, scope)
-    for one in started_by(script, scope, Project(folder)) if folder else ():
+    own = Project(folder)
+    for one in (*started_by(script, scope, own), *makefiles_of(script, scope, own)) if folder else ():
         files += [posixpath.normpath(posixpath.join(one.folder, name)) for name in _python_files(one.script, one.scope)]
     if folder and re.search(r"(?m)^[^#\n]*\bwandb +agent\b", source):  # it starts a program that its sweep names
         files += sorted(path.name for path in Path(folder).glob("*.py"))[:MAX_AGENT_FILES]
-    own = Project(folder)
     files = [name[len(former) + 1 :] if folder and (former := own.former(name)) else name for name in files]
     return list(dict.fromkeys(files))
 

@@ -14,9 +14,12 @@ from ..shell.launched_program import launched
 from ..shell.path_texts import home
 from ..shell.script_commands import SHELLS, Script, parse
 from ..shell.script_variables import Scope
+from .entered_environments import following
+from .make_recipes import recipe
 from .project_folder import Project
 
 MAX_SCRIPTS = 20
+MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 _SUBMIT_FOLDER = ("$SLURM_SUBMIT_DIR/", "$PWD/", "./")
 
 
@@ -33,6 +36,22 @@ class InnerScript:
     scope: Scope
     sourced: bool
     folder: str = ""
+
+
+def makefiles_of(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:
+    """Recipes of the submit folder's makefiles that the script runs."""
+    for command in script.commands:
+        found = launched(command, scope.containers)
+        if found.name != "make" or found.inside or "make" in scope.functions:
+            continue
+        texts = [scope.expand(word) for word in found.arguments]
+        folder = next(iter(following(texts, ("-C", "--directory"))), "")
+        names = [*following(texts, ("-f", "--file", "--makefile")), *MAKEFILES]
+        for name in (os.path.join(folder, name) for name in names):
+            if text := project.text_of(name):
+                inner = parse(recipe(text, texts))
+                yield InnerScript(command.line, name, inner, Scope.of(inner, scope.values), False, folder)
+                break
 
 
 def started_by(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:

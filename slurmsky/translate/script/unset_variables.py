@@ -11,6 +11,7 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command, Word
 from ..shell.word_sets import words
+from .slurm_variables import KNOWN
 
 _SLURM = re.compile(r"\b(?:SLURMD?|SBATCH|SRUN)_\w+\b")
 #: variables set by every shell, by login or by SkyPilot
@@ -64,11 +65,17 @@ def unset_variables(script: Script, scope: Scope) -> dict[str, int]:
                     continue  # $A_$B for ${A}_$B, or an empty list: empty on any cluster
                 if word.raw == source and name.startswith("FLAGS_"):
                     continue  # a site's own options for mpiexec, empty elsewhere
-                if not _SLURM.fullmatch(name) and not name.startswith(("SKYPILOT_", "SLURMSKY_")):
+                if not _of_slurm(name) and not name.startswith(("SKYPILOT_", "SLURMSKY_")):
                     found[name] = word.line
     return found
 
 
+def _of_slurm(name: str) -> bool:
+    """Return whether Slurm or its site sets a variable. A folder with a prefix of Slurm is the user's."""
+    return bool(_SLURM.fullmatch(name) and (KNOWN.fullmatch(name) or not _OWN_FOLDER.search(name)))
+
+
+_OWN_FOLDER = re.compile(r"_(?:HOME|ROOT|DIR|PATH|FOLDER)$")
 _ALONE = re.compile(r'"?\$\{?\w+\}?"?')
 _OPTION = re.compile(r"-(?!jar$|cp$)")
 #: variables of other schedulers, and those whose names denote folders

@@ -21,14 +21,14 @@ _NEXTFLOW_SUBMITS = re.compile(
 
 
 def profile_of(texts: Sequence[str], folder: str) -> tuple[str, str]:
-    """Name and text of the profile's file that snakemake's words name, or ""."""
+    """Name and text of snakemake's profile, or ""."""
     profile = re.search(r"\s--(?:workflow-)?profile[= ](\S+)", " ".join(texts))
     file = f"{profile[1]}/config.yaml" if profile and folder else ""
     return file, (file and read_small(Path(folder) / file)) or ""
 
 
 def submits(texts: Sequence[str], folder: str) -> bool:
-    """Return whether a command line of snakemake or nextflow in a folder submits jobs."""
+    """Return whether a workflow manager's command line submits jobs."""
     if texts[:1] == ["nextflow"]:
         return bool(folder and _NEXTFLOW_SUBMITS.search(read_small(Path(folder) / "nextflow.config") or ""))
     return bool(_SUBMITTING.search(" ".join(texts)) or _PROFILE_SUBMITS.search(profile_of(texts, folder)[1]))

@@ -20,7 +20,7 @@ STORES = re.compile(
 )
 _LOOP = re.compile(r"\bfor\s+([A-Za-z_]\w*)\s+in\b", re.ASCII)
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)", re.ASCII)
-_WITH_DEFAULT = re.compile(r"\$\{(\w+)(?::?([-=+]))([^{}]*)\}")
+_WITH_DEFAULT = re.compile(r"\$\{(\w+)(?::?([-=+]))((?:[^{}]|\$\{\w+\})*)\}")
 #: output of commands of a script, as variables
 _PRINTS = {"pwd": "$PWD", "whoami": "$USER", "id -un": "$USER", "id -u -n": "$USER", "dirname $0": "$PWD"}
 _MAX = 4096
@@ -125,7 +125,7 @@ class Scope:
                 source = raw[part.start : part.end]
                 default = _WITH_DEFAULT.fullmatch(source)
                 if default and default[2] != "+" and part.name not in self.values:
-                    pieces.append(default[3].strip("\"'"))
+                    pieces.append(self.expand(Word(default[3].strip("\"'"), word.start, word.line)))
                 elif source.startswith("${") and not default and source != "${%s}" % part.name:
                     pieces.append(f"${part.name}")
                 else:

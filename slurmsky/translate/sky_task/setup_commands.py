@@ -182,7 +182,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def programs_beside_environments(wants: Needs) -> Iterator[str]:
-    """Links to the programs of conda's base environment, which another environment takes from PATH."""
+    """Links to the programs of conda's base environment."""
     found = ((name, programs.find(name)) for name in wants.programs)
     listed = " ".join(shlex.quote(name) for name, source in found if source is not None and source.kind == "conda")
     if listed:

@@ -140,6 +140,10 @@ def lacking(text: str, here: tuple[str, ...] = ()) -> list[str]:
         ("cd build\n./prog", []),
         ("cd $SLURM_SUBMIT_DIR\n./prog", ["./prog"]),
         ('top="$SLURM_SUBMIT_DIR"\ncd $top\napptainer exec x.sif a', ["x.sif"]),
+        ("run=./\nmpirun $run/sim", ["sim"]),
+        ("srun $SLURM_SUBMIT_DIR/ior/src/ior", ["ior/src/ior"]),
+        ('[ -f "$SLURM_SUBMIT_DIR/my.sh" ] && source "$SLURM_SUBMIT_DIR/my.sh"', []),
+        ('eval "$(conda shell.bash hook)"\npython here.py', []),
         ("[ -f old.csv ] && cat old.csv", []),
         ("echo 1 > made.txt\ncat made.txt", []),
         ("singularity exec x.sif python /app/x.py", ["x.sif"]),
@@ -236,6 +240,7 @@ def test_the_image_of_a_program_replaces_one_with_cuda_alone() -> None:
         ('D=$(dirname "$0")\n. $D/x.sh', ["$D/x.sh"]),
         ('D=$(dirname "$0")\n[ -n "$SLURM_JOB_ID" ] && D=$SLURM_SUBMIT_DIR\n. $D/x.sh', []),
         ("D=$PWD\n. $D/x.sh", []),
+        ('D=$(dirname "$0")\nT=$(cd $D/.. && pwd)', []),
         ('D=$(dirname "$0")\nmkdir $D/logs\npython $D/x.py', ["$D/x.py"]),
     ],
 )
@@ -283,3 +288,47 @@ def test_a_started_script_is_read_where_the_script_names_the_folder_by_an_old_pa
         data, specs, BARE, options("sbatch"), file="x", engine="sky", project=Project(str(folder), "/root")
     )
     assert [one.text for one in page.findings if one.effect == DECISION] == ["inner.sh:1 /data2/run1/in.csv"]
+
+
+@pytest.mark.parametrize(
+    ("line", "blank"),
+    [("conda activate <ENV_NAME>", "<ENV_NAME>"), ("python a.py -d <data dir>/x", "<data dir>"), ("cat <in >out", "")],
+)
+def test_a_placeholder_in_a_command_is_a_decision(line: str, blank: str) -> None:
+    page = page_without_files(f"{line}\n", "sky")
+    assert [one.text for one in page.findings if "placeholder" in one.reason] == ([blank] if blank else [])
+
+
+def test_the_recipes_of_make_are_read(tmp_path: Path) -> None:
+    makefile = "all: a b\na:\n\tsnakemake --profile slurm\nb:\n\t@./x /data2/in.csv\nc:\n\t/no/x\n"
+    (tmp_path / "Makefile").write_text(makefile)
+    specs = moving.request(b"#!/bin/bash\n", "x").components
+    data, project = b"#!/bin/bash\nmake -j 4\n", Project(str(tmp_path))
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="sky", project=project)
+    found = [one.text for one in page.findings if one.effect == DECISION]
+    assert found == ["Makefile:3 snakemake --profile slurm", "Makefile:5 /data2/in.csv"]
+    assert "snakemake" in page.task_yaml
+
+
+def test_files_above_the_submit_folder_that_a_started_script_reads_are_copied(tmp_path: Path) -> None:
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    (tmp_path / "a.py").write_text("")
+    (folder / "inner.sh").write_text("python ../a.py\n")
+    data = b"#!/bin/bash\nbash inner.sh\n"
+    specs, project = moving.request(data, "x").components, Project(str(folder), "/root")
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="sky", project=project)
+    assert page.unchanged
+
+
+@pytest.mark.parametrize(
+    ("body", "decisions"),
+    [
+        ('singularity exec x.sif bash -c "conda activate py310; python run.py"', []),
+        ("python a.py ~/artifacts/${SLURM_ARRAY_JOB_ID}_$1/out", []),
+        ("source ${SLURM_TOOLKIT_HOME}/config/rc", ["SLURM_TOOLKIT_HOME"]),
+        ("cp a $SLURM_TMPDIR/b", []),
+    ],
+)
+def test_what_no_decision_is(body: str, decisions: list[str]) -> None:
+    assert [one.text for one in page_without_files(f"{body}\n", "sky").findings if one.effect == DECISION] == decisions

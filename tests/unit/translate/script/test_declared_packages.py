@@ -89,6 +89,7 @@ def test_lines_of_requirements(line: str, kept: tuple[str, ...], tmp_path: Path)
         ("numpy~=1.19.2\ntorch~=1.7.1", "3.8"),
         ("tensorflow-gpu==1.15", "3.7"),
         ("torch==2.4\nnumpy<2", ""),
+        ("torch>=1.11,<1.12", "3.10"),
         ("numpy>=1.15", ""),
         ("python==3.8.5\nnumpy", "3.8"),
         ("scikit-learn==1.0.2", "3.10"),
@@ -108,6 +109,10 @@ def test_the_node_s_own_python_gets_no_versions_that_need_an_older_one(tmp_path:
     (tmp_path / "requirements.txt").write_text("torch==1.7.1\nnumpy>=1.1\n")
     (tmp_path / "a.py").write_text("")
     assert setup_of("#!/bin/bash\npython a.py\n", tmp_path) == ["pip install torch numpy"]
+    (tmp_path / "requirements.txt").write_text("torch~=1.13.1\nnumpy~=1.24.2\n")
+    assert setup_of("#!/bin/bash\npython a.py\n", tmp_path) == ["pip install torch numpy"]
+    (tmp_path / "requirements.txt").write_text("torch==2.6\n")
+    assert setup_of("#!/bin/bash\npython a.py\n", tmp_path) == ["pip install torch==2.6"]
 
 
 def test_a_module_names_the_python_of_an_environment() -> None:
@@ -130,6 +135,7 @@ def test_packages_of_pyproject(tmp_path: Path) -> None:
         ("./run.py", False),
         ("python -m tool", False),
         ("python gone.py", False),
+        ("python two.py", False),
         ('"$CONDA_PREFIX/bin/Rscript" a.R', False),
         ("samtools sort x", True),
         ("python a.py", True),
@@ -138,6 +144,7 @@ def test_packages_of_pyproject(tmp_path: Path) -> None:
 )
 def test_an_environment_is_known_if_its_users_are(body: str, known: bool, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("import os\n")
+    (tmp_path / "two.py").write_text("print 'Python 2'\n")
     text = f"#!/bin/bash\nconda activate e\n{body}\n"
     wants = replace(needs.of(text), python=packages(text, tmp_path))
     assert (environment_packages(load("", "none"), "e", wants) is not None) == known
