@@ -7,7 +7,7 @@ import re
 from ..script.conversion_tables import FOREIGN, INSTALLERS, LOGINS, MODULE_INIT, SECRET, quoted
 from ..script.mount_points import is_mounted, on_every_node
 from ..script.needs import spack_loads
-from ..script.program_paths import environment_of
+from ..script.program_paths import CONDA_BASE, environment_of
 from ..script.start_files import start_role
 from ..script.work_folder import plain
 from ..shell import module_lines
@@ -88,9 +88,8 @@ class Lines(Base):
 
     def _chooses_devices(self, statement: Statement, command: Command) -> bool:
         """Remove ``export CUDA_VISIBLE_DEVICES=2``: the job has all GPUs."""
-        found = re.fullmatch(
-            r"(?:export\s+)?(?:CUDA|ROCR|HIP)_VISIBLE_DEVICES=[\"']?(\d[\d,]*)[\"']?", self._text(command)
-        )
+        text = self.script.text(command).strip()
+        found = re.fullmatch(r"(?:export\s+)?(?:CUDA|ROCR|HIP)_VISIBLE_DEVICES=[\"']?(\d[\d,]*)[\"']?", text)
         numbers = [int(number) for number in found[1].split(",") if number] if found else []
         self.found.devices = max(self.found.devices, len(numbers))
         if not numbers or numbers == list(range(len(numbers))):
@@ -99,9 +98,6 @@ class Lines(Base):
         why = "chooses GPUs of a shared node; a SkyPilot node's GPUs are all the job's"
         self.found.drop(command.line, self.script.text(command), why)
         return True
-
-    def _text(self, command: Command) -> str:
-        return self.script.text(command).strip()
 
     def _login(self, statement: Statement, command: Command) -> bool:
         """Replace a login by a secret, which the libraries read."""
@@ -229,8 +225,9 @@ class Lines(Base):
             self._remove(statement)
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True
-        if target == "activate":
-            if len(command.words) == 2 or command.words[2].text == "base":
+        starts_base = len(command.words) == 2 and start_role(target, False) == "conda"
+        if target == "activate" or starts_base:
+            if starts_base or len(command.words) == 2 or command.words[2].text == "base":
                 self._remove(statement)  # base, in which SkyPilot's shell begins
                 return True
             self._conda(command, [self.scope.expand(word) for word in command.words[2:3]])
@@ -260,7 +257,12 @@ class Lines(Base):
             self.found.edit(word.start, word.end, program.rpartition("/")[2])
             self.removed.append((word.start, word.end))
             self.lists += word.raw
-            self._leave_environment(command, program)
+            if CONDA_BASE.search(folder):
+                self.found.drop(
+                    command.line, program, "SkyPilot's nodes have conda; setup installs what the files import"
+                )
+            else:
+                self._leave_environment(command, program)
 
     def _leave_environment(self, command: Command, text: str) -> None:
         self.found.setup.append("pip install -r requirements.txt")

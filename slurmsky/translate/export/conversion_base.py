@@ -21,6 +21,8 @@ from .variable_conversion import DirectiveValues
 
 #: files with a model's state, which programs without a save option read
 _STATE = re.compile(r"\.(ckpt|pth?|h5|hdf5|pkl|safetensors|npz)$")
+#: a program that reads torchrun's variables
+TORCHRUN = re.compile(r"""["'](LOCAL_)?RANK["']|env://""")
 #: prints the address of the first node
 HEAD_ADDRESS = 'echo "$SKYPILOT_NODE_IPS" | head -n 1'
 

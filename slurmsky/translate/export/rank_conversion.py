@@ -16,8 +16,9 @@ from ..shell.launched_program import own_words
 from ..shell.shell_elements import Command, Statement, Word
 from . import variable_conversion
 from .command_conversion import Lines
-from .conversion_base import HEAD_ADDRESS
+from .conversion_base import HEAD_ADDRESS, TORCHRUN
 
+_OWN_LAUNCHERS = frozenset(("torchrun", "accelerate", "deepspeed", "ray"))
 _RANKS = frozenset(("-n", "-np", "-c", "--np", "--n"))
 _RANKS_PER_NODE = frozenset(("-ppn", "-perhost", "-npernode", "--npernode", "-N"))
 #: makes Open MPI count hardware threads instead of cores, because clouds sell CPUs as threads
@@ -26,6 +27,9 @@ _BUILDERS = COMPILERS | {"make", "cmake", "cargo"}
 _MPI = re.compile(r"(?i)mpi|mvapich|hpcx|foss|gompi|prgenv")
 #: signs of a training with PyTorch on several GPUs, and of a Python program with MPI
 _TRAINS = re.compile(r"(?i)MASTER_(ADDR|PORT)|\bNCCL_|torch|lightning|deepspeed|\bWORLD_SIZE|fsdp|\bddp\b")
+#: signs of such a training in its Python files, and of one that starts its own processes or reads Slurm's ranks
+_DISTRIBUTED = re.compile(r"init_process_group|lightning|deepspeed|DistributedDataParallel|accelerate")
+_OWN_RANKS = re.compile(r"""\b(?:mp|multiprocessing)\.spawn\(|environ(?:\.get)?[\[(]["']SLURM_(?:PROC|LOCAL)ID""")
 #: signs of a program that connects to the other nodes
 _MEETS = re.compile(r"(?i)\bddp\b|lightning|num_nodes|init_process_group")
 _MPI_PYTHON = re.compile(r"(?m)^[^#\n]*(mpi4py|horovod|\bhvd\b)")
@@ -78,7 +82,10 @@ class Ranks(Lines):
             return False
         if not (words[1].raw.endswith(".py") or words[1].raw == "-m") or tasks != each * self.directives.nodes:
             return False
-        if not _TRAINS.search(source) or _MPI_PYTHON.search(source) or "PROCID" in self.script.text(command):
+        files = self._own_texts()
+        if not (_TRAINS.search(source) or _DISTRIBUTED.search(files)) or "PROCID" in self.script.text(command):
+            return False
+        if _MPI_PYTHON.search(source) or (_OWN_RANKS.search(files) and not TORCHRUN.search(files)):
             return False
         port = "$MASTER_PORT" if re.search(r"\bMASTER_PORT=", source) else "29500"
         size = "--nnodes=$SKYPILOT_NUM_NODES --node_rank=$SKYPILOT_NODE_RANK "
@@ -95,8 +102,7 @@ class Ranks(Lines):
 
     def _meet(self, name: str) -> None:
         """Set the variables by which PyTorch finds the other nodes."""
-        files = own_files(self.script.source, Path(self.directives.folder)) if self.directives.folder else []
-        texts = "\n".join((self.script.source, *(read_small(one) or "" for one in files)))
+        texts = f"{self.script.source}\n{self._own_texts()}"
         if not name.startswith("python") or not _MEETS.search(texts) or "MASTER_ADDR" in self.script.source:
             return
         line = f'export MASTER_ADDR="$({HEAD_ADDRESS})" MASTER_PORT=29500 NODE_RANK=$SKYPILOT_NODE_RANK'
@@ -116,10 +122,41 @@ class Ranks(Lines):
         return name.startswith("python") and self._mpi_python()
 
     def _mpi_python(self) -> bool:
-        """Return whether the script, or a Python file that it starts, uses MPI."""
+        """Return whether the script or its Python files use MPI."""
+        return any(_MPI_PYTHON.search(text) for text in (self.script.source, self._own_texts()))
+
+    def _own_texts(self) -> str:
+        """Texts of the Python files that the script starts."""
         folder = self.directives.folder
         files = own_files(self.script.source, Path(folder)) if folder else []
-        return any(_MPI_PYTHON.search(text) for text in (self.script.source, *(read_small(one) or "" for one in files)))
+        return "\n".join(read_small(one) or "" for one in files)
+
+    def _loop(self, statement: Statement, command: Command, program: Word, tasks: int, per_task: bool) -> bool:
+        """Start the tasks of a node by a shell loop.
+
+        The tasks have Slurm's numbers in their environment. The step has all nodes. ``per_task``: each task has a GPU.
+        """
+        nodes, name = self.directives.nodes, self._inner(command, program)
+        each = tasks // nodes
+        joined = {command.before, command.after} & {"|", "|&", "&"} or any("<" in sign for sign, _ in command.redirects)
+        if command.depth or joined or tasks != each * nodes:
+            return False
+        if not (EACH_NODE.match(name) or name.endswith((".sh", ".bash"))) or name in _OWN_LAUNCHERS:
+            return False  # a program with MPI perhaps, or one that counts nodes
+        rank = f"$(({each} * SKYPILOT_NODE_RANK + SLURM_LOCALID))" if nodes > 1 else "$SLURM_LOCALID"
+        devices = " CUDA_VISIBLE_DEVICES=$SLURM_LOCALID" if per_task else ""
+        start = f"pids= failed=0\nfor SLURM_LOCALID in $(seq 0 {each - 1}); do\n"
+        start += f"    export SLURM_LOCALID SLURM_PROCID={rank} SLURM_NTASKS={tasks}{devices}\n    "
+        end = ' & pids="$pids $!"\ndone\nfor pid in $pids; do wait "$pid" || failed=$?; done; (exit $failed)'
+        self.found.edit(command.words[0].start, program.start, start + self._place_of(program))
+        self.found.edit(command.end, command.end, end)
+        self.removed.append((command.words[0].start, program.start))
+        self.removed += [(word.start, word.end) for word in command.words if word.raw[0] == "'"]  # a task expands them
+        self.everywhere.add(statement)
+        self.found.looped = True
+        self.found.notes.append(f"a loop starts {each} tasks on a node as srun did, without its CPU binding")
+        self._meet(name)
+        return True
 
     def _has_ranks(self, command: Command, name: str, nodes: int) -> bool:
         """Return whether mpirun can start a step. Its MPI program is on all nodes and reads nothing of Slurm."""
@@ -132,6 +169,23 @@ class Ranks(Lines):
             self.found.setup.append("pip install mpi4py")
         openfoam = "-parallel" in command.word_texts  # as each of its solvers spells it
         return openfoam or self._is_mpi(name) or (mpi and name.startswith("python"))
+
+    def _step_size(self, options: dict[str, str | None]) -> tuple[int | None, int | None]:
+        """Tasks and nodes of a step; None for a variable."""
+
+        def number(option: str) -> int | None:
+            text = (options.get(option) or "").split("-")[0]
+            return int(text) if text.isdecimal() and len(text) < 8 else None
+
+        for option in ("ntasks", "nodes", "ntasks-per-node"):
+            if option in options and number(option) is None:
+                return None, None
+        nodes, each, tasks = number("nodes"), number("ntasks-per-node"), number("ntasks")
+        if tasks is None:
+            tasks = (nodes or self.directives.nodes) * each if each else nodes or self.directives.ntasks
+        if nodes is None:
+            nodes = -(-tasks // each) if each else min(tasks, self.directives.nodes)
+        return tasks, nodes
 
     def _start_ranks(self, command: Command, program: Word, tasks: int, nodes: int) -> None:
         """Replace ``srun PROGRAM`` by ``mpirun PROGRAM``."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...site.record import Site
 from ..script.conversion_tables import CLIENTS
 from ..script.needs import loaded
-from ..script.outside_paths import read_unchanged
+from ..script.outside_paths import places, read_unchanged
 from ..script.project_folder import Project
 from ..script.python_packages import own_files
 from ..script.slurm_variables import KNOWN, ONLY_WITH, RENAMED
@@ -21,7 +21,7 @@ from ..shell.script_commands import Script
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
 from .conversion import Reading
-from .conversion_base import add_module
+from .conversion_base import TORCHRUN, add_module
 from .variable_conversion import DirectiveValues, replacement
 
 _MODULES = words("module ml")
@@ -29,8 +29,6 @@ _CALLS = CLIENTS | _MODULES | words("srun scontrol sbcast ibrun")
 _VARIABLE = re.compile(r"\$\{?(?P<name>SLURMD?_[A-Z0-9_]+)")
 #: a variable that a program of Python, R or Julia reads by its name
 _NAMED = re.compile(r"""(?P<before>environ\[|ENV\[)?["'](?P<name>SLURMD?_[A-Z0-9_]+)["']""")
-#: the program also reads torchrun's variables
-_TORCHRUN = re.compile(r"""["'](LOCAL_)?RANK["']|env://""")
 #: variables that differ between the tasks of a node
 _OF_TASK = frozenset(("SLURM_PROCID", "SLURM_LOCALID"))
 #: a text with a folder of a user or of a cluster's file system
@@ -68,8 +66,10 @@ class StartedFiles:
             if calls and (line := "module() { :; }; export -f module") not in self.reading.activate:
                 self.reading.activate.append(line)
                 self.reading.drop(one.line, f"module in {one.name}", "run makes it a command without effect")
+            given = _OF_TASK if self.reading.looped else ()
             used = dict.fromkeys(match["name"] for match in _VARIABLE.finditer(one.script.source))
-            self._provide(one.line, one.name, used, required=True)
+            self._provide(one.line, one.name, [name for name in used if name not in given], required=True)
+            self._link(place.text for place in places(one.script, one.scope))
             if not read_unchanged(one.script):
                 plain.add(one.name.rpartition("/")[2])
         for name, text in self._programs(scope):
@@ -77,7 +77,7 @@ class StartedFiles:
             found = list(_NAMED.finditer(text))
             indexed = {match["name"] for match in found if match["before"]}
             several = self.directives.ntasks > self.directives.nodes
-            if several and indexed & _OF_TASK and not _TORCHRUN.search(text):
+            if several and indexed & _OF_TASK and not (self.reading.looped or TORCHRUN.search(text)):
                 self.reading.need(0, name, "it reads the ranks of Slurm's tasks")
                 continue
             for variable in dict.fromkeys(match["name"] for match in found):
@@ -85,12 +85,23 @@ class StartedFiles:
                     self._provide(0, name, [variable], variable in indexed)
         return plain
 
+    def _link(self, paths: Iterable[str]) -> None:
+        """Link a started file's paths of the workdir."""
+        found = (Project(self.folder).former(path) for path in paths)
+        for former in dict.fromkeys(path for path in found if path and "$" not in path):
+            if former != self.directives.former and former not in self.reading.links:
+                self.reading.links.append(former)
+                self.reading.workdir = True
+
     def _old_paths(self, file: str, text: str) -> None:
         """Name the old cluster's paths in a file."""
         code = re.sub(r"(?m)^\s*[#%].*$", "", text)
         former = self.directives.former
-        for path in dict.fromkeys(match["path"] for match in _OLD_PATH.finditer(code)):
-            if path in self.script.source or (former and path.startswith(former)) or os.path.lexists(path):
+        named = [*dict.fromkeys(match["path"] for match in _OLD_PATH.finditer(code))]
+        self._link(named)
+        known = tuple(path for path in (former, *self.reading.links) if path)
+        for path in named:
+            if path in self.script.source or path.startswith(known) or os.path.lexists(path):
                 continue
             why = "the project's file names this path of the old cluster: edit it, or mount a bucket there"
             self.reading.drop(0, f"{path} in {file}", why, to_do=True)

@@ -221,12 +221,16 @@ class Steps(Containers):
         if nodes == self.directives.nodes:
             self.everywhere.add(statement)
             self._meet(inner) if nodes > 1 else None
+        self._logs(command, options)
+        self._pyxis(command, options)
+
+    def _logs(self, command: Command, options: dict[str, str | None]) -> None:
+        """Record srun's output options; SkyPilot's log has all output."""
         if "label" in options:
             self.found.drop(command.line, "srun --label", "SkyPilot's log labels each node's lines")
         for option in ("output", "error"):
             if option in options:
                 self.found.drop(command.line, f"srun --{option}={options[option]}", "all output is in sky jobs logs")
-        self._pyxis(command, options)
 
     def _has_own_gpus(self, options: dict[str, str | None]) -> bool:
         """Return whether a step has GPUs of the node that simultaneous steps lack."""
@@ -257,14 +261,25 @@ class Steps(Containers):
         """Start several tasks on a node by torchrun or mpirun. For other steps the agent runs the script."""
         waits = command.after != "&"
         if waits and tasks > nodes and self._torchrun(statement, command, program, tasks, nodes):
+            self._logs(command, options)
             self._pyxis(command, options)
             return
         if waits and not options.keys() & _CONTAINER and self._has_ranks(command, self._inner(command, program), nodes):
+            self._logs(command, options)
             self._start_ranks(command, program, tasks, nodes)
             return
+        gpus = options.get("gpus-per-task") or self.directives.spec.gpus_per_task or ""
+        plain = not options.keys() & _CONTAINER and options.get("mpi", "none") == "none"
+        plain = plain and nodes == self.directives.nodes and gpus.rpartition(":")[2] in ("", "1")
+        if plain and self._loop(statement, command, program, tasks, bool(gpus)):
+            self._logs(command, options)
+            return
         several = f"{tasks} tasks on {nodes} node{'s' if nodes > 1 else ''}"
-        text = self.script.source[command.start : program.start]
-        self.found.need(command.line, text, f"{several}: SkyPilot starts one program on each node")
+        self.found.need(
+            command.line,
+            self.script.source[command.start : program.start],
+            f"{several}: SkyPilot starts one program on each node",
+        )
 
     def _head_address(self, command: Command, options: dict[str, str | None], rest: list[str]) -> bool:
         """Replace ``$(srun -w $head hostname --ip-address)`` by the address."""
@@ -307,23 +322,6 @@ class Steps(Containers):
             word.raw for command in self.script.commands for word in command.words if word.raw.startswith(f"{name}=")
         ]
         return any("\\$" in raw or ("'" in raw and "$" in raw) for raw in given)
-
-    def _step_size(self, options: dict[str, str | None]) -> tuple[int | None, int | None]:
-        """Tasks and nodes of a step; None for a variable."""
-
-        def number(option: str) -> int | None:
-            text = (options.get(option) or "").split("-")[0]
-            return int(text) if text.isdecimal() and len(text) < 8 else None
-
-        for option in ("ntasks", "nodes", "ntasks-per-node"):
-            if option in options and number(option) is None:
-                return None, None
-        nodes, each, tasks = number("nodes"), number("ntasks-per-node"), number("ntasks")
-        if tasks is None:
-            tasks = (nodes or self.directives.nodes) * each if each else nodes or self.directives.ntasks
-        if nodes is None:
-            nodes = -(-tasks // each) if each else min(tasks, self.directives.nodes)
-        return tasks, nodes
 
     def _pyxis(self, command: Command, options: dict[str, str | None]) -> None:
         image = options.get("container-image")

@@ -85,12 +85,8 @@ class Draft(StorageDraft):
         """Setup that links the old cluster's path to the workdir, if needed."""
         former = self.reading.former
         rest = " ".join([run_text(self.source, self.reading), *self.reading.activate, *self.reading.envs.values()])
-        if not former or not re.search(rf"[/}}]{re.escape(former.rpartition('/')[2])}(?![\w-])", rest):
-            return []
-        path = former if re.fullmatch(r"[\w./~$+@-]+", former) else conversion.quoted(former)
-        above = path.rpartition("/")[0]
-        made = f"mkdir -p {above} && ln -sfn ~/sky_workdir {path}" if above != "~" else f"ln -sfn ~/sky_workdir {path}"
-        return [made if path.startswith("~") else f"sudo {made.replace('&& ln', '&& sudo ln')}"]
+        used = former and re.search(rf"[/}}]{re.escape(former.rpartition('/')[2])}(?![\w-])", rest)
+        return [_link_at(path) for path in ([former] if used else []) + self.reading.links]
 
     def _workdir_comment(self) -> str:
         if self.reading.former:
@@ -201,7 +197,7 @@ class Draft(StorageDraft):
         program, _ = interpreter(self.source)
         if program not in BASH and program:
             return True
-        listed = any(re.search(r"-[fr] (environment\.yml|requirements\.txt)", line) for line in self.reading.setup)
+        listed = any(re.search(r" -[efr] [\w./-]", line) for line in self.reading.setup)
         return (
             bool(self.begins or self._inputs_by_place)
             or listed
@@ -394,3 +390,11 @@ class Draft(StorageDraft):
             unset.append(Dropped(0, f"--array={self.spec.array}", why))
         for dropped in [*self.left_out, *module_versions(self.reading.modules), *unset]:
             document.comment(f"  {dropped.text}: {dropped.why}")
+
+
+def _link_at(former: str) -> str:
+    """Setup line that links an old path to the workdir."""
+    path = former if re.fullmatch(r"[\w./~$+@-]+", former) else conversion.quoted(former)
+    above = path.rpartition("/")[0]
+    made = f"mkdir -p {above} && ln -sfn ~/sky_workdir {path}" if above != "~" else f"ln -sfn ~/sky_workdir {path}"
+    return made if path.startswith("~") else f"sudo {made.replace('&& ln', '&& sudo ln')}"

@@ -25,9 +25,10 @@ from ..script.folders_above import levels_above
 from ..script.language_packages import language_setup
 from ..script.needs import Needs
 from ..script.own_packages import own_packages
+from ..script.program_paths import CONDA_BASE
 from ..script.project_folder import Project
 from ..script.project_root import origin
-from ..script.python_packages import unnamed
+from ..script.python_projects import setup_of_files
 from ..script.work_folder import entered
 from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
@@ -56,6 +57,7 @@ from .yaml_setup import (
     list_packages,
     name_programs,
     one_python,
+    package_files_above,
     set_variables,
 )
 
@@ -171,7 +173,7 @@ def export_yaml(
         projects = own_packages(source, folder, asked.unknown)
         bring_own_packages(reading, projects)
         start, files = bring_files(script, reading, folder, start, asked.unknown)
-        above = [*((one.levels, one.name) for one in projects), *files]
+        above = [*((one.levels, one.name) for one in projects), *files, *package_files_above(reading)]
     reading.setup[:] = one_environment(reading.setup)
     draft = Draft(
         source, script, spec, site, partition, file, task, directives, reading, tuple(arguments), guessed, serve, start
@@ -251,15 +253,15 @@ def _bring_packages(asked: Needs, script: Script, reading: Reading, folder: str)
     """Install the script's programs, and the packages of its Python, Julia and R files."""
     small = {module.setup for module in reading.modules if not _FRAMEWORKS.search(module.setup)}
     others = [line for line in reading.setup if line not in small]
-    packages = unnamed(script.source, others, folder, framework=any(map(is_framework, reading.modules)))
+    packages = setup_of_files(script.source, others, folder, framework=any(map(is_framework, reading.modules)))
     bring_programs(asked, script, reading)
-    if asked.environments:
+    if not all(map(CONDA_BASE.search, asked.environments)):
         return
     if packages and "--container-image" not in script.source:
-        reading.setup.append(packages)
-        if packages.startswith("conda env create"):
+        reading.setup += packages
+        if packages[0].startswith("conda env create"):
             reading.setup.append("conda activate job")
-            reading.activate.append("conda activate job")
+            reading.activate += [] if "conda activate job" in reading.activate else ["conda activate job"]
     reading.setup += language_setup(script, folder)
 
 

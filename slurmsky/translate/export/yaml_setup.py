@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from ...site.modules import Module
 from ..script import needs
 from ..script.conversion_tables import ANYWHERE, INSTALLERS, LAUNCHERS, quoted
-from ..script.declared_packages import environment_file
+from ..script.declared_packages import USUAL
+from ..script.language_packages import r_environment
 from ..script.needs import Needs
 from ..script.outside_paths import PROGRAM
 from ..script.own_packages import OwnPackage
 from ..script.programs import Source, setup_lines
 from ..script.programs import find as source_of
-from ..script.python_packages import unnamed
-from ..script.python_projects import project_packages
+from ..script.python_projects import environment_above, project_packages, setup_of_files
 from ..script.toolchains import unused
 from ..shell.launched_program import in_containers, launched
-from ..shell.script_commands import Script
+from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from .conversion import Reading
 from .run_text import BASH, OTHER_SHELLS, interpreter
 
+#: system packages that environments of conda have themselves
+_OF_CONDA = frozenset(("R", "Rscript"))
 _RUNTIMES = frozenset(("singularity", "apptainer"))
 
 
 _NOWHERE = Source("")
 
 
+_ABOVE = re.compile(r" ((?:\.\./)*\.\.)(?:/([\w.-]*))?")
 #: images that bring Python with their framework
 _FRAMEWORK = re.compile(r"pytorch|tensorflow|/jax|nemo|rapids|monai|paddle|mxnet")
 
@@ -93,7 +96,9 @@ def bring_programs(asked: Needs, script: Script, reading: Reading) -> None:
         # environments have their own programs, but neither system packages nor containers' runtimes
         if asked.environments:  # conda's have programs of conda
             kinds = ("pip", "conda", "image") if any("/" not in name for name in asked.environments) else ("pip",)
-            names = [name for name in names if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind not in kinds]
+            own = _OF_CONDA if "conda" in kinds else ()
+            kept = (name for name in names if name not in own)
+            names = [name for name in kept if name in _RUNTIMES or (source_of(name) or _NOWHERE).kind not in kinds]
         if "get.nextflow.io" in script.source:
             names.append("java")
         if "mpirun" not in known and ranks:
@@ -113,7 +118,7 @@ def _starts_ranks(script: Script) -> bool:
 
 
 def is_framework(module: Module) -> bool:
-    """Return whether a module's image is used for its framework, not CUDA."""
+    """Return whether a module's image is used for its framework."""
     return bool(_FRAMEWORK.search(module.image)) and "nvcc" not in module.gives
 
 
@@ -130,6 +135,10 @@ def one_python(reading: Reading) -> None:
                 reading.activate[:] = [line for line in reading.activate if line != module.activate]
                 why = "the script activates its own environment; SkyPilot's nodes have conda"
                 reading.modules[at] = replace(module, setup="", activate="", unpinned="", note=why)
+        own = next((at for at, line in enumerate(reading.setup) if "conda env create -n job" in line), None)
+        if own is not None and "conda activate job" not in reading.setup:
+            reading.setup.insert(own + 1, "conda activate job")
+            reading.activate.append("conda activate job")
     if not any(map(is_framework, reading.modules)):
         if any(module.activate for module in reading.modules):
             reading.setup[:] = [line.replace("conda install -y -n base", "conda install -y") for line in reading.setup]
@@ -160,6 +169,15 @@ def bring_own_packages(reading: Reading, found: list[OwnPackage]) -> None:
     reading.workdir = reading.workdir or any(one.levels >= 0 for one in found)
 
 
+def package_files_above(reading: Reading) -> list[tuple[int, str]]:
+    """Package files above the submit folder that setup reads.
+
+    Each is the number of folders, and the file.
+    """
+    lines = (line for line in reading.setup if re.match(r"(pip|uv|poetry|conda env)\b", line))
+    return [(found[1].count(".."), found[2] or "") for line in lines if (found := _ABOVE.search(line))]
+
+
 def _packages_of_programs(source: str, kind: str) -> str:
     """Packages for a script's programs, or "".
 
@@ -178,34 +196,48 @@ def list_packages(reading: Reading, source: str, folder: str) -> None:
     A package list of the submit folder names them, or the imports of its files; else a TODO.
     """
     for at, line in reversed(list(enumerate(reading.setup))):
-        found = re.search(
-            r"(?:conda env create -n (\S+) -f|^pip install -r) (environment\.yml|requirements\.txt)$", line
+        found = re.fullmatch(
+            r"(?:.* \|\| )?(?:conda env create -n (\S+) -f|pip install -r) (environment\.yml|requirements\.txt)", line
         )
-        if not found or (folder and os.path.isfile(os.path.join(folder, found[2]))):
+        name, there = found[1] if found else "", found and bool(folder) and (Path(folder) / found[2]).is_file()
+        if not found or (name and there):
             continue
-        name, framework = found[1], not found[1] and any(map(is_framework, reading.modules))
-        other = environment_file(folder, name) if name else ""
-        packages = unnamed(source, (), folder, framework) if folder else ""
-        if other:
-            reading.setup[at] = line.replace("environment.yml", quoted(other))
-        elif name and (listed := project_packages(folder)):
-            made = f"create -y -n {name} python={listed.python}"
-            reading.setup[at] = line.replace(f"env create -n {name} -f environment.yml", made)
-            reading.setup[at + 2 : at + 2] = listed.lines  # after its activation
-        elif packages.startswith("pip install") and not name:
-            reading.setup[at] = packages
-        elif packages.startswith("pip install"):
-            reading.setup[at] = line.replace(
-                f"env create -n {name} -f environment.yml", f"create -y -n {name} python=3.11"
-            )
-            reading.setup.insert(at + 2, packages)  # after its activation
-        elif name and (programs := _packages_of_programs(source, "conda")):
-            made = f"create -y -n {name} -c conda-forge -c bioconda {programs}"
-            reading.setup[at] = line.replace(f"env create -n {name} -f environment.yml", made)
-        elif name and (programs := _packages_of_programs(source, "pip")):
-            made = f"create -y -n {name} python=3.11"
-            reading.setup[at] = line.replace(f"env create -n {name} -f environment.yml", made)
-            reading.setup.insert(at + 2, f"pip install {programs}")  # after its activation
+        if name:
+            new = _of_environment(line, name, source, folder)
+            entered = reading.setup[at + 1 : at + 2] == [f"conda activate {name}"]
+            reading.setup[at : at + 1 + entered] = new or reading.setup[at : at + 1 + entered]
         else:
+            framework = any(map(is_framework, reading.modules))
+            new = setup_of_files(source, (), folder, framework) if folder else []
+            new = [one for one in new if not one.startswith("#")]
+            reading.setup[at : at + 1] = new or [line]
+            if new[:1] and new[0].startswith("conda env create"):
+                reading.setup[at + 1 : at + 1] = ["conda activate job"]
+                reading.activate += [] if "conda activate job" in reading.activate else ["conda activate job"]
+        if line in reading.setup[at : at + 1] and not there:
             how = f"conda env export --no-builds -n {name}" if name else "pip freeze in that environment"
             reading.setup.insert(at, f"# TODO: write {found[2]}: {how}, on the old cluster")
+
+
+def _of_environment(line: str, name: str, source: str, folder: str) -> list[str]:
+    """Setup lines for a named environment with its packages, or []."""
+
+    def made(by: str, packages: list[str]) -> list[str]:
+        created = line.replace(f"env create -n {name} -f environment.yml", f"create -y -n {name} {by}")
+        return [created, f"conda activate {name}", *packages]
+
+    other = environment_above(folder, name)
+    if other:
+        return [line.replace("environment.yml", quoted(other)), f"conda activate {name}"]
+    if listed := project_packages(folder, source):
+        return made(f"python={listed.python}", listed.lines)
+    packages = setup_of_files(source, (), folder) if folder else []
+    if packages and packages[0].startswith("pip install"):
+        return made(f"python={USUAL}", packages)
+    if found := r_environment(parse(source), folder):
+        return made(f"-c conda-forge -c bioconda {found[0]}", found[1])
+    if programs := _packages_of_programs(source, "conda"):
+        return made(f"-c conda-forge -c bioconda {programs}", [])
+    if programs := _packages_of_programs(source, "pip"):
+        return made(f"python={USUAL}", [f"pip install {programs}"])
+    return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from ..shell.launched_program import launched
@@ -38,6 +39,7 @@ def missing_images(script: Script, scope: Scope, folder: str) -> list[str]:
         found = launched(command, scope.containers)
         images = [scope.expand(found.image)] if found.image and found.inside in _RUNTIMES else []
         images += [scope.expand(found.words[0])] if found.words and not found.inside else []
+        images += [text for option, text in pairwise(texts) if option in ("-with-singularity", "-with-apptainer")]
         used.update((image.removeprefix("./"), None) for image in images if _FILE.fullmatch(image))
     return [name for name in used if name not in made and folder and not (Path(folder) / name).exists()]
 

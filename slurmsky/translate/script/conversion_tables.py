@@ -132,10 +132,12 @@ class Reading:
     paths: list[tuple[int, str]] = field(default_factory=list)
     calculates: bool = False  # the script computes with the job's id
     ranks: bool = False  # an mpirun replaced an srun
+    looped: bool = False  # a loop starts the tasks of a node, with Slurm's variables
     restarts: bool = False  # the script submits itself again after a failure
     workdir: bool = False  # the submit folder is needed
     devices: int = 0  # GPUs that the script chooses by their numbers
     former: str = ""  # path of the workdir on the old cluster
+    links: list[str] = field(default_factory=list)  # further ones, which started files name
     unchanged: set[str] = field(default_factory=set)  # names of started scripts that need no change
     brought: set[str] = field(default_factory=set)  # programs that the project itself defines
     notes: list[str] = field(default_factory=list)  # comments at the start of run

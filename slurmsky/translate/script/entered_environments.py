@@ -41,7 +41,7 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
             own = folder in made or folder.removeprefix("$PWD/") in made
             if not folder.startswith(("/", "~", "$")) and folder != ".":
                 folder = _as_conda_path(os.path.join(where, folder))
-            if not own and folder != "." and not re.search(r"(conda|forge|mamba)[\w.-]*$", folder):
+            if not own and folder != "." and not program_paths.CONDA_BASE.search(folder):
                 yield command.line, folder
         else:
             found = launched(command, scope.containers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from ..shell.word_sets import words
 from .conversion_tables import one_line, quoted
 from .programs import APT
 from .project_folder import Project
+from .project_root import candidates
 from .python_packages import MAX_FILES
 from .small_files import read_small
 from .started_scripts import started_by
@@ -61,6 +62,19 @@ _LIBRARIES = (
     "libcurl4-openssl-dev libssl-dev libxml2-dev libfontconfig1-dev libharfbuzz-dev libfribidi-dev libfreetype6-dev"
     " libpng-dev libtiff-dev libjpeg-dev"
 )
+#: packages of R that are at GitHub only
+_GITHUB = {
+    "ArchR": "GreenleafLab/ArchR", "Azimuth": "satijalab/azimuth", "CellChat": "jinworks/CellChat",
+    "DoubletFinder": "chris-mcginnis-ucsf/DoubletFinder", "SeuratData": "satijalab/seurat-data",
+    "SeuratDisk": "mojaveazure/seurat-disk", "SeuratWrappers": "satijalab/seurat-wrappers",
+    "TwoSampleMR": "MRCIEU/TwoSampleMR", "cmdstanr": "stan-dev/cmdstanr", "condensier": "osofr/condensier",
+    "ggsankey": "davidsjoberg/ggsankey", "hdWGCNA": "smorabit/hdWGCNA", "monocle3": "cole-trapnell-lab/monocle3",
+    "presto": "immunogenomics/presto", "rethinking": "rmcelreath/rethinking", "sl3": "tlverse/sl3",
+    "spacexr": "dmcable/spacexr", "tmle3": "tlverse/tmle3", "tmle3shift": "tlverse/tmle3shift",
+}  # fmt: skip
+#: files of a project that say where its packages come from
+_TEXTS = ("README*", "*.R", "*.Rmd", "R/*.R", "scripts/*.R", "code/*.R")
+_INSTALLED = re.compile(r"install_github\(\s*(?:repo *= *)?[\"']([\w.-]+/([\w.-]+))")
 _SOURCED = re.compile(r"(?m)^[^#\n]*?\bsource\([^)\n]*?[\"']([^\"'\n]+\.[Rr])[\"']")
 _USING = re.compile(r"(?m)^\s*(?:@everywhere\s+)?(?:using|import)\s+([A-Z][\w., :]*)")
 _LIBRARY = re.compile(r"(?m)^[^#\n]*?\b(?:library|require|requireNamespace|loadNamespace)\(\s*[\"']?([A-Za-z][\w.]*)")
@@ -167,23 +181,79 @@ def _of_r(script: Script, folder: str, lock_file: bool = True) -> Iterator[Setup
         yield SetupLine(f"sudo Rscript -e 'install.packages(\"renv\", {_CRAN})'", R)
         yield SetupLine("sudo Rscript -e 'renv::restore(prompt = FALSE)'", R, reads_folder=True)
         return
+    names, unread = _named_by(files, folder)
+    for file in unread:
+        short = one_line(posixpath.basename(file))
+        instead = f"sudo Rscript -e 'install.packages(\"NAME\", {_CRAN})' for each package that {short} loads"
+        yield SetupLine(f"# TODO: {instead}", R, incomplete=True)
+    if _R_LIBRARIES & set(names):
+        yield SetupLine(APT.format(_LIBRARIES), "")
+    repositories = r_repositories(folder)
+    others = [name for name in names if name not in repositories]
+    if _BIOCONDUCTOR & set(others):  # its installer finds CRAN's packages, too
+        yield SetupLine(f"sudo Rscript -e 'install.packages(\"BiocManager\", {_CRAN})'", R)
+        yield SetupLine(f"sudo Rscript -e 'BiocManager::install({_vector(others)})'", R)
+    elif others:
+        yield SetupLine(f"sudo Rscript -e 'install.packages({_vector(others)}, {_CRAN})'", R)
+    for line in _from_repositories([repositories[name] for name in names if name in repositories]):
+        yield SetupLine(f"sudo {line}", R)
+
+
+def r_environment(script: Script, folder: str) -> tuple[str, list[str]] | None:
+    """R packages of a script in a conda environment.
+
+    These are conda's packages, and setup lines for the others; None without R files whose packages are known.
+    """
+    files = [*_r_files(script, Scope.of(script), "")]
+    names, unread = _named_by(files, folder)
+    if not files or unread:
+        return None
+    repositories = r_repositories(folder)
+    built = [f"bioconductor-{name.lower()}" for name in names if name in _BIOCONDUCTOR]
+    built += [f"r-{name.lower()}" for name in names if name in _R_LIBRARIES - _BIOCONDUCTOR]
+    others = [name for name in names if name not in repositories.keys() | _BIOCONDUCTOR | _R_LIBRARIES]
+    lines = [f"Rscript -e 'install.packages({_vector(others)}, {_CRAN})'"] if others else []
+    lines += _from_repositories([repositories[name] for name in names if name in repositories])
+    return " ".join(("r-base", *built)), lines
+
+
+def _vector(names: Iterable[str]) -> str:
+    listed = ", ".join(f'"{name}"' for name in names)
+    return f"c({listed})"
+
+
+def _from_repositories(places: Sequence[str]) -> list[str]:
+    """Lines that install R packages from repositories."""
+    hosted = [place for place in places if not place.startswith(".")]
+    lines = [f"Rscript -e 'install.packages(\"remotes\", {_CRAN})'"] if places else []
+    lines += [f"Rscript -e 'remotes::install_github({_vector(hosted)})'"] if hosted else []
+    lines += [f"Rscript -e 'remotes::install_local(\"{place}\")'" for place in places if place not in hosted]
+    return lines
+
+
+def r_repositories(folder: str) -> dict[str, str]:
+    """Sources of R packages that CRAN lacks.
+
+    A source is owner/name at GitHub, or the path of the project's folder.
+    """
+    found = dict(_GITHUB)
+    for level, base in enumerate(map(Path, candidates(folder)) if folder else ()):
+        texts = [read_small(path) or "" for pattern in _TEXTS for path in sorted(base.glob(pattern))[:MAX_FILES]]
+        found.update((match[2], match[1]) for text in texts for match in _INSTALLED.finditer(text))
+        if own := re.search(r"(?m)^Package: *([A-Za-z][\w.]*)", read_small(base / "DESCRIPTION") or ""):
+            found[own[1]] = "/".join([".."] * level) or "."
+    return found
+
+
+def _named_by(files: Iterable[str], folder: str) -> tuple[list[str], list[str]]:
+    """Packages that R files load, and unreadable files."""
     named: list[str] = []
+    unread = []
     for file in dict.fromkeys(files):
         texts = _r_texts(folder, file)
         named += [name for text in texts for name in _LIBRARY.findall(text)]
-        if not texts:
-            short = one_line(posixpath.basename(file))
-            instead = f"sudo Rscript -e 'install.packages(\"NAME\", {_CRAN})' for each package that {short} loads"
-            yield SetupLine(f"# TODO: {instead}", R, incomplete=True)
-    names = [name for name in dict.fromkeys(named) if name not in _R]
-    listed = ", ".join(f'"{name}"' for name in names)
-    if _R_LIBRARIES & set(names):
-        yield SetupLine(APT.format(_LIBRARIES), "")
-    if _BIOCONDUCTOR & set(names):  # its installer finds CRAN's packages, too
-        yield SetupLine(f"sudo Rscript -e 'install.packages(\"BiocManager\", {_CRAN})'", R)
-        yield SetupLine(f"sudo Rscript -e 'BiocManager::install(c({listed}))'", R)
-    elif names:
-        yield SetupLine(f"sudo Rscript -e 'install.packages(c({listed}), {_CRAN})'", R)
+        unread += [] if texts else [file]
+    return [name for name in dict.fromkeys(named) if name not in _R], unread
 
 
 def _r_files(script: Script, scope: Scope, folder: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .project_root import candidates
-from .python_packages import LOCAL, holds_module, imported_modules, python_trees, started_python_files
+from .python_packages import LOCAL, holds_module, python_files, started_python_files
 from .small_files import read_small
 
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
@@ -88,8 +88,8 @@ def _imports(source: str, folder: Path) -> Iterator[tuple[str, str]]:
     files = started_python_files(source, str(folder))
     beside = {(folder / name).parent for name in files}
     seen: set[str] = set()
-    for path, tree in python_trees(files, folder):
-        for module in imported_modules(tree):
+    for path, names in python_files(files, folder):
+        for module in names:
             name = module.partition(".")[0]
             if name not in standard and name not in seen and not any(holds_module(place, name) for place in beside):
                 seen.add(name)

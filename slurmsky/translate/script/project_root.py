@@ -9,6 +9,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from ..shell.launched_program import Launched, launched
@@ -28,7 +29,7 @@ _READ = {"make": "Makefile", "snakemake": "Snakefile", "cargo": "Cargo.toml"}
 _CODE = re.compile(r"\.(py|sh|bash|R|r|jl|m|pl|smk|nf)$")
 _IMAGE = re.compile(r"\.(sif|simg)$")
 _BUILDERS = COMPILERS | words("make cmake go cargo ninja git wget tar unzip cp")
-_STARTERS = words("python python3 bash sh source . Rscript julia torchrun accelerate deepspeed")
+_STARTERS = words("python python3 bash sh source . Rscript R julia torchrun accelerate deepspeed")
 
 
 class Origin(NamedTuple):
@@ -80,7 +81,7 @@ def origin(script: Script, scope: Scope, folder: str, paths: Sequence[str] = (),
 
 
 def _own_folder(script: Script, scope: Scope, named: Sequence[str], bases: Sequence[str], own: str) -> str:
-    """The script's folder ``own``, if no base has as many ``named`` files, or "".
+    """The folder ``own`` if no base has as many files, or "".
 
     A script that names only files above its start folder, as ``../data``, starts in its own folder, too.
     """
@@ -119,9 +120,14 @@ def _by_path(script: Script, scope: Scope) -> Iterator[str]:
 
 
 def _by_path_of(found: Launched, scope: Scope) -> Iterator[str]:
-    program = scope.expand(found.words[0]) if found.words and not found.inside else ""
-    if program.startswith("./") and "$" not in program:
-        yield program
+    """Programs of a command line that ./ names.
+
+    These are the first word, or the one after --, where a profiler's own command line begins.
+    """
+    texts = [scope.expand(word) for word in found.words] if not found.inside else []
+    for program in (*texts[:1], *(after for before, after in pairwise(texts) if before == "--")):
+        if program.startswith("./") and "$" not in program:
+            yield program
 
 
 def _is_file(base: str, path: str) -> bool:

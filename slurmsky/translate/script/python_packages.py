@@ -10,14 +10,13 @@ import ast
 import posixpath
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..shell.launched_program import in_containers, launched
 from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
 from ..shell.word_sets import words
-from .conversion_tables import one_line, quoted
 from .declared_packages import NO_PACKAGES, PythonPackages, declared
 from .entered_environments import environments
 from .project_folder import Project
@@ -45,7 +44,7 @@ _NAMES = {
     "cupyx": "cupy-cuda12x", "pylab": "matplotlib",
 }  # fmt: skip
 #: standard modules, or modules that a cluster provides
-_NONE = words("pkg_resources setuptools pip distutils slurmsky apex __future__ amp_C nvidia")
+UNPACKAGED = words("pkg_resources setuptools pip distutils slurmsky apex __future__ amp_C nvidia")
 #: names of a project's own modules; the packages of these names on PyPI are unrelated
 LOCAL = words(
     """
@@ -71,7 +70,7 @@ def packages(source: str, folder: Path) -> PythonPackages:
         return listed
     near = [name for name in files if not name.startswith(("/", "~", "$"))]
     read = bool(near) and all(_is_python_3(folder / name) for name in near)
-    return PythonPackages(tuple(dict.fromkeys(_imported(files, folder))), unknown=not read)
+    return PythonPackages(tuple(dict.fromkeys(imported(files, folder))), unknown=not read)
 
 
 def _is_python_3(path: Path) -> bool:
@@ -89,17 +88,17 @@ def started_python_files(source: str, folder: str = "") -> list[str]:
     """
     script = parse(source)
     scope = Scope.of(script)
-    files = _python_files(script, scope)
+    files = _files_of(script, scope)
     own = Project(folder)
     for one in (*started_by(script, scope, own), *makefiles_of(script, scope, own)) if folder else ():
-        files += [posixpath.normpath(posixpath.join(one.folder, name)) for name in _python_files(one.script, one.scope)]
+        files += [posixpath.normpath(posixpath.join(one.folder, name)) for name in _files_of(one.script, one.scope)]
     if folder and re.search(r"(?m)^[^#\n]*\bwandb +agent\b", source):  # it starts a program that its sweep names
         files += sorted(path.name for path in Path(folder).glob("*.py"))[:MAX_AGENT_FILES]
     files = [name[len(former) + 1 :] if folder and (former := own.former(name)) else name for name in files]
     return list(dict.fromkeys(files))
 
 
-def _python_files(script: Script, scope: Scope) -> list[str]:
+def _files_of(script: Script, scope: Scope) -> list[str]:
     files = []
     contained = in_containers(script.commands, scope.containers)
     where = ""  # the working directory
@@ -119,70 +118,13 @@ def _python_files(script: Script, scope: Scope) -> list[str]:
     return files
 
 
-#: texts of scripts and setups that make a Python environment
-_ENVIRONMENT = re.compile(
-    r"\b(pip3? install|(uv|poetry|pixi|pipenv) (run|sync|install|pip)|conda (env )?create|-m +venv|virtualenv|numpy)\b"
-)
-
-
-#: packages of images with a framework
-_OF_IMAGES = re.compile(r"(torch(vision|audio)?|tensorflow|jax|keras|numpy)\b")
-
-
-def unnamed(source: str, setup: Iterable[str], folder: str, framework: bool = False) -> str:
-    """Setup line for a script without a named environment, or "".
-
-    The script starts Python files. ``framework``: the task's image has one.
-    """
-    source = re.sub(r"(?m)^\s*#(?!!).*$", "", source)
-    files = started_python_files(source, folder) or list(_own_modules(source))
-    # a bare Python does not count
-    made = [line for line in setup if "numpy" in line or not line.startswith("conda create")]
-    if not files or _ENVIRONMENT.search("\n".join((source, *made))):
-        return ""
-    near = posixpath.join(posixpath.dirname(files[0]) if files[0].endswith(".py") else "", "requirements.txt")
-    for file in ("requirements.txt", near):
-        if folder and (Path(folder) / file).is_file():
-            return f"pip install -r {quoted(file)}"
-    if folder and not framework and (Path(folder) / "environment.yml").is_file():
-        return "conda env create -n job -f environment.yml"
-    if folder and all(name.endswith(".py") and (Path(folder) / name).is_file() for name in files):
-        names = packages(source, Path(folder)).by_pip
-        listed = [name for name in names if not (framework and _OF_IMAGES.match(name))]
-        return " ".join(["pip install", *listed]) if listed else ""
-    name = one_line(files[0].rpartition("/")[2])
-    more = "other " if framework else ""
-    return f"# TODO: pip install the {more}packages that {name} imports (pip freeze on the old cluster lists them)"
-
-
-def _own_modules(source: str) -> Iterator[str]:
-    """Inline Python of a script that needs further packages. These are ``python -m MODULE`` and ``python -c``."""
-    script = parse(source)
-    scope = Scope.of(script)
-    standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
-    for command in script.commands:
-        found = launched(command, scope.containers)
-        texts = [scope.expand(word) for word in found.arguments]
-        option = next((text for text in texts if text in ("-m", "-c")), "")
-        if found.inside or not re.match(r"(python[\d.]*|torchrun)$", found.name):
-            continue
-        if texts and texts[0].startswith("$"):
-            yield texts[0]
-        if option not in texts[:-1]:
-            continue
-        text = texts[texts.index(option) + 1]
-        named = {text.partition(".")[0]} if option == "-m" else set(re.findall(r"\b(?:import|from)\s+(\w+)", text))
-        if named - standard - _NONE:
-            yield f"{found.name} -m {text}" if option == "-m" else f"{found.name} -c"
-
-
 def own_files(source: str, folder: Path) -> list[Path]:
     """Python files that a script starts, with those they import."""
-    return [path for path, _ in python_trees(started_python_files(source, str(folder)), folder)]
+    return [path for path, _ in python_files(started_python_files(source, str(folder)), folder)]
 
 
-def python_trees(files: list[str], folder: Path) -> Iterator[tuple[Path, ast.Module]]:
-    """Python files and their syntax trees, followed by imported files."""
+def python_files(files: list[str], folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """The project's Python files and their imports."""
     seen: set[Path] = set()
     waiting = [folder / name for name in files if not name.startswith(("/", "~", "$"))]
     while waiting and len(seen) < MAX_FILES:
@@ -190,12 +132,12 @@ def python_trees(files: list[str], folder: Path) -> Iterator[tuple[Path, ast.Mod
         if path in seen:
             continue
         seen.add(path)
-        try:
-            tree = ast.parse(read_small(path) or "")
-        except (SyntaxError, ValueError, RecursionError):
+        text = read_small(path)
+        if text is None:
             continue
-        yield path, tree
-        for name in imported_modules(tree):
+        names = list(imported_modules(text))
+        yield path, names
+        for name in names:
             inner = name.replace(".", "/")
             for base in places_of_modules(path, folder):
                 here = (base / f"{inner}.py", base / inner / "__init__.py")
@@ -216,8 +158,21 @@ def holds_module(place: Path, top: str) -> bool:
     return (place / f"{top}.py").is_file() or (place / top).is_dir()
 
 
-def imported_modules(tree: ast.Module) -> Iterator[str]:
-    """The modules that a file imports by their whole names."""
+_IMPORT = re.compile(r"(?m)^[ \t]*(?:from[ \t]+(?P<base>\w[\w.]*)[ \t]+import\b|import[ \t]+(?P<names>\w[\w., \t]*))")
+
+
+def imported_modules(text: str) -> Iterator[str]:
+    """The modules that a file imports by their whole names.
+
+    A file that this Python cannot parse, such as one for Python 2 or a newer Python, is searched line by line.
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        for match in _IMPORT.finditer(text):
+            listed = match["base"] or match["names"]
+            yield from (name.split()[0] for name in listed.split(",") if name.strip())
+        return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names)
@@ -225,14 +180,14 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
             yield node.module
 
 
-def _imported(files: list[str], folder: Path) -> Iterator[str]:
-    """Imported modules that are neither standard nor beside the files."""
+def imported(files: list[str], folder: Path) -> Iterator[str]:
+    """Packages of modules that are neither standard nor own."""
     standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
     above = [place for base in candidates(str(folder)) for place in (Path(base), Path(base) / "src")]
-    for path, tree in python_trees(files, folder):
-        for name in imported_modules(tree):
+    for path, names in python_files(files, folder):
+        for name in names:
             top = name.partition(".")[0]
             if any(holds_module(place, top) for place in (*places_of_modules(path, folder), *above)):
                 continue
-            if top not in standard and top not in _NONE | LOCAL and top.isidentifier() and not top.startswith("_"):
+            if top not in standard and top not in UNPACKAGED | LOCAL and top.isidentifier() and not top.startswith("_"):
                 yield _NAMES.get(top, top.replace("_", "-"))

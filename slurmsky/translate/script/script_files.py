@@ -168,6 +168,7 @@ def files_beside(commands: Iterable[Command]) -> Iterator[str]:
 _READ_OPTION = re.compile(
     r"--?(i|in|input([-_]?(file|path|csv|data))?|config([-_]?file)?|cfg|data([-_]?(file|path|csv))?|train[-_]?file|fasta|params?)"
 )
+_FOLDER = re.compile(r"[A-Za-z_][\w.-]*(?:/[\w.-]+)*/?")
 _UNPACKERS = frozenset(
     ("gunzip", "unzip", "gzip", "zcat", "bunzip2", "unxz", "cat", "head", "tail", "wc", "cut", "sort")
 )
@@ -182,11 +183,13 @@ def inputs(script: Script) -> Iterator[str]:
     scope = Scope.of(script)
     for command in script.commands:
         found = launched(command, scope.containers)
-        if (found.name in ("cd", "pushd") and "SUBMIT_DIR" not in script.text(command)) or any(
-            block.kind in ("if", "function") for block in command.blocks
-        ):
-            return
         texts = [scope.expand(word) for word in found.arguments]
+        if any(block.kind in ("if", "function") for block in command.blocks):
+            return
+        if found.name in ("cd", "pushd") and "SUBMIT_DIR" not in script.text(command):
+            if texts and _FOLDER.fullmatch(texts[0]) and texts[0].partition("/")[0] not in made:
+                yield f"{texts[0].rstrip('/')}/"
+            return
         read = [scope.expand(word) for operator, word in command.redirects if operator == "<"]
         read += texts if found.name in _UNPACKERS and "-c" not in texts else []
         pairs = [text.partition("=")[::2] for text in texts] + list(pairwise(texts))

@@ -121,7 +121,7 @@ def _used(command: Command) -> Iterator[Word]:
 
 def _optional(source: str) -> set[str]:
     """Names that the script tests, or reads with a default."""
-    found = set(re.findall(r"-[zn]\s+\"?\$\{?(\w+)", source))
+    found = set(re.findall(r"(?:\[\[?|\btest|&&|\|\||!)\s+-[zn]\s+\"?\$\{?(\w+)", source))
     found |= set(re.findall(r"-v\s+(\w+)", source))
     found |= set(re.findall(r"\$\{(\w+):?[-+=]", source))
     found |= set(re.findall(r"\[\[?\s+!?\s*\"?\$\{?(\w+)\}?\"?\s+(?:==?|!=)", source))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 from moving_script import moving
 from yaml_exports import SITE
@@ -21,12 +25,7 @@ def test_pytorch_with_a_task_a_gpu_is_started_by_torchrun() -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [
-        "srun python each.py",  # nothing says how its tasks meet
-        "srun bash -c 'RANK=$SLURM_PROCID python train.py --fsdp'",
-        "srun python train.py --fsdp &\nwait",
-    ],
+    "body", ["srun python train.py --fsdp &\nwait", "srun python a.py | tee log", "srun -n$n python a.py"]
 )
 def test_other_python_steps_of_several_tasks_need_slurm(body: str) -> None:
     assert export(body, "-n 4").needs
@@ -148,3 +147,21 @@ def test_mpirun_starts_the_tasks_of_the_job_on_nodes_that_do_not_divide_them() -
 def test_a_sites_mpiexec_is_mpirun() -> None:
     assert "mpirun --use-hwthread-cpus -np 8 ./a" in export("$MPIEXEC $FLAGS_MPI_BATCH ./a", "-n8").fields["run"]
     assert "$MPIEXEC ./a" in export("MPIEXEC=x\n$MPIEXEC ./a", "-n8").fields["run"]
+
+
+def test_a_loop_starts_the_tasks_of_a_node_with_slurms_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import os\nprint(os.environ['SLURM_PROCID'], os.environ['SLURM_LOCALID'])\n")
+    found = export("srun python a.py > out", "-N2;--ntasks-per-node=2", folder=str(tmp_path))
+    assert not found.needs and "SLURM_PROCID=$((2 * SKYPILOT_NODE_RANK + SLURM_LOCALID)) SLURM_NTASKS=4" in found.yaml
+    run = found.fields["run"]
+    environment = {"PATH": os.environ["PATH"], "SKYPILOT_NODE_RANK": "1", "SKYPILOT_NODE_IPS": "10.0.0.1"}
+    subprocess.run(["bash", "-ec", run.replace("> out", ">> out")], cwd=tmp_path, env=environment, check=True)
+    assert sorted((tmp_path / "out").read_text().split("\n"))[1:] == ["2 0", "3 1"]
+    failing = export("srun bash -c 'exit $SLURM_LOCALID'", "-n2").fields["run"]
+    assert subprocess.run(["bash", "-c", failing], check=False).returncode == 1
+    assert "CUDA_VISIBLE_DEVICES=$SLURM_LOCALID" in export("srun python a.py", "-n2;--gpus-per-task=1").yaml
+
+
+def test_a_training_that_only_the_python_file_shows_is_started_by_torchrun(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("torch.distributed.init_process_group('nccl')\n")
+    assert "torchrun --standalone" in export("srun python a.py", "-n2", folder=str(tmp_path)).fields["run"]

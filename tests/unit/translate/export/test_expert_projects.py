@@ -35,7 +35,7 @@ def test_packages_of_julia_and_r(tmp_path: Path) -> None:
     assert 'install.packages(c("dplyr"), repos' in export("Rscript a.R", folder=folder).fields["setup"]
     assert "# TODO: sudo Rscript -e" in export("R CMD BATCH b.R").fields["setup"]
     assert "MPIPreferences" in export("module load openmpi\nsrun julia a.jl", "-n 4").fields["setup"]
-    assert "install.packages" not in export("conda activate r\nRscript a.R", folder=folder).yaml
+    assert "apt-get" not in export("conda activate r\nRscript a.R", folder=folder).yaml
 
 
 def test_a_program_that_the_workdir_lacks_is_built_in_setup(tmp_path: Path) -> None:
@@ -222,3 +222,86 @@ def test_a_bare_program_of_the_folder_is_built(tmp_path: Path) -> None:
     assert "mpicc -O2 -o solve solve.c" in found.fields["setup"] and "solve: no package" not in found.yaml
     found = export("make\nmpirun solve", "-n4", folder=str(tmp_path)).yaml
     assert "mpicc -O2" not in found and "solve: no package" not in found
+
+
+def test_packages_come_from_the_nearest_file_of_the_repository_that_names_what_is_imported(tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs"
+    (tmp_path / ".git").mkdir()
+    jobs.mkdir()
+    (jobs / "a.py").write_text("import numpy\n")
+    (tmp_path / "requirements.txt").write_text("mkdocs\n")  # of another part of the repository
+    assert "pip install numpy\n" in export("python a.py", folder=str(jobs)).fields["setup"]
+    (tmp_path / "requirements.txt").write_text("numpy==1.26\n")
+    found = export("conda activate x\npython a.py", folder=str(jobs))
+    assert found.fields["workdir"] == ".." and found.fields["setup"].startswith("cd jobs\n")
+    assert "conda activate x\npip install -r ../requirements.txt\n" in found.fields["setup"]
+    (tmp_path / "environment.yaml").write_text("dependencies: [numpy]\n")
+    assert "env create -n x -f ../environment.yaml" in export("conda activate x\npython a.py", folder=str(jobs)).yaml
+
+
+@pytest.mark.parametrize(
+    ("project", "line"),
+    [
+        ('[project]\ndependencies = ["numpy"]\n', "uv pip install --system -r pyproject.toml\n"),
+        ('[build-system]\n[project]\ndependencies = ["numpy"]\n', "pip install -e .\n"),
+        ("[tool.poetry.dependencies]\nnumpy = '*'\n", "pip install poetry\npoetry install --no-root\n"),
+    ],
+)
+def test_a_projects_own_list_of_packages_is_installed(tmp_path: Path, project: str, line: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(project)
+    (tmp_path / "a.py").write_text('f"{d["x"]}"\nimport numpy, other\n')  # Python 3.11 cannot parse it
+    assert export("python a.py", folder=str(tmp_path)).fields["setup"] == line
+
+
+def test_a_framework_that_the_requirements_omit_is_installed_before_them(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("pytorch_msssim\n")
+    (tmp_path / "a.py").write_text("import torch, pytorch_msssim\n")
+    setup = export("conda activate x\npython a.py", folder=str(tmp_path)).fields["setup"]
+    assert setup.endswith("pip install torch\npip install -r requirements.txt\n")
+    (tmp_path / "requirements.txt").write_text("torch==2.1\n")
+    assert "pip install torch\n" not in export("python a.py", folder=str(tmp_path)).fields["setup"]
+
+
+def test_an_environment_of_the_folder_is_entered_beside_a_module_of_python(tmp_path: Path) -> None:
+    (tmp_path / "environment.yml").write_text("dependencies: [numpy]\n")
+    (tmp_path / "a.py").write_text("import numpy\n")
+    found = export("module load python3\npython a.py", folder=str(tmp_path))
+    assert found.fields["setup"] == "conda env create -n job -f environment.yml\nconda activate job\n"
+    assert found.fields["run"] == "conda activate job\npython a.py\n"
+
+
+def test_a_virtual_environment_of_the_workdir_is_made_with_the_jobs_packages(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("numpy\n")
+    (tmp_path / "a.py").write_text("import numpy\n")
+    found = export(".venv/bin/python a.py", folder=str(tmp_path))
+    assert found.fields["setup"] == "python3 -m venv .venv\n.venv/bin/pip install -r requirements.txt\n"
+    assert "TODO" not in found.yaml
+
+
+def test_condas_own_folder_is_no_environment(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import numpy\n")
+    for body in ("source /u/me/miniforge3/bin/activate\npython a.py", "/u/me/anaconda3/bin/python a.py"):
+        found = export(body, folder=str(tmp_path))
+        assert found.fields["setup"] == "pip install numpy\n" and found.fields["run"] == "python a.py\n"
+
+
+def test_packages_of_r_outside_of_cran_come_from_the_projects_own_words(tmp_path: Path) -> None:
+    (tmp_path / "a.R").write_text("library(dplyr)\nlibrary(sl3)\nlibrary(mine)\nlibrary(ours)\n")
+    (tmp_path / "README.md").write_text('`devtools::install_github("me/mine")`\n')
+    (tmp_path / "DESCRIPTION").write_text("Package: ours\n")
+    setup = export("R CMD BATCH a.R", folder=str(tmp_path)).fields["setup"]
+    assert 'install.packages(c("dplyr"), repos' in setup
+    assert 'install_github(c("tlverse/sl3", "me/mine"))' in setup and 'install_local(".")' in setup
+    setup = export("conda activate r\nRscript a.R", folder=str(tmp_path)).fields["setup"]
+    assert "conda create -y -n r -c conda-forge -c bioconda r-base\nconda activate r\nRscript -e" in setup
+    assert "sudo" not in setup
+
+
+def test_missing_folders_and_images_are_named(tmp_path: Path) -> None:
+    (tmp_path / "main.nf").write_text("")
+    found = export("nextflow run main.nf -with-singularity a.sif", folder=str(tmp_path))
+    assert "a.sif: the workdir has no such image file" in found.yaml
+    (tmp_path / "go.sh").write_text("")
+    found = export("cd parts\nbash run1", folder=str(tmp_path))
+    assert "parts/: the workdir has no such folder" in found.yaml
+    assert "no such folder" not in export("mkdir -p parts\ncd parts\nbash run1", folder=str(tmp_path)).yaml

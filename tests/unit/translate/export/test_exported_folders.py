@@ -174,7 +174,7 @@ def test_patterns_and_files_of_an_image_are_no_paths_of_the_old_cluster() -> Non
 
 
 def test_an_unchanged_script_needs_the_folder_of_its_programs() -> None:
-    found = export(script("srun -n 8 python /global/homes/me/a.py", "-N2"))
+    found = export(script("srun -n 8 python /global/homes/me/a.py | tee log", "-N2"))
     assert found.needs and "/global/homes/me is on the old cluster" in found.yaml
 
 

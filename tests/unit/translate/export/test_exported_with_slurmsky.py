@@ -15,7 +15,7 @@ from slurmsky.translate.export.yaml_export import export_yaml
 @pytest.mark.parametrize(
     ("body", "directives", "why"),
     [
-        ("srun python a.py", "-n4", "4 tasks on 1 node"),
+        ("srun python a.py | tee log", "-n4", "4 tasks on 1 node"),
         ("srun --mpi=pmix python a.py", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
         ("srun ./a $SLURM_PROCID", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
         ("make\nsrun ./a", "-N2 --ntasks-per-node=4", "8 tasks on 2 nodes"),
@@ -112,7 +112,7 @@ def test_the_state_of_the_job_still_needs_the_queue() -> None:
 
 
 def test_the_agents_yaml_has_the_workdir_one_reason_and_a_plain_setup() -> None:
-    found = export(script("module load gcc ffmpeg\nsrun python a.py\nsrun python b.py /data/me/x", "-n4"))
+    found = export(script("module load gcc ffmpeg\nsrun python a.py | cat\nsrun python b.py /data/me/x | cat", "-n4"))
     assert found.fields["workdir"] == "."
     assert next(line for line in found.yaml.splitlines() if "tasks on" in line).endswith("(and 1 more)")
     assert "command -v sudo" not in found.yaml and found.fields["setup"].count("apt-get update") == 1

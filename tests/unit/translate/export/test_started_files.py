@@ -50,11 +50,22 @@ def test_an_imported_file_is_read_too(tmp_path: Path) -> None:
     assert "SLURM_JOB_NAME: job" in export("python a.py", tmp_path).yaml
 
 
-@pytest.mark.parametrize(("more", "agent"), [("", True), ('os.environ["RANK"]\n', False), ('init("env://")\n', False)])
-def test_a_program_that_reads_the_ranks_of_tasks_needs_tasks(more: str, agent: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("more", "loop"), [("", True), ('os.environ["RANK"]\n', False), ('init("env://")\n', False)])
+def test_a_program_that_reads_the_ranks_of_tasks_gets_them(more: str, loop: bool, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(f'import os\nos.environ["SLURM_PROCID"]\n{more}')
     found = export("export MASTER_PORT=1234\nsrun python a.py", tmp_path, "-N1", "--ntasks=4", "--gres=gpu:4")
-    assert bool(found.needs) == agent
+    assert not found.needs and ("SLURM_PROCID=" in found.fields["run"]) == loop
+    assert ("torchrun" in found.fields["run"]) != loop
+
+
+def test_the_projects_old_path_in_a_started_file_is_a_link(tmp_path: Path) -> None:
+    folder = tmp_path / "model-zoo"
+    folder.mkdir()
+    (folder / "a.py").write_text('import os\nopen("/home/me/repos/model-zoo/b.txt")\n')
+    (folder / "b.txt").write_text("")
+    found = export("python a.py", folder)
+    line = "sudo mkdir -p /home/me/repos && sudo ln -sfn ~/sky_workdir /home/me/repos/model-zoo"
+    assert line in found.fields["setup"] and "To do" not in found.yaml
 
 
 def test_modules_and_programs_of_a_started_script_are_installed(tmp_path: Path) -> None:

@@ -166,6 +166,6 @@ def test_invisible_characters_are_named_and_run_stays_a_block() -> None:
 
 
 def test_an_array_on_slurmskys_nodes_is_reported() -> None:
-    found = export(script("srun python a.py $SLURM_ARRAY_TASK_ID", "-n4 --array=1-3"))
+    found = export(script("srun python a.py $SLURM_ARRAY_TASK_ID | cat", "-n4 --array=1-3"))
     assert found.needs
     assert "--array=1-3" in found.yaml
