@@ -69,12 +69,13 @@ def _print(ctx: CommandContext, query: SinfoQuery) -> int:
         cluster = with_partitions(cluster, query.partitions or ())
     partitions = partition_views(ctx, cluster)
     nodes = [node for node in everything.values() if _passes(query, node)]
+    shown = replace(cluster, partitions=tuple(partitions))
     if query.json is not None or query.yaml is not None:
         return write(
             ctx,
             query.json,
             query.yaml,
-            lambda form, about: form.sinfo_document(nodes, partitions, about, ctx.controller.clock()),
+            lambda form, about: form.sinfo_document(nodes, shown, about, ctx.controller.clock(), query.node),
         )
     if query.clusters and not query.noheader:
         ctx.out(f"CLUSTER: {ctx.controller.job_table.cluster.name}\n")

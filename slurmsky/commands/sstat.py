@@ -36,8 +36,10 @@ async def main(ctx: CommandContext) -> int:
     parsable = 2 if query.parsable2 else 1 if query.parsable else 0
     ctx.out(report.sstat_text([], columns, TableStyle(parsable=parsable, header=not query.noheader)))
     for named in query.jobs:
-        # The id selects one job: array elements and het components are ignored.
-        wanted = JobId(named.job_id, step=named.step)
+        # The id selects one job: array elements and het components are ignored. That of an array selects its elements.
+        array = ctx.controller.job_table.array(named.job_id)
+        elements = [one.job_id for one in array if one.steps and not one.state.finished]
+        wanted = JobId(min(elements, default=named.job_id), step=named.step)
         if wanted.job_id not in ctx.controller.job_table.jobs:
             ctx.error(f"couldn't get steps for JobId={wanted.job_id}")
         elif await hand_over(ctx, wanted, {ONE_STEP: str(wanted)}) is None:

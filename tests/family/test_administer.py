@@ -47,7 +47,8 @@ SITE = Path(__file__).resolve().parent.parent / "oracle" / "site.toml"
             "cluster nosuch",
             1,
             "scontrol: error: No cluster 'nosuch' known by database.\nscontrol: error: 'nosuch' can't be reached now,"
-            " or it is an invalid entry for --cluster.  Use 'sacctmgr list clusters' to see available clusters.\n",
+            " or it is an invalid entry for --cluster.  Use 'sacctmgr list clusters' to see available clusters.\n"
+            "scontrol: fatal: Could not get cluster information\n",
         ),
         # what a cluster without power saving, a backup or a RebootProgram answers
         ("power", 1, "too few arguments for keyword:power\n"),

@@ -36,7 +36,7 @@ ENDED = {
     "done": "-J done -w n1 --mem=10 ok.sh", "broken": "-J broken -w n1 --mem=10 bad.sh",
     "several": "-J several -w n1 --mem=10 several.sh", "killed": "-J killed -w n1 --mem=10 killed.sh",
     "nowhere": "-J nowhere -w n1 -o no/such/dir.txt ok.sh", "noshell": "-J noshell -w n1 noshell.sh",
-    "lost": "-J lost -w n1 -D /no/such/folder ok.sh", "wrapped": "-J wrapped -w n1 --wrap 'exit 2'",
+    "lost": "-J lost -w n1 -D /proc/no/such ok.sh", "wrapped": "-J wrapped -w n1 --wrap 'exit 2'",
     "told": "-J told -w n1 killed.sh first 'second one'", "quiet": "-J quiet -w n1 -o /dev/null -t 5 -c2 ok.sh",
     "mailed": "-J mailed -w n1 --comment='all well' --mail-type=NONE ok.sh",
 }  # fmt: skip

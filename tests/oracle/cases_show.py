@@ -104,7 +104,6 @@ HELD: dict[str, str] = {
     "directives-overridden": "-n2 --time=5 directives.sh",
     "many": "-J many -N2 --ntasks-per-node=2 -c2 --mem-per-cpu=100M --gres=gpu:1 -t 1:00:00 -p gpu"
     " --comment=x -o o.txt -e e.txt --mail-type=BEGIN --nice=3 --exclusive --no-requeue job.sh",
-    "dependency-unknown": "-d afterok:1 job.sh",
     "singleton": "-d singleton job.sh",
 }  # fmt: skip
 
@@ -200,7 +199,7 @@ STATES: list[Case] = [
     _one("failed-step", "sbatch job.sh", Wait("$J1", "COMPLETED"), SHOW, script="#!/bin/sh\nsrun sh -c 'exit 4'\nexit 0\n"),
     _one("failed-interpreter", "sbatch job.sh", Wait("$J1", "FAILED"), SHOW, "cat slurm-$J1.out",
          script="#!/no/such/shell\n:\n"),
-    _one("failed-chdir", "sbatch -D /no/such/folder job.sh", Wait("$J1", "FAILED|COMPLETED"), SHOW),
+    _one("failed-chdir", "sbatch -D /proc/no/such job.sh", Wait("$J1", "FAILED|COMPLETED"), SHOW),
     _one("failed-output", "sbatch -o no/such/dir.txt job.sh", Wait("$J1", "FAILED|COMPLETED"), SHOW),
     _one("cancelled-pending", "sbatch -b now+1hour job.sh", Wait("$J1", "BeginTime"), "scancel $J1", SHOW),
     _one("cancelled-held", "sbatch -H job.sh", "scancel $J1", SHOW),

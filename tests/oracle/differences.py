@@ -21,10 +21,11 @@ _NEWER_COLUMN = "newer releases have a column RESERVATION in sinfo -l"
 _THREE_CPUS = "22.05 refuses a step of tasks of three or five CPUs each on nodes that were given for just these"
 _ALL_GPUS = "22.05 runs as many tasks as --ntasks-per-gpu puts on all GPUs of the node, whatever -n says"
 _BATCH_END = "22.05 took the end of the cancelled job's script for a failure of its own (exit code 15), by a race"
-_LAST_ELEMENT = "squeue -r of 22.05 leaves out the last element of a list with a step"
+_LAST_ELEMENT = "squeue -r leaves out the last element of a list with a step"
+_WAITING_HET = "slurmdbd records the components of a heterogeneous job that waits as separate jobs"
 _HET_NODES = "slurmctld keeps the nodes of a het job's other components in ExcNodeList"
 _BY_END = "sorted by an end time that is not shown of jobs that wait"
-_CUT_ELEMENTS = "22.05 keeps no account of elements that were cancelled while their array was held"
+_CUT_ELEMENTS = "slurmdbd keeps no account of elements that were cancelled while their array was held"
 _EARLIER_RUN = "an earlier run of a job that waits again is listed with --duplicates here"
 _FALLEN = "the batch step of a job whose node is lost has no record here: nobody was left to report it"
 _CUT_LIST = "newer srun leaves a list of more nodes than -N allows to the controller, which refuses it"
@@ -36,7 +37,6 @@ _LOOKS_ON = "srun looks on after a fault that ends it, and warns of what follows
 _SRUN_CPUS = "22.05 reads SRUN_CPUS_PER_TASK, newer releases SLURM_CPUS_PER_TASK"
 _TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
 _BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
-_NO_FIELD = "limits that accounts have only with their associations: 22.05 shows zeroes"
 _NODE_COUNT = "the number of nodes of a job with -c that was not yet tested: 25.11 prints what the nodes can hold"
 _STDERR = "StdErr of 25.11 is empty, and does not change with StdOut"
 _USER_NAME = "25.11 looks up the user's name as soon as it reads it"
@@ -69,17 +69,13 @@ KNOWN: dict[str, str] = {
     "show:pending-node-drained:3": "22.05 prints lines on power before Reason=, and head cuts it off",
     "query:squeue:65": "%s is SLUID now; it was a field of Cray systems, with no header",
     "query:squeue:93": "newer releases print file names as patterns, unless --expand-patterns is given",
-    **dict.fromkeys(("query:squeue:95", "fleet:fleet:212"), "newer releases list --cpus-per-task in tres-per-task"),
-    "fleet:fleet:79": "newer releases write gres/gpu, which a narrow column cuts elsewhere",
-    "fleet:fleet:210": "newer releases write gres/gpu in tres-bind",
+    "query:squeue:95": "newer releases list --cpus-per-task in tres-per-task",
     "query:squeue:97": "22.05 heads the column ContainerID of steps with CONTAINER",
     "query:sinfo:19": _NEWER_COLUMN,
     "query:empty:11": _NEWER_COLUMN,
     "env:batch-socket-core:2": "srun of 22.05 does not read SLURM_NTASKS_PER_CORE; opt.c of 25.11 has it",
     **{f"show:{verb}:11": _BRACKET for verb in ("hostnames", "hostlist", "hostlistsorted")},
-    **{f"fleet:fleet:{number}": _BRACKET for number in (657, 717, 731, 837, 881)},
     "reservation:refused:17": "scontrol of 22.05 has another text for a bad NodeCnt; create_res.c of 25.11 has ours",
-    "fleet:fleet:543": "newer releases take text after a bracket as part of the names",
     # one build
     "show:config:0": "MULTIPLE_SLURMD is listed by a build made for several daemons on a host",
     "query:squeue:105": "names the plugins of one build before the message, which is the same",
@@ -106,27 +102,17 @@ KNOWN: dict[str, str] = {
     **{f"fleet:fleet:{number}": _LAST_ELEMENT for number in (43, 46)},
     **{f"fleet:fleet:{number}": _HET_NODES for number in (115, 300, 356, 362)},
     **{f"fleet:fleet:{number}": _BY_END for number in (138, 166)},
-    "fleet:fleet:208": "newer releases print file names as patterns, unless --expand-patterns is given",
-    "fleet:fleet:259": _NEWER_COLUMN,
     "fleet:fleet:378": "when slurmdbd is told the partition's limit of a waiting job depends on the scheduler",
-    "fleet:fleet:375": "slurmdbd of 22.05 turns the quotes in a name into backticks",
+    "fleet:fleet:375": "slurmdbd turns the quotes in a name into backticks",
+    **{f"fleet:fleet:{number}": _WAITING_HET for number in (620, 732, 793)},
     **{f"fleet:fleet:{number}": _CUT_ELEMENTS for number in (376, 377, 383)},
     **{f"fleet:fleet:{number}": _EARLIER_RUN for number in (379, 380)},
     **{f"fleet:fleet:{number}": _FALLEN for number in (404, 415)},
-    "fleet:fleet:421": "sacct of 22.05 has no --array",
     # random questions to the fleet
     **{f"fleet:fleet:{number}": _FALLEN for number in (502, 774, 810)},
-    "fleet:fleet:503": "newer releases have other columns",
-    **{f"fleet:fleet:{number}": _NO_FIELD for number in (562, 632)},
-    "fleet:fleet:683": "22.05 takes a job that was cancelled while it waited for one that ran in that moment",
     "fleet:fleet:773": _LAST_ELEMENT,
     "fleet:fleet:818": "squeue tells of an unknown user while it reads its options, before it reads the list of steps",
     **{f"query:squeue:{number}": _NODE_COUNT for number in (17, 18, 19, 20, 21, 22, 27, 29, 39, 46, 57, 72, 87, 89)},
-    **{
-        f"fleet:fleet:{number}": _NODE_COUNT
-        for number in (40, 41, 42, 45, 84, 120, 137, 165, 196, 200, 320, 357, 630, 668, 673, 726, 747, 828, 858, 864)
-    },
-    **{f"fleet:fleet:{number}": _REQUEST for number in (99, 148, 176, 197, 288, 752)},
     **{f"show:{case}:1": _NODE_COUNT for case in ("held-tasks-cpus", "held-het")},
     "show:held-het:2": _NODE_COUNT,
     **{

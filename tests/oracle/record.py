@@ -1,6 +1,6 @@
 """Records golden/ from a real Slurm.
 
-Run it by hand, as root, on a machine that has one: see README.md.
+Run it by hand, as root, with a real Slurm first on PATH: see README.md.
 
 Usage: record.py [GROUP | GROUP:CASE]...
 """
@@ -27,12 +27,11 @@ from normalise import Context, first_job_id, normalise
 
 GOLDEN = HERE / "golden"
 #: working directories that cases give with -D or scontrol update
-ELSEWHERE = ("/tmp", "/no/such/folder", "/no/such", "rel")
-REAL_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
+ELSEWHERE = ("/tmp", "/proc/no/such", "/no/such/folder", "/no/such", "rel")
 
 
 def queue(extra: str = "") -> list[tuple[int, str]]:
-    rows = subprocess.run(["/usr/bin/squeue", "-h", "-o", "%A %Z", *extra.split()], capture_output=True, text=True)
+    rows = subprocess.run(["squeue", "-h", "-o", "%A %Z", *extra.split()], capture_output=True, text=True)
     found = (row.partition(" ") for row in rows.stdout.splitlines())
     return [(int(job), folder) for job, _, folder in found]
 
@@ -94,10 +93,10 @@ def main() -> None:
     options = parser.parse_args()
     if os.getuid() != 0:
         raise SystemExit("golden text is recorded as root")
-    version = subprocess.run(["/usr/bin/sinfo", "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=True).stdout
     root = Path(tempfile.mkdtemp(prefix="so.", dir="/tmp"))
     # Another configuration than the default one: a Slurm of the recording's own beside one that is in use.
-    side = Side(REAL_PATH, root, {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ})
+    side = Side(os.environ["PATH"], root, {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ})
     failed: list[str] = []
     for item in options.what:
         group, _, only = item.partition(":")

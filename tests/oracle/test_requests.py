@@ -20,7 +20,6 @@ _LAYOUT = "slurmctld's check of one task on nodes for several is not modelled"
 KNOWN: dict[str, str] = {
     "-N1-2 --gpus=h100:2 --ntasks-per-node=2 --mem=0 -n1": _LAYOUT,
     "-n2 --cpus-per-gpu=1 --gpus=1": "two nodes are shown for two tasks, of which one node takes both",
-    "--cpus-per-gpu=9 --gpus-per-node=5 -N4 -n2": "slurmctld accepts more GPUs per node than any node has",
 }
 
 

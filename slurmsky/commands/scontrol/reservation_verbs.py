@@ -360,7 +360,8 @@ def update(ctx: CommandContext, words: Sequence[str]) -> int:
             changed = again
         if any(find_user(name.lstrip("-")) is None for name in wanted.get("users", ("", ()))[1]):
             raise SlurmError(Errno.INVALID_USER)  # also of a name to remove
-        _check_names(ctx, changed, Errno.INVALID_USER)
+        # slurmctld looks accounts up for a new reservation only
+        _check_names(ctx, replace(changed, accounts=()), Errno.INVALID_USER)
         job_table.reservations.update(changed, count, job_table.jobs.values())
     except SlurmError as error:
         ctx.err(f"slurm_update error: {error.text}")

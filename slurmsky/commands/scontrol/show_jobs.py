@@ -114,7 +114,7 @@ def steps(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
             records = job_targets.records(ctx.controller, wanted, split=False)
         except (SlurmError, LanguageError):
             if not as_data(query):
-                ctx.err("slurm_get_job_steps error: Invalid job id specified")
+                ctx.error(f"scontrol_print_step: slurm_get_job_steps({value}) failed: Invalid job id specified")
                 return 1
             records = []
     else:

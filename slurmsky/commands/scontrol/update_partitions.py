@@ -13,6 +13,7 @@ from ...controller.command_context import CommandContext
 from ...controller.slurm_errors import Errno, SlurmError
 from ...language.key_values import Given, Key, KeyTable, matching_value
 from ...model.cluster import PartitionConfig
+from ...model.policy import NORMAL
 from ...model.spec import INFINITE
 from . import update_nodes
 from .update_values import Read, Unreadable, answered, count, error, minutes, misplaced, strtoll, text
@@ -218,6 +219,9 @@ def delete(ctx: CommandContext, word: str, name: str) -> int:
 def _apply(ctx: CommandContext, config: PartitionConfig, wanted: Found) -> None:
     if REFUSED in wanted:
         raise SlurmError(Errno.NOT_SUPPORTED)
+    known = {NORMAL.name, *(qos.name for qos in ctx.controller.job_table.cluster.qos)}
+    if wanted.get("qos") and wanted["qos"] not in known:
+        raise SlurmError(Errno.INVALID_QOS)
     changes = {key: value for key, value in wanted.items() if key not in ("name", "state", "nodes")}
     for key in tuple(changes):
         if key in _CLEARED_KEYS:

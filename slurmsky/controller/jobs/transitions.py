@@ -346,8 +346,8 @@ def _final_reason(job: Job, reported: str | None) -> None:
     """
     failed = job.state is JobState.FAILED
     if failed and job.exit_signal == SETUP_FAILED:
-        job.reason = "JobLaunchFailure"
-    elif reported and reported not in ("None", "RaisedSignal"):
+        reported = None  # slurmctld takes the code for a signal's number
+    if reported and reported not in ("None", "RaisedSignal"):
         job.reason = reported
     elif failed and job.exit_code:
         job.reason = "NonZeroExitCode"

@@ -82,8 +82,15 @@ class Demand:
         if self.overcommit:
             return max(self.min_nodes, 1)
         if not self.ntasks_given and not self.tasks_per_node and self.min_nodes != self.max_nodes < INFINITE:
-            return self.cpus_per_task
-        return max(self.ntasks * self.cpus_per_task, self.min_nodes)
+            return max(self.cpus_per_task, self._cpus_of_gpus)
+        return max(self.ntasks * self.cpus_per_task, self.min_nodes, self._cpus_of_gpus)
+
+    @property
+    def _cpus_of_gpus(self) -> int:
+        """CPUs of --cpus-per-gpu for all GPUs of the job."""
+        counts = ((self.gpus_total, 1), (self.gres_node, self.min_nodes))
+        gpus = sum(count * times for devices, times in counts for name, _, count in devices if name == "gpu")
+        return self.cpus_per_gpu * gpus
 
     def nodes_shown(self, cpus_per_node: int) -> int:
         """NumNodes of an untested job: at least the nodes of its tasks.

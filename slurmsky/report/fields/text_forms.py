@@ -15,7 +15,6 @@ from ..text.units import (
     minutes_text,
     null_if_empty,
     or_null,
-    raw_status,
     short_duration,
 )
 from . import derived, tres_texts
@@ -63,7 +62,6 @@ _FORMS: dict[str, Form] = {
     "size": lambda value: "" if value is None else mebibytes(value),
     "size_or_0": lambda value: mebibytes(value or 0),
     "star": derived.or_star,
-    "status": lambda pair: raw_status(*pair),
     "text": lambda value: "" if value is None else str(value),
     "whole": lambda value: str(int(value)),
     "yes": lambda value: "Yes" if value else "",

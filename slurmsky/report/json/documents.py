@@ -170,11 +170,13 @@ def managed_document(name: str, records: Any, about: Record) -> Document:
     return records_document(_LAYOUTS.get(name, name), name, records, about)
 
 
-def sinfo_document(nodes: Iterable[Node], partitions: Sequence[PartitionConfig], about: Record, now: float) -> Document:
-    """Document of sinfo --json."""
-    known = list(nodes)
-    context = _context(now, ClusterConfig(nodes=tuple(node.config for node in known)))
-    rows = sort_nodes(node_rows(known, partitions, items_of_names(SINFO_FIELDS), Options(), context), context)
+def sinfo_document(
+    nodes: Iterable[Node], cluster: ClusterConfig, about: Record, now: float, by_node: bool = False
+) -> Document:
+    """Document of sinfo --json. ``by_node`` is -N."""
+    context, options = _context(now, cluster), Options(by_node=by_node)
+    found = node_rows(list(nodes), cluster.partitions, items_of_names(SINFO_FIELDS), options, context)
+    rows = sort_nodes(found, context)
     return records_document("sinfo", "sinfo", (sinfo_record(row, context) for row in rows), about)
 
 

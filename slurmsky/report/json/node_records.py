@@ -85,7 +85,7 @@ def partition_record(part: PartitionConfig, context: ReportContext) -> Record:
         },
         "minimums": {"nodes": part.min_nodes},
         "name": part.name,
-        "node_sets": "",
+        "node_sets": "ALL" if part.nodes_text.upper() == "ALL" else "",
         "priority": {"job_factor": part.priority_job_factor, "tier": part.priority_tier},
         "timeouts": {"resume": UNSET, "suspend": UNSET},
         "topology": "",
@@ -118,8 +118,8 @@ def sinfo_record(row: NodeRow, context: ReportContext) -> Record:
             "idle": idle,
             "other": other,
             "total": total,
-            "hostnames": list(dict.fromkeys(node.config.host_name or node.config.name for node in nodes)),
-            "addresses": list(dict.fromkeys(node.config.address for node in nodes)),
+            "hostnames": [],  # sinfo collects them for formats that print them
+            "addresses": [],
             "nodes": [node.config.name for node in nodes],
         },
         "cpus": {

@@ -158,6 +158,8 @@ def _wall(limits: Limits, spent: Mapping[str, int]) -> str:
 
 def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Sequence[Job], used: Spent) -> list[str]:
     user = "%s(%d)" % (one.user, uid) if one.user else ""
+    lineage = "/" if one.account == "root" else f"/{one.account}/"
+    lineage += f"0-{one.user}/" if one.user else ""
     use = _use(job for job in jobs if job.account == one.account)
     record = limit_cells.nearest(cluster, one.account, one.user)
     limits = record.limits
@@ -169,8 +171,8 @@ def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Seque
         "SharesRaw/Norm/Level/Factor=%d/18446744073709551616.00/1/0.00"
         % (2147483647 if record.fair_share is None else record.fair_share),
         "UsageRaw/Norm/Efctv=0.00/1.00/0.00",
-        "ParentAccount=%s Lft=%d DefAssoc=%s"
-        % ("" if one.user or one.root else "root", one.number, "Yes" if one.user else "No"),
+        "ParentAccount=%s Lineage=%s DefAssoc=%s"
+        % ("" if one.user or one.root else "root", lineage, "Yes" if one.user else "No"),
         "GrpJobs=%s GrpJobsAccrue=N(0)" % _count(limits.grp_jobs, use.jobs),
         "GrpSubmitJobs=%s GrpWall=%s"
         % (_count(limits.grp_submit_jobs, use.submitted), _wall(limits, spent)),
@@ -183,6 +185,7 @@ def _association(one: Association, uid: int, cluster: ClusterConfig, jobs: Seque
         "MaxTRESPN=" + _plain(limits.max_tres_per_node),
         "MaxTRESMinsPJ=" + _plain(limits.max_tres_mins),
         "MinPrioThresh=",
+        "Comment=(null)",
     ]  # fmt: skip
 
 

@@ -183,11 +183,6 @@ def exit_pair(code: int, signal: int) -> str:
     return "0:%d" % signal if signal else "%d:0" % code
 
 
-def raw_status(code: int, signal: int) -> str:
-    """The wait status as a number, as squeue prints it."""
-    return str(signal or code << 8)
-
-
 def or_null(value: Optional[str]) -> str:
     """Print None as "(null)", like printf."""
     return "(null)" if value is None else value

@@ -89,7 +89,7 @@ class UsageQuery:
 
 #: kind -> reports, each with the length of its shortest accepted prefix
 REPORTS = {
-    "cluster": (("AccountUtilizationByQOS", 21), ("AccountUtilizationByUser", 1), ("UserUtilizationByAccount", 18),
+    "cluster": (("AccountUtilizationByQOS", 21), ("AccountUtilizationByUser", 21), ("UserUtilizationByAccount", 18),
                 ("UserUtilizationByWckey", 18), ("Utilization", 2), ("WCKeyUtilizationByUser", 1)),
     "job": (("SizesByAccount", 1), ("SizesByAccountAndWcKey", 15), ("SizesByWcKey", 8)),
     "reservation": (("Utilization", 1),),
@@ -157,7 +157,8 @@ def _columns(query: UsageQuery, text: str) -> tuple[list[Column[Cells]], list[st
     if query.kind == "job":
         columns += [Column(header, 20 if query.time.wide else 13, PrintField("text", _get(header)))
                     for header in _groups(query)]  # fmt: skip
-        columns.append(Column("% of cluster", 12, PrintField("text", _get("% of cluster"))))
+        columns += [Column(header, width, PrintField("text", _get(header)))
+                    for header, width in (("Total Count", 11), ("% of cluster", 12))]  # fmt: skip
     return columns, unknown
 
 
@@ -299,6 +300,7 @@ def _sizes(
         own = sum(held)
         cells = {"Cluster": cluster.name, "Wckey": wckey,
                  "Account": f"{account}:{wckey}" if query.name == "SizesByAccountAndWcKey" else account,
+                 "Total Count": "%d" % own if query.count_jobs else query.time.text(own, 0),
                  "% of cluster": "%.2f%%" % (100 * own / whole)}  # fmt: skip
         for header, amount in zip(headers, held):
             cells[header] = "%d" % amount if query.count_jobs else query.time.text(amount, own)

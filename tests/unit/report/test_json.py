@@ -61,7 +61,7 @@ def records(running: list[Job], nodes: list[Node], golden: Any) -> dict[str, Any
         "JOB_RES": JobRecords(context)(running[0])["job_resources"],
         "JOB": accounting_record(running[0], context),
         "STEP": accounting_record(running[0], context)["steps"][0],
-        "SINFO_DATA": next(iter(report.sinfo_document(nodes, context.cluster.partitions, ABOUT, 0)["sinfo"])),
+        "SINFO_DATA": next(iter(report.sinfo_document(nodes, context.cluster, ABOUT, 0)["sinfo"])),
         "RESERVATION_INFO": reservation_record(Reservation("r", 1, 2, ("n1",), parts=(("n1", (0,)),)), context),
         "STEP_INFO": step_record(running[0], next(iter(running[0].steps.values())), context),
         "LICENSE": license_record("matlab", 5, 2),
