@@ -238,7 +238,7 @@ async def test_only(ctx: CommandContext, spec: JobSpec, quiet: bool) -> int:
     start = max(start, spec.begin or 0)
     cpus = sum(share.cpus for share in shares)
     ctx.info(
-        f"Job {probe.job_id} to start at {timespec.format(int(start))} using {cpus} processors on nodes "
+        f"Job {probe.job_id} to start at {timespec.format(int(start))} a using {cpus} processors on nodes "
         f"{hostlist.compress(share.name for share in shares)} in partition {partition.name}"
     )
     outlook = await controller.power.prospects.outlook(shares, start) if controller.power is not None else ""

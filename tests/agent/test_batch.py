@@ -23,7 +23,7 @@ ENDS = [
     ("kill -KILL $$", ("FAILED", 0, 9), ("CANCELLED", 0, 9), ""),
     ("kill -TERM $$", ("FAILED", 0, 15), ("CANCELLED", 0, 15), ""),
     ("kill -USR1 $$", ("FAILED", 0, 10), ("CANCELLED", 0, 10), ""),
-    ("kill -HUP $$", ("FAILED", 1, 0), ("CANCELLED", 0, 1), ""),
+    ("kill -HUP $$", ("FAILED", 0, 1), ("CANCELLED", 0, 1), ""),
     (
         "echo out; echo err >&2; nosuchcommand 2>/dev/null",
         ("FAILED", 127, 0),

@@ -90,7 +90,7 @@ SATTACH_USAGE = "Usage: sattach [options] <jobid.stepid>\n"
         ("sstat -n -P -o JobID J", ("J.0\n", "", 0)),
         (
             "sstat -P -o JobID,NTasks 999999",
-            ("JobID|NTasks\n", "sstat: error: couldn't get steps for job 999999\n", 0),
+            ("JobID|NTasks\n", "sstat: error: couldn't get steps for JobId=999999\n", 0),
         ),
         ("sstat -n J.7", ("", "sstat: error: StepId=J.7 not found running.\n", 0)),
     ],

@@ -82,7 +82,7 @@ ONE_NODE = [
     ),
     (("-n2", "-o", "0", "echo", "hi"), "hi\n", "", 0),
     (
-        ("-n1", "-o", "/nonexist/foo", "echo", "hi"),
+        ("-n1", "-o", "/proc/nonexist/foo", "echo", "hi"),
         "",
         "srun: error: Could not open stdout file: No such file or directory\n",
         1,
@@ -101,9 +101,10 @@ ONE_NODE = [
         13,
     ),
     (
-        ("-n1", "-D", "/nonexist", "pwd"),
+        ("-n1", "-D", "/proc/nonexist", "pwd"),
         "/tmp\n",
-        "slurmstepd-n1: error: couldn't chdir to `/nonexist': No such file or directory: going to /tmp instead\n" * 2,
+        "slurmstepd-n1: error: couldn't chdir to `/proc/nonexist': No such file or directory: going to /tmp instead\n"
+        * 2,
         0,
     ),
     (("-n2", "--multi-prog", "nosuch"), "", "srun: error: Could not open multi_prog config file nosuch\n", 1),

@@ -129,7 +129,7 @@ def run(job: tuple[Cluster, Launch], *argv: str, **env: str) -> tuple[str, str, 
             ),
         ),
         (
-            ("-n1", "-N1", "--bcast=/nonexist/x", "/usr/bin/true"),
+            ("-n1", "-N1", "--bcast=/proc/nonexist/x", "/usr/bin/true"),
             {},
             (
                 "",

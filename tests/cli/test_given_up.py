@@ -64,7 +64,7 @@ def test_unknown_clusters_are_refused(engine: LocalEngine, command: list[str]) -
 
 def test_sstat_prints_its_header_before_errors(engine: LocalEngine) -> None:
     done = engine.run("sstat -j 99999 -o JobID 2>&1")
-    assert done.stdout == "JobID        \n------------ \nsstat: error: couldn't get steps for job 99999\n"
+    assert done.stdout == "JobID        \n------------ \nsstat: error: couldn't get steps for JobId=99999\n"
 
 
 @pytest.mark.parametrize("command", ["scontrol requeuehold", "scancel"])

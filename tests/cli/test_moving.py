@@ -80,7 +80,7 @@ def test_files_beside_a_script_are_found_from_another_folder(where: str, engine:
 
 
 def test_a_script_for_the_agent_gets_its_folder(engine: LocalEngine, tmp_path: Path) -> None:
-    (tmp_path / "t.sh").write_text("#!/bin/bash\n#SBATCH -J ranks -n2\nsrun python each.py\n")
+    (tmp_path / "t.sh").write_text("#!/bin/bash\n#SBATCH -J ranks -n2\nsrun --multi-prog ranks.conf\n")
     done = engine.run("slurmsky translate -o ranks.yaml t.sh", cwd=tmp_path)
     assert done.returncode == 0, done
     folder = tmp_path / "ranks.slurmsky"
@@ -100,7 +100,7 @@ def test_the_agents_yaml_has_a_workdir_that_sends_the_same_files(
     other: str, engine: LocalEngine, tmp_path: Path
 ) -> None:
     """SkyPilot's workdir would send keys, and would not send what git ignores."""
-    (tmp_path / "t.sh").write_text("#!/bin/bash\n#SBATCH -J ranks -n2\nsrun python each.py\n")
+    (tmp_path / "t.sh").write_text("#!/bin/bash\n#SBATCH -J ranks -n2\nsrun --multi-prog ranks.conf\n")
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / ".gitignore").write_text("ignored.csv\n")
     if other:
@@ -123,7 +123,7 @@ def test_a_folder_gives_a_yaml_for_each_script(engine: LocalEngine, tmp_path: Pa
     scripts = tmp_path / "scripts" / "sub"
     scripts.mkdir(parents=True)
     (scripts.parent / "a.sh").write_text("#!/bin/bash\n#SBATCH -J same\npython train.py\n")
-    (scripts / "b.sh").write_text("#!/bin/bash\n#SBATCH -J same -n2\nsrun python each.py\n")
+    (scripts / "b.sh").write_text("#!/bin/bash\n#SBATCH -J same -n2\nsrun --multi-prog ranks.conf\n")
     (scripts / "c.sh").write_text("#!/bin/bash\n#SBATCH --nosuch\n#SBATCH -N x\nhostname\n")
     done = engine.run("slurmsky translate scripts -o out", cwd=tmp_path)
     assert done.returncode == 1, done

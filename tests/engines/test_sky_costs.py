@@ -182,7 +182,7 @@ def test_test_only_answers_for_nodes_created_on_demand(tmp_path: Path) -> None:
         words = ("--test-only", "-N2", "-n8", "-c2", "--gpus-per-node=h100:4")
         code, _, error = await world.run("sbatch", *words, "--wrap", "true")
         assert (code, world.server.jobs) == (0, [])
-        found = re.fullmatch(r"sbatch: Job (\d+) to start at (\S+) using 16 processors on nodes (\S+) in .*\n", error)
+        found = re.fullmatch(r"sbatch: Job (\d+) to start at (\S+) a using 16 processors on nodes (\S+) in .*\n", error)
         assert found and found[3] == f"sky-{found[1]}-[0-1]"
         assert (await world.run("sbatch", "-q", "nosuch", "--test-only", "--wrap", "true"))[0] == 1
 

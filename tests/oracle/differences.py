@@ -17,7 +17,6 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 #: fail; once it passes, its entry has to go.
 _ONE_HOST = "all nodes of the recording live on one host and are grouped by its name"
 _PLANNED = "backfill had not yet planned the waiting job when it was recorded; here it is planned at once"
-_NEWER_COLUMN = "newer releases have a column RESERVATION in sinfo -l"
 _THREE_CPUS = "22.05 refuses a step of tasks of three or five CPUs each on nodes that were given for just these"
 _ALL_GPUS = "22.05 runs as many tasks as --ntasks-per-gpu puts on all GPUs of the node, whatever -n says"
 _BATCH_END = "22.05 took the end of the cancelled job's script for a failure of its own (exit code 15), by a race"
@@ -37,12 +36,12 @@ _LOOKS_ON = "srun looks on after a fault that ends it, and warns of what follows
 _SRUN_CPUS = "22.05 reads SRUN_CPUS_PER_TASK, newer releases SLURM_CPUS_PER_TASK"
 _TOO_EXACT = "22.05 keeps --exact to its CPUs in spite of --overcommit"
 _BY_SOCKET = "newer srun warns of --gpus-per-socket, which is only for whole jobs"
-_NODE_COUNT = "the number of nodes of a job with -c that was not yet tested: 25.11 prints what the nodes can hold"
 _STDERR = "StdErr of 25.11 is empty, and does not change with StdOut"
+_PLANNED_NODES = "nodes that backfill has planned for the next job are MIXED+PLANNED for a moment"
+_PARTITION_ORDER = "sinfo -N of 25.11 prints the partitions of a node in another order"
+_TIME_PREFIX = "slurmstepd of the recording's slurmd, which runs in the foreground, prints the time instead of its name"
 _USER_NAME = "25.11 looks up the user's name as soon as it reads it"
-_REQUEST = "25.11 prints the memory per device, the implied binding and the command without arguments"
 _HET_SIZES = "how many tasks and nodes components have is looked up later here than srun does"
-_BRACKET = "newer releases refuse a bracket without an end; 22.05 takes `]` for the name's end"
 KNOWN: dict[str, str] = {
     "env:placement-15:0": _PER_NODE,
     # steps
@@ -63,32 +62,19 @@ KNOWN: dict[str, str] = {
     "show:running-nodes-seen:6": _ONE_HOST,
     "query:sinfo:42": _ONE_HOST,
     "query:empty:13": _ONE_HOST,
-    "show:running-het:1": "n1 and n2 were still being cleaned up when it was recorded",
     # newer releases
     "show:hostnames-job:0": "22.05 looks at SLURM_NODELIST alone; SLURM_JOB_NODELIST came later",
-    "show:pending-node-drained:3": "22.05 prints lines on power before Reason=, and head cuts it off",
     "query:squeue:65": "%s is SLUID now; it was a field of Cray systems, with no header",
-    "query:squeue:93": "newer releases print file names as patterns, unless --expand-patterns is given",
-    "query:squeue:95": "newer releases list --cpus-per-task in tres-per-task",
-    "query:squeue:97": "22.05 heads the column ContainerID of steps with CONTAINER",
-    "query:sinfo:19": _NEWER_COLUMN,
-    "query:empty:11": _NEWER_COLUMN,
     "env:batch-socket-core:2": "srun of 22.05 does not read SLURM_NTASKS_PER_CORE; opt.c of 25.11 has it",
-    **{f"show:{verb}:11": _BRACKET for verb in ("hostnames", "hostlist", "hostlistsorted")},
     "reservation:refused:17": "scontrol of 22.05 has another text for a bad NodeCnt; create_res.c of 25.11 has ours",
     # one build
     "show:config:0": "MULTIPLE_SLURMD is listed by a build made for several daemons on a host",
-    "query:squeue:105": "names the plugins of one build before the message, which is the same",
-    "query:empty:14": "Debian's name of the package",
     # faults of 22.05
     "env:placement-29:0": "22.05 gives -m arbitrary CPUs as if it were block: 5 and 1 for three tasks on each node",
     "env:placement-16:0": _THREE_CPUS,
     "env:placement-17:0": _THREE_CPUS,
     "srun:inside-options:20": _ALL_GPUS,
     "srun:inside-options:21": _ALL_GPUS,
-    "show:updated-refused:5": "timelimit+=10 of UNLIMITED overflows to 9 minutes; newer releases refuse it",
-    "show:updated-refused:7": "timelimit+=10 of UNLIMITED overflows to 9 minutes",
-    "show:running-step:3": "asked for the batch step it shows step 0",
     # the moment of the recording
     "show:pending-resources:2": _PLANNED,
     "query:squeue:58": _PLANNED,
@@ -98,6 +84,16 @@ KNOWN: dict[str, str] = {
     "query:sacct:48": "one of its two schedulers says PartitionConfig, the other which limit it is",
     "show:updated:11": "shown before the next pass of the scheduler, which looks at the changed dependency",
     "show:updated-array:5": "the element that was released had not yet started when the array was held again",
+    **{f"show:running-nodes-seen:{number}": _PLANNED_NODES for number in range(1, 6)},
+    "show:pending-node-drained:2": "the node was planned for the job in this moment, so it counts as reserved",
+    **dict.fromkeys(("show:failed-interpreter:2", "show:cancelled-running:3", "show:timeout:2"), _TIME_PREFIX),
+    **{
+        f"show:partitions:{number}": "NodeSets=ALL stands for Nodes=ALL of the recording's slurm.conf"
+        for number in (0, 1, 3)
+    },
+    "srun:outside-41:0": "25.11 creates the missing folder of an output file",
+    "query:sinfo:33": _PARTITION_ORDER,
+    **{f"query:sacct:{number}": _WAITING_HET for number in (18, 22, 23, 45, 47, 50)},
     # the fleet
     **{f"fleet:fleet:{number}": _LAST_ELEMENT for number in (43, 46)},
     **{f"fleet:fleet:{number}": _HET_NODES for number in (115, 300, 356, 362)},
@@ -112,22 +108,8 @@ KNOWN: dict[str, str] = {
     **{f"fleet:fleet:{number}": _FALLEN for number in (502, 774, 810)},
     "fleet:fleet:773": _LAST_ELEMENT,
     "fleet:fleet:818": "squeue tells of an unknown user while it reads its options, before it reads the list of steps",
-    **{f"query:squeue:{number}": _NODE_COUNT for number in (17, 18, 19, 20, 21, 22, 27, 29, 39, 46, 57, 72, 87, 89)},
-    **{f"show:{case}:1": _NODE_COUNT for case in ("held-tasks-cpus", "held-het")},
-    "show:held-het:2": _NODE_COUNT,
-    **{
-        f"show:{case}:1": _REQUEST
-        for case in (
-            "held-mem-per-gpu",
-            "held-gpus-per-task",
-            "held-arguments",
-            "held-gpus-per-task-one-line",
-            "running-gpus",
-        )
-    },
     "updates:update-dependent:18": _STDERR,
     "updates:update-array-half:5": _STDERR,
-    "show:running-gpus:2": _REQUEST,
     **{
         f"updates:{line}": _USER_NAME
         for line in ("update-held-range:14", "update-waiting:14", "update-later:5", "update-later:15")

@@ -218,7 +218,7 @@ def _priority(ctx: CommandContext, words: Sequence[str], wanted: JobUpdate) -> i
             code = max(code, report(ctx, text, outcome))
             problem = outcome.error.errno if outcome.error is not None else problem
         if problem is not None:
-            ctx.err(f"slurm_suspend error: {problem.text}")
+            ctx.err(f"slurm_suspend error:{problem.text}")
             code = 1
     return code
 

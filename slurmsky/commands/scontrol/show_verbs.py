@@ -260,6 +260,13 @@ def _constant(
     return run
 
 
+def _topology(ctx: CommandContext, query: ScontrolQuery, value: str | None) -> int:
+    """Without topology plugin there is nothing to show; only a topology that is named is missing."""
+    if value and "=" not in value:
+        ctx.err("slurm_load_topo error: Requested topology configuration is not available")
+    return 0
+
+
 def _assoc(ctx: CommandContext, query: ScontrolQuery, words: Words) -> int:
     from ...report.text import show_assoc
     from ..accounting.account_view import records
@@ -334,5 +341,5 @@ ENTITIES: tuple[tuple[str, int, Callable[[CommandContext, ScontrolQuery, str | N
     ("slurmd", 2, _slurmd),
     ("steps", 2, show_jobs.steps),
     ("topoconf", 5, _constant()),
-    ("topology", 1, _constant()),
+    ("topology", 1, _topology),
 )

@@ -45,7 +45,7 @@ REFUSED_NEWER = {
     "sinfo -n 'n['": "sinfo: error: 'n[' invalid entry for --nodes\n",
 }
 #: Rows that this system refuses: Slurm's superuser may have one, and 25.11 refuses R: without preemption, too.
-REFUSED = {"sbatch --gid=nogroup -H SCRIPT", "sbatch -H --signal=BR:USR1 SCRIPT"}
+REFUSED = {"sbatch --gid=nogroup -H SCRIPT"}
 #: What only the controller, an agent, the configuration or the file system can answer.
 LATER = (
     r"invalid partition specified",
@@ -81,6 +81,9 @@ LATER = (
     r"couldn't get steps",
     r"start at \d+",
     r"execve\(\)",
+    r"Job dependency problem",
+    r"Could not open stdout file",
+    r"REQUEST_FILE_BCAST",
 )
 LATER_COMMANDS = ("scontrol",)  # its words are read by the command itself
 
