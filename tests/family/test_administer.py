@@ -39,7 +39,7 @@ SITE = Path(__file__).resolve().parent.parent / "oracle" / "site.toml"
         (
             "holdall 999999",
             1,
-            "Invalid job id specified for job 999999\nslurm_suspend error: Invalid job id specified\n",
+            "Invalid job id specified for job 999999\nslurm_suspend error:Invalid job id specified\n",
         ),
         ("top 1 2", 1, "too many arguments for keyword:top\n"),
         ("top 999999", 1, "Invalid job id specified for job 999999\n"),
