@@ -7,7 +7,7 @@ from typing import Any
 from moving_script import moving
 
 from slurmsky.site import load
-from slurmsky.translate.export.yaml_export import ExportedYaml, export_yaml
+from slurmsky.translate.export.yaml_export import ExportedYaml, SubmittedScript, export_yaml
 
 SITE = load('[gpus]\ndefault = "H100"\n[[partition]]\nname = "main"\ndefault = true', "site")
 NONE = load("", "none")
@@ -32,4 +32,4 @@ def export_body(body: str, directives: str = "", shell: str = "/bin/bash", folde
         found: ExportedYaml = moving.exported(text.encode(), SITE, "job.sh")
         return found
     specs: Any = moving.request(text.encode(), "job.sh").components
-    return export_yaml(text, [specs[0].evolve(chdir=folder)], SITE, "", file="job.sh", folder=folder)
+    return export_yaml(SubmittedScript(text, [specs[0].evolve(chdir=folder)], folder=folder), SITE, "")

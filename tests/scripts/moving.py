@@ -10,7 +10,7 @@ from slurmsky.options.usage_errors import CommandError
 from slurmsky.options.values import ReadContext
 from slurmsky.site.record import Site
 from slurmsky.translate.explain.explanation import Page, explain
-from slurmsky.translate.export.yaml_export import ExportedYaml, export_yaml
+from slurmsky.translate.export.yaml_export import ExportedYaml, SubmittedScript, export_yaml
 
 
 def surroundings() -> ReadContext:
@@ -37,14 +37,9 @@ def exported(data: bytes, site: Site, name: str = "job.sh", *words: str) -> Expo
     requested = request(data, name, *words)
     default = site.cluster.default_partition
     partition = requested.components[0].partition or (default.name if default else "")
-    return export_yaml(
-        data.decode("utf-8", "surrogateescape"),
-        requested.components,
-        site,
-        partition,
-        file=name,
-        arguments=requested.argv,
-    )
+    text = data.decode("utf-8", "surrogateescape")
+    submitted = SubmittedScript(text, requested.components, file=name, arguments=requested.argv)
+    return export_yaml(submitted, site, partition)
 
 
 def explained(data: bytes, site: Site, name: str = "job.sh", engine: str = "sky") -> Page:

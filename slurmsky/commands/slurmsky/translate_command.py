@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import socket
 import time
@@ -26,9 +25,9 @@ from ...model.spec import INFINITE, JobSpec
 from ...options import submit as options
 from ...options.usage_errors import CommandError
 from ...site.record import Site
+from ...translate.export.agent_folder import REMOTE, AgentFolder
 from ...translate.export.conversion import Dropped, one_line
-from ...translate.export.yaml_draft import REMOTE
-from ...translate.export.yaml_export import ExportedYaml, export_yaml
+from ...translate.export.yaml_export import ExportedYaml, SubmittedScript, export_yaml
 from ...translate.script.script_chain import Stage, stages
 from ...translate.script.unknown_directives import without_unknown
 from ...translate.shell.script_commands import parse
@@ -107,7 +106,7 @@ async def _pipeline(ctx: CommandContext, path: str, chain: Sequence[Stage], targ
     ]
     for number, stage in enumerate(chain, 1):
         text = await _task(ctx, stage.words, target, f"{name}-{number}.slurmsky", stage.line)
-        texts.append(re.sub(r" as SkyPilot runs it:.*", f", line {stage.line}", text, count=1))
+        texts.append(text)
     return "---\n".join(texts)
 
 
@@ -126,29 +125,26 @@ async def _task(
     if stage and specs[0].array:
         why = f"line {stage} submits an array, and no task of a pipeline is an array: translate its scripts one by one"
         raise _NotTranslated(why)
-    partition = _partition(site, specs[0])
-    text = script.data.decode("utf-8", "surrogateescape").replace("\0", "")
+    below = os.path.relpath(absolute(ctx, script.path), ctx.cwd) if script.path else ""
     file = os.path.basename(script.path or "script")
+    submitted = SubmittedScript(
+        source=script.data.decode("utf-8", "surrogateescape").replace("\0", ""),
+        specs=specs,
+        file=file,
+        arguments=request.argv,
+        folder=ctx.cwd,
+        path=file if not below or below.startswith("..") else below,
+        dropped=unknown,
+        stage=stage,
+    )
     try:
-        below = os.path.relpath(absolute(ctx, script.path), ctx.cwd) if script.path else file
-        exported = await asyncio.to_thread(
-            export_yaml,
-            text,
-            specs,
-            site,
-            partition,
-            file=file,
-            arguments=request.argv,
-            folder=ctx.cwd,
-            path=file if below.startswith("..") else below,
-            serve=serve,
-            dropped=unknown,
-        )
+        exported = await asyncio.to_thread(export_yaml, submitted, site, _partition(site, specs[0]), serve=serve)
         if serve and "service" not in exported.fields:
             raise _NotTranslated("no server that --serve knows runs in the script on SkyPilot's nodes")
         if not (exported.needs and target):
             return exported.yaml
-        return await asyncio.to_thread(_pack, ctx, exported, specs, script, request.argv, target, beside)
+        folder = await asyncio.to_thread(_pack, ctx, exported, specs, script, request.argv, target, beside)
+        return exported.with_folder(folder)
     except Refused as error:
         raise _NotTranslated(f"{error} ({error.hint})") from error
     except (EngineError, OSError) as error:
@@ -230,8 +226,8 @@ def _pack(
     argv: Sequence[str],
     target: str,
     folder: str = "",
-) -> str:
-    """Create the folder beside the YAML. Returns the YAML with the actual names of folder and agent archive."""
+) -> AgentFolder:
+    """Create the folder beside the YAML."""
     folder = folder or f"{exported.name}.slurmsky"
     beside = Path(os.path.dirname(absolute(ctx, target))) / folder
     if beside.exists() and not (beside / "job" / "settings.json").exists():
@@ -253,20 +249,8 @@ def _pack(
         shutil.copyfile(shipped.program, beside / shipped.program.name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    name = shipped.program.name
-    # Keys are not sent, and files that git ignores are sent, as by sbatch.
-    workdir = f"# no workdir: {folder} has the submit folder's files, without keys, with those that git ignores"
-    if shipped.workdir is not None:
-        sent = os.path.relpath(shipped.workdir, beside.parent)
-        workdir = f"workdir: {sent}  # the folder that sbatch was called in, where the script runs"
-    yaml = (
-        re.sub(r"(?m)^workdir: \. .*$", lambda _: workdir, exported.yaml, count=1)
-        .replace(f"{REMOTE}/agent.pyz", f"{REMOTE}/{name}")
-        .replace("/agent.pyz\n", f"/{name}\n")
-    )
-    return yaml.replace(f"./{exported.name}.slurmsky/", f"./{folder}/").replace(
-        f"folder {exported.name}.slurmsky\n", f"folder {folder}\n"
-    )
+    workdir = os.path.relpath(shipped.workdir, beside.parent) if shipped.workdir is not None else ""
+    return AgentFolder(folder, shipped.program.name, workdir)
 
 
 def _launch(

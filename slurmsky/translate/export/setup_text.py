@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ..script import programs
 from ..shell.word_sets import words
+from .conversion import quoted
 
 _APT = re.compile(r"apt-get install -y ([^;&|)]+)\)?$")
 _CONDA = re.compile(r"conda install -y( -n base)?((?: -c \S+)+) ([^;&|)-][^;&|)]*)\)?$")
@@ -83,3 +84,11 @@ def sorted_unique(lines: Iterable[str], unchanged: bool = False) -> list[str]:
     listed = "".join(f" -c {channel}" for channel in channels)
     more = [f"conda install -y{base}{listed} {' '.join(conda.values())}"] if conda else []
     return [*head, *first, *more, *last, *kept[entered + 1 :]]
+
+
+def link_to_workdir(former: str) -> str:
+    """Setup line that links an old path to the workdir."""
+    path = former if re.fullmatch(r"[\w./~$+@-]+", former) else quoted(former)
+    above = path.rpartition("/")[0]
+    made = f"mkdir -p {above} && ln -sfn ~/sky_workdir {path}" if above != "~" else f"ln -sfn ~/sky_workdir {path}"
+    return made if path.startswith("~") else f"sudo {made.replace('&& ln', '&& sudo ln')}"

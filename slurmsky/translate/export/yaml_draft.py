@@ -25,6 +25,7 @@ from ..shell.script_variables import Scope
 from ..sky_task.setup_commands import preparation
 from ..sky_task.sky_names import docker_image
 from . import conversion
+from .agent_folder import REMOTE, AgentFolder
 from .array_launches import launches
 from .conversion import Dropped, one_line
 from .omitted_options import (
@@ -38,12 +39,11 @@ from .omitted_options import (
 )
 from .run_hints import hints
 from .run_text import BASH, OTHER_SHELLS, READS_ARGUMENTS, interpreter, run_text
-from .setup_text import sorted_unique
+from .setup_text import link_to_workdir, sorted_unique
 from .yaml_document import YamlDocument
 from .yaml_resources import MATLAB
 from .yaml_storage import BUCKET, StorageDraft
 
-REMOTE = "~/.slurmsky"  # where the agent's folder is mounted: engines/sky/launch/shipment.py
 _BUCKET_NOTE = f"bucket with copies of the folders below: --env {BUCKET}=s3://NAME"
 #: variables that a script requires from its caller
 REQUIRED = re.compile(r"\$\{(\w+):?\?")
@@ -57,7 +57,7 @@ class Draft(StorageDraft):
 
     def plain_yaml(self) -> tuple[str, dict[str, Any]]:
         document = YamlDocument()
-        image = self._image()
+        image = self._image
         self.reading.activate += self._entry(image)
         self._head(document)
         document.add_field("name", self.task.name)
@@ -86,7 +86,7 @@ class Draft(StorageDraft):
         former = self.reading.former
         rest = " ".join([run_text(self.source, self.reading), *self.reading.activate, *self.reading.envs.values()])
         used = former and re.search(rf"[/}}]{re.escape(former.rpartition('/')[2])}(?![\w-])", rest)
-        return [_link_at(path) for path in ([former] if used else []) + self.reading.links]
+        return [link_to_workdir(path) for path in ([former] if used else []) + self.reading.links]
 
     def _workdir_comment(self) -> str:
         if self.reading.former:
@@ -119,7 +119,10 @@ class Draft(StorageDraft):
         if re.search(r"\bTASK_ID\b", self._edited()) and not self.directives.array:
             names.append("TASK_ID")
         given = "".join(f" --env {name}=..." for name in names)
-        document.comment(f"{one_line(self.file)} as SkyPilot runs it:  sky {launch}{given} {self._yaml_name()}")
+        run = (
+            f", line {self.stage}" if self.stage else f" as SkyPilot runs it:  sky {launch}{given} {self._yaml_name()}"
+        )
+        document.comment(f"{one_line(self.file)}{run}")
         if re.search("[\ud800-\udfff]", self.source):
             document.comment("Bytes of the script that are not UTF-8 are \ufffd here: YAML cannot contain them.")
         self.left_out += self.reading.dropped
@@ -152,7 +155,7 @@ class Draft(StorageDraft):
         unknown = "no module map has it: install it in setup, or use an image that contains it"
         for line, name in self.reading.unknown_modules:
             self.left_out.append(Dropped(line, f"module load {one_line(name)}", unknown, to_do=True))
-        self.left_out += modules_without_effect(self.reading.modules, (self._image() or ("",))[0].startswith(MATLAB))
+        self.left_out += modules_without_effect(self.reading.modules, (self._image or ("",))[0].startswith(MATLAB))
         self.left_out += module_versions(self.reading.modules) + other_images(self.reading.modules)
         self.left_out += invisible(self.source)
         self.left_out += self._programs_to_bring()
@@ -181,12 +184,12 @@ class Draft(StorageDraft):
     def _programs_to_bring(self) -> list[Dropped]:
         found = programs_to_bring(needs.of(self.source), self.reading.modules, self._has_own_image())
         own = Path(self.directives.folder) if self.directives.folder else None
-        brought = self.reading.brought | ({"matlab"} if (self._image() or ("",))[0].startswith(MATLAB) else set())
+        brought = self.reading.brought | ({"matlab"} if (self._image or ("",))[0].startswith(MATLAB) else set())
         return [one for one in found if one.text not in brought and not (own and (own / one.text).is_file())]
 
     def _has_own_image(self) -> bool:
         """Return whether the user chose the task's image. Such an image has the script's programs."""
-        image = self._image()
+        image = self._image
         return (image is not None and not image[1].startswith("module")) or bool(self.reading.images)
 
     def _yaml_name(self) -> str:
@@ -224,7 +227,7 @@ class Draft(StorageDraft):
         required += [name for name in self._inputs if name not in (*required, *envs, *self.reading.secrets)]
         envs.update(dict.fromkeys(required))
         others = {BUCKET: _BUCKET_NOTE} if self._takes_bucket() else {}
-        if (self._image() or ("", ""))[0].startswith(MATLAB):
+        if (self._image or ("", ""))[0].startswith(MATLAB):
             others["MLM_LICENSE_FILE"] = "PORT@HOST of your licence server: --env MLM_LICENSE_FILE=..."
         envs |= {name: None for name in others if name not in envs}
         if envs:
@@ -326,7 +329,9 @@ class Draft(StorageDraft):
 
     # --- with slurmsky on the nodes
 
-    def agent_yaml(self) -> tuple[str, dict[str, Any]]:
+    def agent_yaml(self, folder: AgentFolder | None = None) -> tuple[str, dict[str, Any]]:
+        """YAML that runs the unchanged script through slurmsky. ``folder`` is None if it is not created yet."""
+        folder = folder or AgentFolder(f"{self.task.name}.slurmsky")
         document = YamlDocument()
         document.comment(
             f"{one_line(self.file)} needs Slurm's functions on the nodes, so slurmsky runs the unchanged script there:"
@@ -339,24 +344,27 @@ class Draft(StorageDraft):
         shipped = replace(self.site, shipped_modules=True)
         chosen, setup, _ = preparation(shipped, needs.of(self.source))
         images = needs.of(self.source).images
-        image = self._image()
+        image = self._image
         if image is None and (images[:1] if len(images) == 1 else chosen):
             image = docker_image(images[0] if len(images) == 1 else chosen), "its steps" if images else "its modules"
         self._agent_notes(document)
-        folder = f"{self.task.name}.slurmsky"
         made = f"`slurmsky translate -o {self._yaml_name()} {one_line(self.file)}` makes"
-        document.comment(f"{made} slurmsky's folder {folder}")
+        document.comment(f"{made} slurmsky's folder {folder.name}")
         self.reading.former = ""  # the script runs unchanged
         document.add_field("name", self.task.name)
         if self.task.geometry.nodes > 1:
             document.add_field("num_nodes", self.task.geometry.nodes)
-        document.add_field("workdir", ".", comments=("the folder that sbatch was called in, where the script runs",))
+        if folder.workdir:
+            where = "the folder that sbatch was called in, where the script runs"
+            document.add_field("workdir", folder.workdir, comments=(where,))
+        else:  # Keys are not sent, and files that git ignores are sent, as by sbatch.
+            files = "the submit folder's files, without keys, with those that git ignores"
+            document.comment(f"no workdir: {folder.name} has {files}")
         self._resources(document, image)
         if self._takes_bucket():
             document.add_field("envs", {BUCKET: None}, inline={BUCKET: _BUCKET_NOTE})
-        self._mounts(
-            document, {f"{REMOTE}/{self.task.name}": f"./{folder}/job", f"{REMOTE}/agent.pyz": f"./{folder}/agent.pyz"}
-        )
+        job, program = f"./{folder.name}/job", f"./{folder.name}/{folder.program}"
+        self._mounts(document, {f"{REMOTE}/{self.task.name}": job, f"{REMOTE}/{folder.program}": program})
         if self.task.fields.get("config"):
             document.add_field("config", self.task.fields["config"])
         if not needs.of(self.source).environments:
@@ -390,11 +398,3 @@ class Draft(StorageDraft):
             unset.append(Dropped(0, f"--array={self.spec.array}", why))
         for dropped in [*self.left_out, *module_versions(self.reading.modules), *unset]:
             document.comment(f"  {dropped.text}: {dropped.why}")
-
-
-def _link_at(former: str) -> str:
-    """Setup line that links an old path to the workdir."""
-    path = former if re.fullmatch(r"[\w./~$+@-]+", former) else conversion.quoted(former)
-    above = path.rpartition("/")[0]
-    made = f"mkdir -p {above} && ln -sfn ~/sky_workdir {path}" if above != "~" else f"ln -sfn ~/sky_workdir {path}"
-    return made if path.startswith("~") else f"sudo {made.replace('&& ln', '&& sudo ln')}"

@@ -9,16 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ...language import arrayspec
-from ...language.syntax_errors import LanguageError
 from ...model.spec import JobSpec
-from ...options.getopt import split
-from ...options.table import load
-from ...site.modules import find
 from ...site.record import Site
 from ..script import needs
 from ..script.folders_above import levels_above
@@ -27,21 +21,21 @@ from ..script.needs import Needs
 from ..script.own_packages import own_packages
 from ..script.program_paths import CONDA_BASE
 from ..script.project_folder import Project
-from ..script.project_root import origin
+from ..script.project_root import Origin, origin
 from ..script.python_projects import setup_of_files
 from ..script.work_folder import entered
 from ..shell.script_commands import Script, parse
 from ..shell.script_variables import Scope
-from ..sky_task.geometry import Geometry, geometry
+from ..sky_task.geometry import geometry
 from ..sky_task.setup_commands import folders_setup, one_environment
 from ..sky_task.sky_components import plan_all
 from ..sky_task.sky_names import sky_name
-from ..sky_task.task import SkyTask
-from ..sky_task.translation_notes import Note, Refused
+from ..sky_task.translation_notes import Note
 from . import conversion
+from .agent_folder import AgentFolder
 from .conversion import Dropped, Reading
+from .exported_options import directive_values, exported_variables, gpu_for, with_gpus_of_steps, without_image_file
 from .inlined_launchers import inlined
-from .omitted_options import by_contents
 from .project_files import bring_files
 from .run_text import BASH, interpreter, run_text, until_exit
 from .slurm_traces import commands_in_texts, slurm_use
@@ -61,9 +55,6 @@ from .yaml_setup import (
     set_variables,
 )
 
-DEFAULT_GPU = "H100"
-#: versions of CUDA below these do not support newer GPUs. Source: NVIDIA's release notes of CUDA
-_GPUS_BEFORE = (((11, 0), "V100"), ((11, 8), "A100"))
 NAME_LENGTH = 60
 #: packages that make up a Python environment, unlike a library in it
 _FRAMEWORKS = re.compile("numpy|torch|tensorflow|jax")
@@ -71,7 +62,24 @@ _FRAMEWORKS = re.compile("numpy|torch|tensorflow|jax")
 _GPU_BUILT = re.compile(r"(?<=\s)(gromacs)(?=\s|$|\))")
 #: characters that YAML cannot hold in a block of text
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
-_GPU_OPTIONS = frozenset(("gres", "gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket"))
+
+
+@dataclass(frozen=True)
+class SubmittedScript:
+    """A script with its options ``specs``, one for each component.
+
+    ``file``: the script's name in texts. ``folder``: the submit folder, if known; ``path``: the script's path below
+    it. ``dropped``: directives that sbatch does not know. ``stage``: the line that submits it, in a pipeline.
+    """
+
+    source: str
+    specs: Sequence[JobSpec]
+    file: str = "job.sh"
+    arguments: Sequence[str] = ()
+    folder: str = ""
+    path: str = ""
+    dropped: Sequence[Dropped] = ()
+    stage: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,110 +88,179 @@ class ExportedYaml:
 
     yaml: str
     name: str
-    needs: tuple[Dropped, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
-    notes: tuple[Note, ...] = ()
-    fields: dict[str, Any] = field(default_factory=dict)
+    needs: tuple[Dropped, ...]
+    dropped: tuple[Dropped, ...]
+    notes: tuple[Note, ...]
+    fields: dict[str, Any]
+    draft: Draft
+
+    def with_folder(self, folder: AgentFolder) -> str:
+        """Return the YAML that runs the script with slurmsky's folder, as it was created."""
+        return self.draft.agent_yaml(folder)[0]
 
 
-def export_yaml(
-    source: str,
-    specs: Sequence[JobSpec],
-    site: Site,
-    partition: str,
-    *,
-    file: str = "job.sh",
-    arguments: Sequence[str] = (),
-    folder: str = "",
-    path: str = "",
-    serve: bool = False,
-    dropped: Sequence[Dropped] = (),
-) -> ExportedYaml:
-    """Export the YAML for a script with options ``specs``.
+def export_yaml(submitted: SubmittedScript, site: Site, partition: str, *, serve: bool = False) -> ExportedYaml:
+    """Export a script's YAML.
 
-    ``file``: the script's name in texts. ``folder``: the submit folder, if known; ``path``: the script's path below
-    it. ``serve``: write a service for ``sky serve`` if the script starts a server. ``dropped``: directives that
-    sbatch does not know. Raises Refused with Slurm's text if SkyPilot cannot provide such nodes.
+    ``serve``: write a service for ``sky serve`` if the script starts a server. Raises Refused with Slurm's text if
+    SkyPilot cannot provide such nodes.
     """
-    source = re.sub(r"(?m)^\s*#[^!\n].*$", lambda line: _UNPRINTABLE.sub("", line[0]), source)
-    spec, source = specs[0], inlined(until_exit(parse(source)))
-    guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
-    if guessed:
-        site = replace(site, gpus=replace(site.gpus, default=_gpu_for(source, site)))
-    partition_of_plan = partition if not partition or site.cluster.partition(partition) else ""
-    spec, image_file = _without_image_file(spec)
-    script = parse(source)
-    spec = _with_gpus_of_steps(spec, script) if len(specs) == 1 else spec
-    if spec.job_name == file and "." in file:
-        spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
-    # The other components of a het job may name their own partitions.
-    others = [(part, (part.partition or partition_of_plan).split(",")[0]) for part in specs[1:]]
-    apart = (
-        bool(folder and spec.chdir) and os.path.normpath(spec.chdir or "") != folder
-    )  # --chdir, and not the submit folder
-    asked = needs.of(source)
-    own = (spec.chdir or "").startswith(f"{folder}/")
-    old = spec.chdir if apart and not own and not os.path.isdir(spec.chdir or "") else ""
-    start = origin(script, Scope.of(script), "" if apart and not old else folder, (*asked.paths, old or ""), path)
-    if start.levels or start.below:
+    return _Export(submitted, site, partition).exported(serve)
+
+
+class _Export:
+    """One export. Options, submit folder and plan of the nodes are known before the script's commands are read."""
+
+    def __init__(self, submitted: SubmittedScript, site: Site, partition: str) -> None:
+        self._submitted = submitted
+        self._partition = partition
+        printable = re.sub(r"(?m)^\s*#[^!\n].*$", lambda line: _UNPRINTABLE.sub("", line[0]), submitted.source)
+        self._source = inlined(until_exit(parse(printable)))
+        self._script = parse(self._source)
+        self._guessed = not (site.sky_partition(partition).gpu or site.gpus.default)
+        if self._guessed:
+            site = replace(site, gpus=replace(site.gpus, default=gpu_for(self._source, site)))
+        self._site = site
+        self._spec, self._image_file = self._options()
+        self._needs = needs.of(self._source)
+        self._work_dir = self._other_folder()
+        self._start, self._folder, self._path = self._origin()
+        self._plan()
+        self._reading = self._read()
+
+    def _options(self) -> tuple[JobSpec, str]:
+        """Options of the first component, and an image file of the old cluster among them."""
+        specs, file = self._submitted.specs, self._submitted.file
+        spec, image_file = without_image_file(specs[0])
+        spec = with_gpus_of_steps(spec, self._script) if len(specs) == 1 else spec
+        if spec.job_name == file and "." in file:
+            spec = spec.evolve(job_name=file.rpartition(".")[0])  # the client's default: the script's name
+        return spec, image_file
+
+    def _other_folder(self) -> str:
+        """Folder of ``--chdir``, if it is not the submit folder."""
+        work_dir = os.path.normpath(self._spec.chdir) if self._submitted.folder and self._spec.chdir else ""
+        return work_dir if work_dir != self._submitted.folder else ""
+
+    def _origin(self) -> tuple[Origin, str, str]:
+        """Folder in which the script's authors call sbatch.
+
+        Returns its place relative to the given folder, its path, and the script's path in it.
+        """
+        folder, path, chdir = self._submitted.folder, self._submitted.path, self._spec.chdir or ""
+        old = chdir if self._work_dir and not (chdir.startswith(f"{folder}/") or os.path.isdir(chdir)) else ""
+        known = folder if old or not self._work_dir else ""
+        start = origin(self._script, Scope.of(self._script), known, (*self._needs.paths, old), path)
+        if not (start.levels or start.below):
+            return start, folder, path
         base = os.path.normpath(os.path.join(folder, start.below, *[".."] * start.levels))
-        folder, path = base, os.path.relpath(os.path.join(folder, path or file), base)
-    task = plan_all([(spec, partition_of_plan), *others], site, wants=Needs(amd=asked.amd, cpus=asked.cpus))
-    task = replace(task, name=sky_name(spec.job_name or "sbatch", NAME_LENGTH))
-    size = geometry(spec, site.cluster.partition(partition_of_plan))
-    directives = _directive_values(spec, task, size, partition, file, source)
-    image = next((one.text.partition("=")[2] for one in dropped if one.text.startswith("--image=")), "")
-    directives = replace(directives, file=path or file, folder=folder, former=start.former, image=image)
-    reading = _read(script, source, directives, site)
-    reading.dropped += [one for one in dropped if not (image in reading.images and one.text.startswith("--image="))]
-    reading.envs.update(_exported(spec.export))
-    if folder:
-        reading.unchanged = StartedFiles(script, folder, directives, reading, site).read()
-        inner = needs.with_started(asked, source, Project(os.path.dirname(folder), work_dir=folder))
-        asked = replace(asked, programs=inner.programs)
-    leave_toolchains(script, reading)
-    leave_images(script, reading)
-    _site_options(spec, image_file, reading)
-    if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
-        reading.secrets.append("WANDB_API_KEY")
-    _bring_packages(asked, script, reading, folder)
-    given = {*reading.envs, *REQUIRED.findall(source)}
-    reading.envs.update((name, folder) for name, folder in asked.stores if name not in given)
-    name_programs(asked, source, reading)
-    reading.setup += folders_setup(site, _still_used(asked, source, reading))
-    for command in script.commands if interpreter(source)[0] in (*BASH, "") else ():
-        why = slurm_use(command)
-        if why:
-            reading.need(command.line, script.text(command), why)
-    if not reading.needs and (interpreter(source)[0] in BASH or not interpreter(source)[0]):
-        commands_in_texts(script, reading)
-    if len(specs) > 1:
-        reading.need(1, "hetjob", "components of different sizes, but all nodes of a SkyPilot task are equal")
-    if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
-        reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
-    if size.gpus:
-        reading.setup[:] = [
-            re.sub(r"(?<=\s)gromacs(?=\s|$|\))", "'gromacs=*=nompi_cuda*'", line) for line in reading.setup
-        ]
-    set_variables(source, reading)
-    one_python(reading)
-    list_packages(reading, source, folder)
-    above: list[tuple[int, str]] = []
-    if not reading.needs:
-        projects = own_packages(source, folder, asked.unknown)
-        bring_own_packages(reading, projects)
-        start, files = bring_files(script, reading, folder, start, asked.unknown)
-        above = [*((one.levels, one.name) for one in projects), *files, *package_files_above(reading)]
-    reading.setup[:] = one_environment(reading.setup)
-    draft = Draft(
-        source, script, spec, site, partition, file, task, directives, reading, tuple(arguments), guessed, serve, start
-    )
-    if not reading.needs and folder and spec.chdir and apart:
-        _work_dir(draft, os.path.normpath(spec.chdir), folder)
-    elif not reading.needs and not apart:
-        _upper_workdir(draft, folder, max(above, default=(0, "")))
-    text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
-    return ExportedYaml(text, task.name, tuple(reading.needs), tuple(draft.left_out), task.notes, fields)
+        return start, base, os.path.relpath(os.path.join(folder, path or self._submitted.file), base)
+
+    def _plan(self) -> None:
+        """Plan the task's nodes. The other components of a het job may name their own partitions."""
+        cluster = self._site.cluster
+        partition = self._partition if cluster.partition(self._partition) else ""
+        others = [(part, (part.partition or partition).split(",")[0]) for part in self._submitted.specs[1:]]
+        wanted = Needs(amd=self._needs.amd, cpus=self._needs.cpus)
+        task = plan_all([(self._spec, partition), *others], self._site, wants=wanted)
+        self._task = replace(task, name=sky_name(self._spec.job_name or "sbatch", NAME_LENGTH))
+        self._size = geometry(self._spec, cluster.partition(partition))
+
+    def _read(self) -> Reading:
+        """Read the script's commands, and those of the scripts that it starts."""
+        submitted, folder = self._submitted, self._folder
+        images = [one for one in submitted.dropped if one.text.startswith("--image=")]
+        image = images[0].text.partition("=")[2] if images else ""
+        values = directive_values(self._spec, self._task, self._size, self._partition, submitted.file, self._source)
+        self._directives = replace(
+            values, file=self._path or submitted.file, folder=folder, former=self._start.former, image=image
+        )
+        reading = _read(self._script, self._source, self._directives, self._site)
+        used = images if image in reading.images else ()
+        reading.dropped += [one for one in submitted.dropped if one not in used]
+        reading.envs.update(exported_variables(self._spec.export))
+        if folder:
+            reading.unchanged = StartedFiles(self._script, folder, self._directives, reading, self._site).read()
+            project = Project(os.path.dirname(folder), work_dir=folder)
+            inner = needs.with_started(self._needs, self._source, project)
+            self._needs = replace(self._needs, programs=inner.programs)
+        return reading
+
+    def exported(self, serve: bool) -> ExportedYaml:
+        """Convert the script, and write its YAML."""
+        reading = self._reading
+        self._prepare()
+        self._find_slurm_use()
+        self._complete()
+        above = [] if reading.needs else self._bring_files()
+        reading.setup[:] = one_environment(reading.setup)
+        draft = Draft(
+            self._source,
+            self._script,
+            self._spec,
+            self._site,
+            self._partition,
+            self._submitted.file,
+            self._task,
+            self._directives,
+            reading,
+            tuple(self._submitted.arguments),
+            self._guessed,
+            serve,
+            self._start,
+            self._submitted.stage,
+        )
+        if not reading.needs and self._work_dir:
+            _work_dir(draft, self._work_dir, self._folder)
+        elif not reading.needs:
+            _upper_workdir(draft, self._folder, max(above, default=(0, "")))
+        text, fields = draft.agent_yaml() if reading.needs else draft.plain_yaml()
+        name, notes = self._task.name, self._task.notes
+        return ExportedYaml(text, name, tuple(reading.needs), tuple(draft.left_out), notes, fields, draft)
+
+    def _prepare(self) -> None:
+        """Write setup: images, packages, programs and folders that the script needs."""
+        source, script, reading, wanted = self._source, self._script, self._reading, self._needs
+        leave_toolchains(script, reading)
+        leave_images(script, reading)
+        _site_options(self._spec, self._image_file, reading)
+        if _WANDB.search(source) and not re.search(r"WANDB_(MODE|DISABLED)\b|WANDB_API_KEY", source):
+            reading.secrets.append("WANDB_API_KEY")
+        _bring_packages(wanted, script, reading, self._folder)
+        given = {*reading.envs, *REQUIRED.findall(source)}
+        reading.envs.update((name, folder) for name, folder in wanted.stores if name not in given)
+        name_programs(wanted, source, reading)
+        reading.setup += folders_setup(self._site, _still_used(wanted, source, reading))
+
+    def _find_slurm_use(self) -> None:
+        """Record the commands and texts that need slurmsky on the nodes."""
+        reading = self._reading
+        if interpreter(self._source)[0] in (*BASH, ""):
+            for command in self._script.commands:
+                if why := slurm_use(command):
+                    reading.need(command.line, self._script.text(command), why)
+            if not reading.needs:
+                commands_in_texts(self._script, reading)
+        if len(self._submitted.specs) > 1:
+            reading.need(1, "hetjob", "components of different sizes, but all nodes of a SkyPilot task are equal")
+
+    def _complete(self) -> None:
+        """Set variables that Slurm's nodes set, and choose one Python and the builds for GPUs."""
+        source, reading = self._source, self._reading
+        if re.search(r"\$\{?TMPDIR\b(?!:?-)", source) and not re.search(r"\bTMPDIR=", source):
+            reading.envs["TMPDIR"] = "/tmp"  # Slurm's nodes set it
+        if self._size.gpus:
+            reading.setup[:] = [_GPU_BUILT.sub(r"'\1=*=nompi_cuda*'", line) for line in reading.setup]
+        set_variables(source, reading)
+        one_python(reading)
+        list_packages(reading, source, self._folder)
+
+    def _bring_files(self) -> list[tuple[int, str]]:
+        """Bring the project's packages and files. Return the folders above the submit folder that hold any."""
+        projects = own_packages(self._source, self._folder, self._needs.unknown)
+        bring_own_packages(self._reading, projects)
+        self._start, files = bring_files(self._script, self._reading, self._folder, self._start, self._needs.unknown)
+        return [*((one.levels, one.name) for one in projects), *files, *package_files_above(self._reading)]
 
 
 def _still_used(asked: Needs, source: str, reading: Reading) -> Needs:
@@ -200,41 +277,6 @@ _WANDB = re.compile(
     r"(?m)^[^#\n]*(--[\w-]*wandb(?![\w-])|report_to[= ][\"']?wandb|\bWANDB_(PROJECT|ENTITY)="
     r"|\bwandb +(agent|sweep|sync|artifact)\b)"
 )
-
-
-def _gpu_for(source: str, site: Site) -> str:
-    """GPU for a script without one: the newest for its CUDA."""
-    names = needs.of(source).modules
-    images = by_contents([module for name in names if (module := find(site, name))])
-    named = (
-        re.search(r"(?i)cuda(?:toolkit)?[/:-]?(\d{1,2})\.?(\d{0,2})", text)
-        for text in (*(one.image for one in images), *names)
-    )
-    version = next(((int(found[1]), int(found[2] or 0)) for found in named if found), (99, 0))
-    return next((gpu for known, gpu in _GPUS_BEFORE if version < known), DEFAULT_GPU)
-
-
-def _with_gpus_of_steps(spec: JobSpec, script: Script) -> JobSpec:
-    """Options; GPUs of the largest step if only steps have any."""
-    largest, scope = spec, Scope.of(script)
-    for command in script.commands if not geometry(spec).gpus else ():
-        if command.name == "srun":
-            found = split(load("srun"), [scope.expand(word) for word in command.words[1:]]).found
-            given = {one.name.replace("-", "_"): text for one, text in found if text and "gpu" in f"{one.name}{text}"}
-            asked = {name: given[name] for name in given.keys() & _GPU_OPTIONS if "$" not in given[name]}
-            tasks = next((text for one, text in found if one.name == "ntasks" and text and text.isdecimal()), "")
-            counts = {"ntasks": int(tasks[:6])} if tasks and asked and spec.ntasks_per_node is None else {}
-            with suppress(Refused):  # Slurm refuses such a step
-                largest = max(largest, spec.evolve(**asked, **counts), key=lambda one: geometry(one).gpus)
-    return largest
-
-
-def _without_image_file(spec: JobSpec) -> tuple[JobSpec, str]:
-    """Options without an image file of the old cluster, and that file."""
-    file = dict(spec.site_options).get("container-image", "")
-    if not file.startswith(("/", ".", "~")) and not file.endswith((".sqsh", ".squashfs")):
-        return spec, ""
-    return spec.evolve(site_options=tuple(pair for pair in spec.site_options if pair[0] != "container-image")), file
 
 
 def _site_options(spec: JobSpec, image_file: str, reading: Reading) -> None:
@@ -297,35 +339,6 @@ def _upper_workdir(draft: Draft, folder: str, own: tuple[int, str]) -> None:
         return
     draft.workdir = os.path.normpath(os.path.join(draft.start.below, *[".."] * (levels + draft.start.levels)))
     draft.begins = "/".join(parts[-levels:])
-
-
-def _exported(export: str | None) -> dict[str, str]:
-    """Variables that ``--export=ALL,NAME=VALUE`` sets."""
-    return dict(re.findall(r"(?:^|,)([A-Za-z_]\w*)=([^,]*)", export or ""))
-
-
-def _directive_values(
-    spec: JobSpec, task: SkyTask, size: Geometry, partition: str, file: str, source: str
-) -> DirectiveValues:
-    indices: tuple[int, ...] = ()
-    if spec.array:
-        try:
-            found = arrayspec.parse(spec.array, 1 << 20)
-            indices = tuple(index for part in found.ranges for index in part) if found else ()
-        except LanguageError:
-            indices = ()
-    if len(indices) == 1 and "SLURM_ARRAY" not in source:
-        indices = ()
-    return DirectiveValues(
-        spec=spec,
-        name=spec.job_name or file,
-        nodes=size.nodes,
-        ntasks=size.ntasks,
-        tasks_per_node=size.tasks_per_node,
-        gpus=size.gpus,
-        partition=partition,
-        array=indices,
-    )
 
 
 def _read(script: Script, source: str, directives: DirectiveValues, site: Site) -> Reading:

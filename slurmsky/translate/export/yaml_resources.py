@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ...model.spec import JobSpec
@@ -64,6 +65,7 @@ class NodeDraft:
     guessed: bool
     serve: bool
     start: Origin
+    stage: int
     left_out: list[Dropped] = field(default_factory=list)
     workdir: str = ""
     begins: str = ""
@@ -202,7 +204,9 @@ class NodeDraft:
         files = [file for start, file in _ENTRIES.items() if image and image[0].startswith(start)]
         return [f". {file}" for file in files if not re.search(r"FOAM_BASH|etc/bashrc", self.source)]
 
+    @cached_property
     def _image(self) -> tuple[str, str] | None:
+        """The task's image, and the reason for it."""
         options = dict(self.spec.site_options)
         # With several images, each step starts its own image.
         image = options.get("container-image") or (self.reading.images[0] if len(self.reading.images) == 1 else "")

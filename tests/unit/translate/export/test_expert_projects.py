@@ -11,7 +11,7 @@ from yaml_exports import SITE
 from yaml_exports import export_body as export
 
 from slurmsky.translate.export.conversion import Dropped
-from slurmsky.translate.export.yaml_export import export_yaml
+from slurmsky.translate.export.yaml_export import SubmittedScript, export_yaml
 
 
 def test_packages_of_an_environment_are_a_todo_where_the_folder_lists_none(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_image_of_shifters_directive_is_the_tasks(tmp_path: Path) -> None:
     source = "#!/bin/bash\nsrun shifter ./a\n"
     spec = moving.request(source.encode(), "job.sh").components[0]
     dropped = [Dropped(2, "--image=docker:nersc/x:1", "no option of Slurm")]
-    found = export_yaml(source, [spec], SITE, "", file="job.sh", dropped=dropped)
+    found = export_yaml(SubmittedScript(source, [spec], dropped=dropped), SITE, "")
     assert found.fields["resources"]["image_id"] == "docker:nersc/x:1" and found.fields["run"] == "./a\n"
     assert "no option" not in found.yaml
 
@@ -63,7 +63,7 @@ def test_a_folder_of_chdir_is_not_the_workdirs_former_path(tmp_path: Path) -> No
     (tmp_path / "a.py").touch()
     source = "#!/bin/bash\ncd /home/me/proj\npython a.py\n"
     spec = moving.request(source.encode(), "job.sh").components[0].evolve(chdir=f"{tmp_path}/log")
-    found = export_yaml(source, [spec], SITE, "", file="job.sh", folder=str(tmp_path))
+    found = export_yaml(SubmittedScript(source, [spec], folder=str(tmp_path)), SITE, "")
     assert str(tmp_path) not in found.yaml and "cd log" not in found.fields["run"]
 
 
@@ -95,7 +95,7 @@ def test_a_script_below_the_submit_folder_starts_where_its_files_are(
     text = f"#!/bin/bash\n{body}\n"
     specs: Any = moving.request(text.encode(), "job.sh").components
     spec = specs[0].evolve(chdir=str(folder))
-    found = export_yaml(text, [spec], SITE, "", file="job.sh", folder=str(folder), path="jobs/job.sh")
+    found = export_yaml(SubmittedScript(text, [spec], folder=str(folder), path="jobs/job.sh"), SITE, "")
     assert found.fields.get("workdir", ".") == workdir
     assert found.fields["run"].startswith(begins) and found.fields["run"].startswith("cd ") == bool(begins)
 

@@ -9,7 +9,7 @@ from moving_script import moving
 from yaml_exports import NONE, SITE, export, script
 
 from slurmsky.site import load
-from slurmsky.translate.export.yaml_export import export_yaml
+from slurmsky.translate.export.yaml_export import SubmittedScript, export_yaml
 
 
 def test_julia_reads_its_project_folder() -> None:
@@ -64,7 +64,9 @@ def test_the_workdir_begins_as_far_above_as_the_script_reads(body: str, levels: 
     data = script(body).encode()
     request = moving.request(data, "job.sh")
     folder = "/data/group/project/exp/jobs"
-    found = export_yaml(data.decode(), [request.components[0].evolve(chdir=folder)], SITE, "main", folder=folder)
+    found = export_yaml(
+        SubmittedScript(data.decode(), [request.components[0].evolve(chdir=folder)], folder=folder), SITE, "main"
+    )
     names = ["project", "exp", "jobs"][-levels:] if levels else []
     assert found.fields["workdir"] == "/".join([".."] * levels or ["."]) if "cd /work" not in body else True
     assert found.fields["run"].startswith(f"cd {'/'.join(names)}\n") == bool(levels)
@@ -95,7 +97,9 @@ def test_a_path_of_gnu_parallel_names_the_folder_before_its_replacement_string()
 )
 def test_chdir_is_where_run_begins_or_a_comment(option: str, run: str, comment: str) -> None:
     source = script("python a.py", f"--chdir={option}")
-    found = export_yaml(source, moving.request(source.encode(), "job.sh").components, SITE, "main", folder="/submit")
+    found = export_yaml(
+        SubmittedScript(source, moving.request(source.encode(), "job.sh").components, folder="/submit"), SITE, "main"
+    )
     assert found.fields["run"] == run and found.fields["workdir"] == "." and comment in found.yaml
 
 
@@ -114,7 +118,9 @@ def test_chdir_is_where_run_begins_or_a_comment(option: str, run: str, comment: 
 )
 def test_the_former_path_of_the_workdir_becomes_a_link(body: str, options: str, link: str) -> None:
     source = script(body, options)
-    found = export_yaml(source, moving.request(source.encode(), "job.sh").components, SITE, "main", folder="/submit")
+    found = export_yaml(
+        SubmittedScript(source, moving.request(source.encode(), "job.sh").components, folder="/submit"), SITE, "main"
+    )
     last = body.split("\n")[-1]
     assert found.fields["run"].endswith(f"{last}\n") and "DATA_BUCKET" not in found.yaml
     assert found.fields["workdir"] == "."

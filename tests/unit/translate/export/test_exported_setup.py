@@ -9,7 +9,7 @@ from moving_script import moving
 from yaml_exports import NONE, SITE, TWO, export, script
 
 from slurmsky.site import load
-from slurmsky.translate.export.yaml_export import export_yaml
+from slurmsky.translate.export.yaml_export import SubmittedScript, export_yaml
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_a_script_that_names_no_environment_gets_a_line_in_setup(tmp_path: Path)
 
 def _in(folder: Path, text: str) -> str:
     requested = moving.request(text.encode(), "job.sh")
-    setup: str = export_yaml(text, requested.components, SITE, "main", folder=str(folder)).fields["setup"]
-    return setup
+    exported = export_yaml(SubmittedScript(text, requested.components, folder=str(folder)), SITE, "main")
+    return str(exported.fields["setup"])
 
 
 def test_a_module_of_bare_python_names_no_packages() -> None:
@@ -205,7 +205,7 @@ def test_an_environment_without_a_list_gets_the_packages_of_the_imports(tmp_path
     components = moving.request(source.encode(), "job.sh").components
 
     def setup() -> str:
-        return str(export_yaml(source, components, SITE, "main", folder=str(tmp_path)).fields["setup"])
+        return str(export_yaml(SubmittedScript(source, components, folder=str(tmp_path)), SITE, "main").fields["setup"])
 
     assert "conda create -y -n me python=3.11\nconda activate me\npip install torch pyyaml\n" in setup()
     (tmp_path / "me.yml").write_text("dependencies:\n- python\n")

@@ -9,7 +9,7 @@ import pytest
 from moving_script import moving
 from yaml_exports import SITE, TWO, export, script
 
-from slurmsky.translate.export.yaml_export import export_yaml
+from slurmsky.translate.export.yaml_export import SubmittedScript, export_yaml
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_profile_that_submits_runs_on_the_node(tmp_path: Path) -> None:
     components = moving.request(source.encode(), "job.sh").components
 
     def run() -> str:
-        return str(export_yaml(source, components, SITE, "main", folder=str(tmp_path)).fields["run"])
+        return str(export_yaml(SubmittedScript(source, components, folder=str(tmp_path)), SITE, "main").fields["run"])
 
     assert run() == "snakemake --profile prof\n"
     (tmp_path / "prof").mkdir()

@@ -8,7 +8,7 @@ import pytest
 from moving_script import moving
 
 from slurmsky.site import load
-from slurmsky.translate.export.yaml_export import ExportedYaml, export_yaml
+from slurmsky.translate.export.yaml_export import ExportedYaml, SubmittedScript, export_yaml
 
 SITE = load("", "")
 
@@ -16,7 +16,7 @@ SITE = load("", "")
 def export(body: str, folder: Path, *directives: str) -> ExportedYaml:
     source = "#!/bin/bash\n" + "".join(f"#SBATCH {line}\n" for line in directives) + body + "\n"
     spec = moving.request(source.encode(), "job.sh").components[0].evolve(chdir=str(folder))
-    return export_yaml(source, [spec], SITE, "", file="job.sh", folder=str(folder), path="job.sh")
+    return export_yaml(SubmittedScript(source, [spec], folder=str(folder), path="job.sh"), SITE, "")
 
 
 @pytest.mark.parametrize(

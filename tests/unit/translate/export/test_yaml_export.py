@@ -10,7 +10,7 @@ from moving_script import moving
 from yaml_exports import SITE, export, script
 
 from slurmsky.site import load
-from slurmsky.translate.export.yaml_export import export_yaml
+from slurmsky.translate.export.yaml_export import SubmittedScript, export_yaml
 
 TRAIN = """#!/bin/bash
 #SBATCH --job-name=train
@@ -143,10 +143,10 @@ def test_long_paths_are_plain_keys() -> None:
 def test_a_server_becomes_a_service_with_its_health_check() -> None:
     request = moving.request(script("vllm serve m --port 8123", "--gpus=1").encode(), "job.sh")
     source = script("vllm serve m --port 8123", "--gpus=1")
-    fields = export_yaml(source, request.components, SITE, "main", serve=True).fields
+    fields = export_yaml(SubmittedScript(source, request.components), SITE, "main", serve=True).fields
     assert fields["service"] == {"readiness_probe": {"path": "/health", "initial_delay_seconds": 1800}, "replicas": 1}
     assert fields["resources"]["ports"] == 8123
-    assert "slurmsky translate --serve" in export_yaml(source, request.components, SITE, "main").yaml
+    assert "slurmsky translate --serve" in export_yaml(SubmittedScript(source, request.components), SITE, "main").yaml
 
 
 def test_all_indices_of_an_uneven_array_are_launched() -> None:
