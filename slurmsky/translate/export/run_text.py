@@ -51,46 +51,79 @@ _GONE = "\x00"
 
 def run_text(source: str, reading: Reading) -> str:
     """Edited script without first line, directives and repeated blank lines."""
+    first, *rest = _edited(source, reading).split("\n")
+    run = _RunLines()
+    for line in [*([] if first.startswith("#!") else [first]), *rest, ""]:
+        run.add(line)
+    return run.text()
+
+
+def _edited(source: str, reading: Reading) -> str:
+    """Script with its edits, and a mark for omitted text. Of overlapping edits the widest is applied."""
     pieces: list[str] = []
     at = 0
-    # Of overlapping edits the widest wins; insertions keep their order.
     for start, end, text in sorted(reading.edits, key=lambda edit: (edit[0], edit[0] != edit[1], -edit[1])):
-        if start < at:
-            continue
-        pieces += [source[at:start], text or _GONE]
-        at = end
-    pieces.append(source[at:])
-    documents = "".join(pieces)
-    kept: list[str] = []
-    body = False
-    about = 0  # number of comment lines at the end of ``kept`` that introduce the next omitted line
-    after = directives = False  # whether the line before is omitted; whether directives came before
-    for index, line in enumerate([*documents.split("\n"), ""]):
-        if index == 0 and line.startswith("#!"):
-            continue
+        if start >= at:  # insertions keep their order
+            pieces += [source[at:start], text or _GONE]
+            at = end
+    return "".join([*pieces, source[at:]])
+
+
+class _RunLines:
+    """Lines of ``run``.
+
+    They are the script's lines without directives, lines that an edit emptied, and the comments on both.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._comments = 0  # number of comment lines at the end, which introduce the next line
+        self._body = False  # after the first command
+        self._after_directive = False
+        self._after_gap = False  # an edit emptied the line before
+
+    def add(self, line: str) -> None:
+        """Add the script's next line."""
         gone, line = _GONE in line, line.replace(_GONE, "")
         bare = line.strip()
-        frame = bare and not bare.strip("#")  # a line without text
-        directive = not body and (frame or re.match(r"#+\s?(SBATCH|SLURM|PBS|BSUB)\b", bare) or bare.startswith("#$"))
-        if directive or (gone and (not bare or bare in (";", "&") or bare.startswith("#"))):
-            if directive and (directives or len("".join(kept)) < _TITLE):
-                del kept[len(kept) - about :]
-                about = 0
-            directives, after = directives or bool(directive), not directive
-            continue
-        if after and not bare:
-            del kept[len(kept) - about :]
-        if bare:
-            about, after = (about + 1 if bare.startswith("#") else 0), False
-        body = body or (bool(bare) and not bare.startswith("#"))
-        if not bare:
-            about = 0
-        line = line.rstrip() if gone else line
-        if bare in (";", "&") or (not bare and (not kept or not kept[-1].strip())):
-            continue
-        kept.append(line.rstrip("\r"))
-    while kept and not kept[-1].strip():
-        kept.pop()
-    if kept:
-        kept[0] = kept[0].lstrip()  # a YAML block takes its indentation from the first line
-    return "\n".join(kept)
+        if self._is_directive(bare):
+            if self._after_directive or len("".join(self._lines)) < _TITLE:
+                self._drop_comments()
+            self._after_directive, self._after_gap = True, False
+        elif gone and (bare in ("", ";", "&") or bare.startswith("#")):
+            self._after_gap = True
+        elif bare:
+            self._add_text(line.rstrip() if gone else line, bare)
+        else:
+            if self._after_gap:
+                self._drop_comments()
+            self._comments = 0
+            if self._lines and self._lines[-1].strip():
+                self._lines.append(line.rstrip("\r"))
+
+    def _add_text(self, line: str, bare: str) -> None:
+        comment = bare.startswith("#")
+        self._comments = self._comments + 1 if comment else 0
+        self._body, self._after_gap = self._body or not comment, False
+        if bare not in (";", "&"):
+            self._lines.append(line.rstrip("\r"))
+
+    def _is_directive(self, bare: str) -> bool:
+        """Return whether a line is a directive above the first command.
+
+        A comment without text there is the frame of directives.
+        ."""
+        frame = bool(bare) and not bare.strip("#")
+        directive = re.match(r"#+\s?(SBATCH|SLURM|PBS|BSUB)\b", bare) or bare.startswith("#$")
+        return not self._body and bool(frame or directive)
+
+    def _drop_comments(self) -> None:
+        del self._lines[len(self._lines) - self._comments :]
+        self._comments = 0
+
+    def text(self) -> str:
+        """Return the lines without blank ones at the end."""
+        while self._lines and not self._lines[-1].strip():
+            self._lines.pop()
+        # A YAML block takes its indentation from the first line.
+        return "\n".join([*(line.lstrip() for line in self._lines[:1]), *self._lines[1:]])

@@ -37,53 +37,81 @@ def sorted_unique(lines: Iterable[str], unchanged: bool = False) -> list[str]:
     System packages are in one line, then environments, then their packages. ``unchanged``: the script is, too, so that
     environments keep their folders.
     """
-    system: dict[str, None] = {}
-    folders: dict[str, None] = {}
-    conda: dict[str, str] = {}
-    channels: dict[str, None] = {}
-    kept: list[str] = []
-    for given in dict.fromkeys(lines):
+    setup = _Setup(unchanged)
+    for line in dict.fromkeys(lines):
+        setup.add(line)
+    setup.resolve()
+    return setup.sorted()
+
+
+class _Setup:
+    """Setup by installer. Lines of no installer keep their order."""
+
+    def __init__(self, unchanged: bool) -> None:
+        self._unchanged = unchanged
+        self._system: dict[str, None] = {}
+        self._folders: dict[str, None] = {}
+        self._conda: dict[str, str] = {}  # name -> the longest specification
+        self._channels: dict[str, None] = {}
+        self._others: list[str] = []
+
+    def add(self, given: str) -> None:
+        """Add a line to its installer's."""
         guard = _GUARD.fullmatch(given)
         line = guard["command"] or guard["plain"] if guard else given
-        if not unchanged:
+        if not self._unchanged:
             line = line.replace("conda install -y -p ~/.conda/envs/job", "conda install -y")
         apt, packages, made = _APT.search(line), _CONDA.fullmatch(line), _FOLDERS.search(line)
         if apt and _OWN_APT.fullmatch(line):
-            system.update(dict.fromkeys(apt[1].split()))
+            self._system.update(dict.fromkeys(apt[1].split()))
         elif packages:
-            channels.update(dict.fromkeys(packages[2].split(" -c ")[1:]))
+            self._channels.update(dict.fromkeys(packages[2].split(" -c ")[1:]))
             for spec in packages[3].split():
                 name = _NAME.match(spec.strip("'"))
-                conda[name[0] if name else spec] = max(conda.get(name[0] if name else spec, ""), spec, key=len)
+                key = name[0] if name else spec
+                self._conda[key] = max(self._conda.get(key, ""), spec, key=len)
         elif made and line.startswith(_SUDO):
-            folders.update(dict.fromkeys(made["folders"].split()))
+            self._folders.update(dict.fromkeys(made["folders"].split()))
         else:
-            if line.startswith(_SUDO):
-                line = _VENV.sub(_venv, line)
-                absent = _ABSENT.fullmatch(line.removeprefix(_SUDO))
-                line = (absent["command"] if absent else line.removeprefix(_SUDO)).replace("$s ", "sudo ")
-            kept.append(re.sub(r"^pip install '([\w.-]+)'$", r"pip install \1", line))
-    if not unchanged:
-        kept = [line.replace("conda create -y -p ~/.conda/envs/job", "conda create -y -n job") for line in kept]
-    known = set(conda.values())
-    if "mpich" in system:  # one MPI: mpirun and libraries of two would mix
-        system = {name: None for name in system if "openmpi" not in name}
-    if any("mpi_openmpi" in spec for spec in known) or known & _WITH_MPI or "pip install impi-rt" in kept:
-        system.pop("openmpi-bin", None)
-    if known & _WITH_JAVA:
-        system.pop("default-jdk", None)
-    kept = [line for line in kept if line.removeprefix("pip install ") not in known]
-    entered = max((at for at, line in enumerate(kept) if re.match(r"conda (create|env|activate)", line)), default=-1)
-    last = [line for line in kept[: entered + 1] if re.match(r"(pip|python3? -m pip) install", line)]
-    first = [line for line in kept[: entered + 1] if line not in last]
-    head = [f"sudo apt-get update -q && sudo apt-get install -y {' '.join(system)}"] if system else []
-    if folders:
-        listed = " ".join(folders)
-        head.append(f"sudo mkdir -p {listed} && sudo chmod 1777 {listed}")
-    base = "" if entered >= 0 and not unchanged else " -n base"  # an active environment hides base
-    listed = "".join(f" -c {channel}" for channel in channels)
-    more = [f"conda install -y{base}{listed} {' '.join(conda.values())}"] if conda else []
-    return [*head, *first, *more, *last, *kept[entered + 1 :]]
+            self._others.append(self._readable(line))
+
+    def _readable(self, line: str) -> str:
+        """A line without its checks of the node's state."""
+        if line.startswith(_SUDO):
+            line = _VENV.sub(_venv, line)
+            absent = _ABSENT.fullmatch(line.removeprefix(_SUDO))
+            line = (absent["command"] if absent else line.removeprefix(_SUDO)).replace("$s ", "sudo ")
+        line = re.sub(r"^pip install '([\w.-]+)'$", r"pip install \1", line)
+        job = "conda create -y -p ~/.conda/envs/job"
+        return line if self._unchanged else line.replace(job, "conda create -y -n job")
+
+    def resolve(self) -> None:
+        """Remove packages that another one contains. One MPI remains: mpirun and libraries of two would mix."""
+        known = set(self._conda.values())
+        own_mpi = any("mpi_openmpi" in spec for spec in known) or known & _WITH_MPI
+        if "mpich" in self._system:
+            self._system = {name: None for name in self._system if "openmpi" not in name}
+        if own_mpi or "pip install impi-rt" in self._others:
+            self._system.pop("openmpi-bin", None)
+        if known & _WITH_JAVA:
+            self._system.pop("default-jdk", None)
+        self._others = [line for line in self._others if line.removeprefix("pip install ") not in known]
+
+    def sorted(self) -> list[str]:
+        """Return the lines. Packages of pip and conda follow the last line that enters an environment."""
+        others = self._others
+        entering = [at for at, line in enumerate(others) if re.match(r"conda (create|env|activate)", line)]
+        above = others[: entering[-1] + 1] if entering else []
+        packages = [line for line in above if re.match(r"(pip|python3? -m pip) install", line)]
+        head = [f"sudo apt-get update -q && sudo apt-get install -y {' '.join(self._system)}"] if self._system else []
+        if self._folders:
+            listed = " ".join(self._folders)
+            head.append(f"sudo mkdir -p {listed} && sudo chmod 1777 {listed}")
+        base = "" if entering and not self._unchanged else " -n base"  # an active environment hides base
+        channels = "".join(f" -c {channel}" for channel in self._channels)
+        conda = [f"conda install -y{base}{channels} {' '.join(self._conda.values())}"] if self._conda else []
+        environments = [line for line in above if line not in packages]
+        return [*head, *environments, *conda, *packages, *others[len(above) :]]
 
 
 def link_to_workdir(former: str) -> str:

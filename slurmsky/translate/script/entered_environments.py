@@ -13,6 +13,9 @@ from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command
 from . import outside_paths, program_paths
 
+_CONDA = ("conda", "mamba", "micromamba")
+_NAMING = ("-n", "--name", "-p", "--prefix")
+
 
 def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
     """(line, name) of Python environments that are activated, not created."""
@@ -20,39 +23,50 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
     where = ""  # working directory, relative to the submit folder
     for command in _on_node(script, scope):
         texts = [scope.expand(word) for word in command.words]
-        name = command.name
-        where = _moved(where, texts) if name == "cd" and not command.blocks else where
-        if name in ("conda", "mamba", "micromamba") and "create" in texts[1:3]:
-            made.update(following(texts, ("-n", "--name", "-p", "--prefix")))
-        elif name == "virtualenv" or {"venv", "virtualenv"} & set(texts[:4]):
-            made.update(text.rstrip("/") for text in texts[1:] if not text.startswith("-"))
-        elif (name in ("conda", "mamba", "micromamba") and texts[1:2] == ["activate"]) or (
-            name in ("source", ".") and texts[1:2] and re.search(r"(^|/)activate$", texts[1]) and len(texts) > 2
-        ):
-            rest = [text for text in texts[2:] if not text.startswith("-")]
-            if rest and rest[0] != "base" and rest[0] not in made:
-                yield command.line, f"./{rest[0]}" if re.match(r"[\w.-]+/", rest[0]) and rest[0][0] != "." else rest[0]
-        elif name in ("conda", "mamba") and texts[1:2] == ["run"]:
-            for env in following(texts, ("-n", "--name", "-p", "--prefix")):
-                if env not in made:
-                    yield command.line, env
-        elif name in ("source", ".") and len(texts) == 2 and texts[1].endswith("bin/activate"):
-            folder = texts[1].removesuffix("bin/activate").rstrip("/") or "."
-            own = folder in made or folder.removeprefix("$PWD/") in made
-            if not folder.startswith(("/", "~", "$")) and folder != ".":
-                folder = _as_conda_path(os.path.join(where, folder))
-            if not own and folder != "." and not program_paths.CONDA_BASE.search(folder):
-                yield command.line, folder
-        else:
-            found = launched(command, scope.containers)
-            program = scope.expand(found.words[0]) if found.words and not found.inside else ""
-            folder = program_paths.environment_of(program)
-            if folder and folder not in made:
-                yield command.line, folder
+        where = _moved(where, texts) if command.name == "cd" and not command.blocks else where
+        created = _created(command.name, texts)
+        made.update(created or ())
+        for folder, name in _entered(command, texts, scope, where) if created is None else ():
+            if not {folder, folder.removeprefix("$PWD/")} & made:
+                yield command.line, name
     for place in outside_paths.places(script, scope):
         folder = program_paths.environment_of(place.text) if place.role == outside_paths.VENV else ""
         if folder and folder not in made:
             yield place.line, folder
+
+
+def _created(name: str, texts: list[str]) -> list[str] | None:
+    """Environments that a command creates; None: no such command."""
+    if name in _CONDA and "create" in texts[1:3]:
+        return list(following(texts, _NAMING))
+    if name == "virtualenv" or {"venv", "virtualenv"} & set(texts[:4]):
+        return [text.rstrip("/") for text in texts[1:] if not text.startswith("-")]
+    return None
+
+
+def _entered(command: Command, texts: list[str], scope: Scope, where: str) -> Iterator[tuple[str, str]]:
+    """Environments that a command enters.
+
+    Each is given as the script writes it, and as conda names it.
+    """
+    name, sourced = command.name, texts[1] if command.name in ("source", ".") and len(texts) > 1 else ""
+    by_conda = name in _CONDA and texts[1:2] == ["activate"]
+    if by_conda or (len(texts) > 2 and re.search(r"(^|/)activate$", sourced)):
+        for text in [text for text in texts[2:] if not text.startswith("-")][:1]:
+            if text != "base":
+                yield text, f"./{text}" if re.match(r"[\w-][\w.-]*/", text) else text
+    elif name in ("conda", "mamba") and texts[1:2] == ["run"]:
+        yield from ((text, text) for text in following(texts, _NAMING))
+    elif sourced.endswith("bin/activate") and len(texts) == 2:
+        folder = sourced.removesuffix("bin/activate").rstrip("/") or "."
+        shown = folder if folder.startswith(("/", "~", "$")) else _as_conda_path(os.path.join(where, folder))
+        if folder != "." and not program_paths.CONDA_BASE.search(shown):
+            yield folder, shown
+    else:
+        found = launched(command, scope.containers)
+        program = scope.expand(found.words[0]) if found.words and not found.inside else ""
+        if folder := program_paths.environment_of(program):
+            yield folder, folder
 
 
 def _on_node(script: Script, scope: Scope) -> Iterator[Command]:
