@@ -139,16 +139,8 @@ def ship(base: Path) -> str:
     )  # fmt: skip
     name = f"ssh-{uuid.uuid4().hex[:12]}"  # a second run of the same name would be replayed, not started
     state = base / "state" / "7"
-    made = shipment.pack(
-        launch,
-        name,
-        state / "ship",
-        base / "programs",
-        upload_mib=10,
-        return_mib=10,
-        environment={},
-        request_ids=(1, 1),
-    )
+    contents = shipment.ShipmentContents(launch, name, upload_mib=10, return_mib=10, environment={}, request_ids=(1, 1))
+    made = shipment.pack(contents, state / "ship", base / "programs")
     remote = base / "remote"
     shutil.copytree(made.folder, remote / name)
     shutil.copy(made.program, remote)

@@ -144,15 +144,9 @@ def test_a_folder_that_is_too_large_is_refused_with_a_remedy(project, tmp_path):
 
 
 def test_nothing_secret_is_in_the_task(project, tmp_path):
-    ship = shipment.pack(
-        launch(project, environment={"WANDB_API_KEY": "s3cret"}),
-        "job-s7-0",
-        tmp_path / "state" / "7" / "run0" / "ship",
-        tmp_path / "programs",
-        upload_mib=10,
-        return_mib=32,
-        environment={},
-    )
+    job = launch(project, environment={"WANDB_API_KEY": "s3cret"})
+    contents = shipment.ShipmentContents(job, "job-s7-0", upload_mib=10, return_mib=32, environment={})
+    ship = shipment.pack(contents, tmp_path / "state" / "7" / "run0" / "ship", tmp_path / "programs")
     assert "s3cret" not in str(ship.fields)
     for name in ("settings.json", "tls/node.key", "submit_folder.tar"):
         assert (ship.folder / name).stat().st_mode & 0o077 == 0

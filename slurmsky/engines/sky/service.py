@@ -66,17 +66,16 @@ class SkyService:
         shipped_folder, stays = folder_above(launch, site.sky.upload_mib << 20, folder.parent.parent)
         withheld = "; ".join(filter(None, (leave_credentials([launch], site), stays)))
         sky = site.sky
-        packed = shipment.pack(
+        contents = shipment.ShipmentContents(
             launch,
             name,
-            folder / "ship" / "job",
-            folder.parent / "programs",
             upload_mib=sky.upload_mib,
             return_mib=sky.return_mib,
             environment=environment_of(launch, site),
             links=links_of(launch),
             shipped_folder=shipped_folder,
         )
+        packed = shipment.pack(contents, folder / "ship" / "job", folder.parent / "programs")
         return Packed(packed.folder, packed.program, withheld, workdir.replace_archive(packed.folder))
 
     async def close(self) -> None:

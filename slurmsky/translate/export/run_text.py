@@ -112,7 +112,7 @@ class _RunLines:
         """Return whether a line is a directive above the first command.
 
         A comment without text there is the frame of directives.
-        ."""
+        """
         frame = bool(bare) and not bare.strip("#")
         directive = re.match(r"#+\s?(SBATCH|SLURM|PBS|BSUB)\b", bare) or bare.startswith("#$")
         return not self._body and bool(frame or directive)

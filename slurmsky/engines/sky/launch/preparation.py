@@ -134,14 +134,11 @@ async def _make(
     site: Site,
     upload: bool,
 ) -> _Made:
-    """Create the shipment in the folder. ``about``: arguments of shipment.pack for array elements."""
+    """Create the shipment in the folder. ``about``: contents of the shipment for array elements."""
     spot = bool(task.fields["resources"].get("use_spot"))
-    ship = await asyncio.to_thread(
-        shipment.pack,
+    contents = shipment.ShipmentContents(
         launch,
         name,
-        folder / "ship",
-        home / "programs",
         upload_mib=site.sky.upload_mib,
         return_mib=site.sky.return_mib,
         alone_min=site.sky.idle_minutes if launch.script is None else 0,
@@ -153,6 +150,7 @@ async def _make(
         spot=spot,
         **about,
     )
+    ship = await asyncio.to_thread(shipment.pack, contents, folder / "ship", home / "programs")
     if task.pool:
         ship = await asyncio.to_thread(ship.in_workdir)
     fields = {**task.fields, "name": name, **ship.fields}

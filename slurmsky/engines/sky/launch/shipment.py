@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,83 +80,96 @@ def _workdir(folder: Path, name: str, program: Path) -> Path:
     return root
 
 
-def pack(
-    launch: Launch,
-    name: str,
-    folder: Path,
-    programs: Path,
-    *,
-    upload_mib: int,
-    return_mib: int,
-    environment: dict[str, str],
-    elements: Sequence[Launch] = (),
-    slots: int = 1,
-    ranks: Sequence[Launch] = (),
-    alone_min: int = 0,
-    bucket: str = "",
-    request_ids: tuple[int, int] = (0, 0),
-    reach: str = "",
-    links: Sequence[str] = (),
-    shipped_folder: str = "",
-    spot: bool = False,
-) -> Shipment:
-    """Create the shipment of a job, or of array elements.
+@dataclass(frozen=True)
+class ShipmentContents:
+    """Contents of a shipment, of one job or of array elements.
 
     ``elements``: elements of a pack, ``slots`` of which run concurrently; ``ranks``: elements that are one managed job
     each. ``alone_min``: minutes without a controller's connection after which the nodes end the job; 0: no end.
     ``bucket``: destination of files that are too large for the log; "": none. ``links``: further paths of the submit
     folder on the nodes. ``shipped_folder``: a folder above the submit folder to send instead; "": none. ``spot``: the
-    nodes watch for their cloud's notice. Raises EngineError if the submit folder is too large to be sent.
+    nodes watch for their cloud's notice.
     """
+
+    launch: Launch
+    name: str
+    upload_mib: int
+    return_mib: int
+    environment: Mapping[str, str]
+    elements: Sequence[Launch] = ()
+    slots: int = 1
+    ranks: Sequence[Launch] = ()
+    alone_min: int = 0
+    bucket: str = ""
+    request_ids: tuple[int, int] = (0, 0)
+    reach: str = ""
+    links: Sequence[str] = ()
+    shipped_folder: str = ""
+    spot: bool = False
+
+    @property
+    def sent_folder(self) -> str:
+        """The folder whose files are sent."""
+        return self.shipped_folder or self.launch.submit_dir
+
+    def settings(self, program: Path, secret: bytes) -> ShipmentSettings:
+        """Return the settings of the job's nodes."""
+        settings = ShipmentSettings(
+            name=self.name,
+            agent=f"../{program.name}",
+            launch=self.launch.to_dict(),
+            seed=int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4], "big"),
+            host_prefix=self.name[:40],
+            environment=dict(self.environment),
+            alone_s=self.alone_min * 60,
+            reach=self.reach,
+            spot=self.spot,
+            letters=inbox.settings(secret, self.request_ids),
+            files=FileSettings(
+                folder=self.sent_folder,
+                identity=tuple(submit_folder.identity(self.sent_folder)),
+                archive="submit_folder.tar",
+                links=tuple(self.links),
+                return_bytes=self.return_mib << 20,
+                folders=tuple(_folders(self.launch)),
+                bucket=f"{self.bucket.rstrip('/')}/{self.name}" if self.bucket else "",
+                mounted=f"{KEPT}/{self.name}" if self.bucket else "",
+            ),
+        )
+        if self.elements:
+            elements = tuple(difference(self.launch, element) for element in self.elements)
+            settings = settings.evolve(elements=elements, slots=self.slots)
+        if self.ranks:
+            settings = settings.evolve(ranks=tuple(difference(self.launch, element) for element in self.ranks))
+        return settings
+
+
+def pack(contents: ShipmentContents, folder: Path, programs: Path) -> Shipment:
+    """Create a shipment in ``folder``. Raises EngineError if the submit folder is too large to be sent."""
+    launch, name = contents.launch, contents.name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     program = node_program.build(programs)
     certificates.make(folder / "tls", name)
     if launch.script is not None:
         _private(folder / "script", Path(launch.script).read_bytes())
     manifest = folder_contents.archive(
-        Path(shipped_folder or launch.submit_dir),
+        Path(contents.sent_folder),
         folder / "submit_folder.tar",
-        upload_mib << 20,
+        contents.upload_mib << 20,
         home=folder_contents.home_of(launch),
         leave_out=programs.parent.parent,
         submit_dir=Path(launch.submit_dir),
     )
     secret = os.urandom(32)
-    settings = ShipmentSettings(
-        name=name,
-        agent=f"../{program.name}",
-        launch=launch.to_dict(),
-        seed=int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"),
-        host_prefix=name[:40],
-        environment=dict(environment),
-        alone_s=alone_min * 60,
-        reach=reach,
-        spot=spot,
-        letters=inbox.settings(secret, request_ids),
-        files=FileSettings(
-            folder=shipped_folder or launch.submit_dir,
-            identity=tuple(submit_folder.identity(shipped_folder or launch.submit_dir)),
-            archive="submit_folder.tar",
-            links=tuple(links),
-            return_bytes=return_mib << 20,
-            folders=tuple(_folders(launch)),
-            bucket=f"{bucket.rstrip('/')}/{name}" if bucket else "",
-            mounted=f"{KEPT}/{name}" if bucket else "",
-        ),
-    )
-    if elements:
-        settings = settings.evolve(elements=tuple(difference(launch, element) for element in elements), slots=slots)
-    if ranks:
-        settings = settings.evolve(ranks=tuple(difference(launch, element) for element in ranks))
-    _private(folder / FILE, json.dumps(settings.encode()).encode())
+    _private(folder / FILE, json.dumps(contents.settings(program, secret).encode()).encode())
     _private(folder / "start.sh", START.replace("AGENT", program.name).encode())
     fields: dict[str, Any] = {
         "file_mounts": {f"{REMOTE}/{program.name}": str(program), f"{REMOTE}/{name}": str(folder)},
         # Not exec: SkyPilot appends a wait for its bucket uploads (task_codegen.py).
         "run": f"sh {REMOTE}/{name}/start.sh\n",
     }
-    if bucket:
-        fields["file_mounts"] |= {KEPT: {"source": bucket, "mode": "MOUNT"}}
+    if contents.bucket:
+        fields["file_mounts"] |= {KEPT: {"source": contents.bucket, "mode": "MOUNT"}}
     return Shipment(folder, program, fields, manifest, secret)
 
 
