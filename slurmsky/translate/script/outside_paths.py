@@ -253,49 +253,55 @@ def _of_variable(name: str, value: Word, scope: Scope) -> Iterator[Place]:
 
 
 def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
+    """Places in a program's command line."""
     name, words = found.name, found.words
     if not words or name in _SPEAKERS or name in scope.functions:
         return
     if name in ("source", ".") and len(words) > 1:
         yield from _paths(words[1], scope, start_role(scope.expand(words[1]), len(words) > 2))
-        return
-    if name in ("conda", "mamba", "micromamba", "module", "ml", "spack"):
-        if name in ("module", "ml", "spack") or (len(words) > 1 and words[1].text == "activate"):
-            return
-        for index, word in enumerate(words[1:], 1):
-            before = words[index - 1].text or ""
-            yield from _paths(word, scope, WRITTEN if before in ("-p", "--prefix") else READ)
-        return
-    if words[0].variables and " " in scope.expand(words[0]).strip():
-        yield from _command_line(words[0], scope)
-    program = home(scope.expand(words[0]))
-    yield from _paths(words[0], scope, VENV if environment_of(program) else PROGRAM if known_program(program) else RUN)
+    elif name in ("conda", "mamba", "micromamba"):
+        for before, word in pairwise(words) if [word.text for word in words[1:2]] != ["activate"] else ():
+            yield from _paths(word, scope, WRITTEN if before.text in ("-p", "--prefix") else READ)
+    elif name not in ("module", "ml", "spack"):
+        if words[0].variables and " " in scope.expand(words[0]).strip():
+            yield from _command_line(words[0], scope)
+        own = home(scope.expand(words[0]))
+        yield from _paths(words[0], scope, VENV if environment_of(own) else PROGRAM if known_program(own) else RUN)
+        yield from _arguments(name, words[1:], scope)
+
+
+def _arguments(name: str, words: Sequence[Word], scope: Scope) -> Iterator[Place]:
+    """Places in a program's arguments. An option decides the role of the argument after it."""
     named = ""
-    for word, role in zip(words[1:], _roles(name, words[1:]), strict=True):
+    for word, role in zip(words, _roles(name, words), strict=True):
         raw = word.text_or_source
         held = word.variables and not role and raw == word.raw and not raw.startswith(("'", "-"))
         if held and any(char.isspace() for char in scope.expand(word).strip()):
             yield from _command_line(word, scope)
-            named = ""
-            continue
-        option, sign, _ = raw.partition("=")
-        if raw.startswith("-") and not sign:
+        elif raw.startswith("-") and "=" not in raw:
             named = raw
             continue
-        if named in _BINDS:  # options of a container program in a variable
+        elif named in _BINDS:  # options of a container program in a variable
             yield from _bound(scope.expand(word), word.line)
         elif name in ("matlab", "octave") and (texts := _LITERAL.findall(scope.expand(word))):
             yield from (Place(word.line, home(text), _role(text, READ)) for text in texts if is_path(text))
-        elif named in ("-e", "-c", "--eval") and name in _CODE and words[1].raw.startswith("-"):
-            pass
-        elif sign and (option.startswith("-") or (re.fullmatch(r"[\w.]+", option) and name not in _MOVERS | _READERS)):
-            by = option if option.startswith("-") else named if "," in word.raw else f"-{option}"
-            for piece in re.finditer(r"=((?:(?!,\w+=).)*),?", word.raw[word.raw.index("=") :], re.DOTALL):
-                value = Word(piece[1], word.start + word.raw.index("=") + piece.start(1), word.line)
-                yield from _paths(value, scope, role or _by_option(by))
-        else:
-            yield from _paths(word, scope, role or _by_option(named))
+        elif not (named in ("-e", "-c", "--eval") and name in _CODE and words[0].raw.startswith("-")):
+            yield from _argument(name, word, role, named, scope)
         named = ""
+
+
+def _argument(name: str, word: Word, role: str, named: str, scope: Scope) -> Iterator[Place]:
+    """Places in ``PATH`` or in ``OPTION=PATH,OPTION=PATH``. ``named``: the option before it."""
+    option, sign, _ = word.text_or_source.partition("=")
+    by_name = re.fullmatch(r"[\w.]+", option) and name not in _MOVERS | _READERS
+    if not (sign and (option.startswith("-") or by_name)):
+        yield from _paths(word, scope, role or _by_option(named))
+        return
+    by = option if option.startswith("-") else named if "," in word.raw else f"-{option}"
+    first = word.raw.index("=")
+    for piece in re.finditer(r"=((?:(?!,\w+=).)*),?", word.raw[first:], re.DOTALL):
+        value = Word(piece[1], word.start + first + piece.start(1), word.line)
+        yield from _paths(value, scope, role or _by_option(by))
 
 
 def _command_line(word: Word, scope: Scope) -> Iterator[Place]:
