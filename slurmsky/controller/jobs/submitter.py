@@ -144,16 +144,7 @@ def draft(
         if len(specs) > 1:
             job = replace(job, het_job_id=first_id, het_offset=offset, het_ids=ids)
         if array is not None and len(array):
-            job.array_job_id = job.job_id
-            job.pending_tasks = array.ranges
-            job.array_max_running = array.max_running or None
-            job.array_count = len(array)
-            first = job.pending_tasks[0]
-            last = job.pending_tasks[-1]
-            job.array_min, job.array_max = first[0], last[-1]
-            # The number after the first colon of the list as typed. Source: job_mgr.c _create_job_array.
-            step = re.search(r":(\d+)", specs[0].array or "")
-            job.array_step = int(step[1]) if step else 1
+            _make_array(job, array)
         _expand_files(job, spec)
         jobs.append(job)
     try:
@@ -164,6 +155,18 @@ def draft(
         job_table.next_job_id = min(job_table.next_job_id, first_id) if not promised else job_table.next_job_id
         raise
     return jobs
+
+
+def _make_array(job: Job, array: arrayspec.ArraySpec) -> None:
+    """Turn a record into that of an array with pending elements only."""
+    job.array_job_id = job.job_id
+    job.pending_tasks = array.ranges
+    job.array_max_running = array.max_running or None
+    job.array_count = len(array)
+    job.array_min, job.array_max = array.ranges[0][0], array.ranges[-1][-1]
+    # The number after the first colon of the list as typed. Source: job_mgr.c _create_job_array.
+    step = re.search(r":(\d+)", job.spec.array or "")
+    job.array_step = int(step[1]) if step else 1
 
 
 def to_open_partitions(job_table: JobTable, spec: JobSpec) -> JobSpec:
@@ -209,12 +212,8 @@ def _record(
     cluster = job_table.cluster
     parts = partitions_of(cluster, spec)
     demand = demand_of(spec)
-    priority = job_table.take_priority()
     held = spec.hold or spec.priority == 0
-    if spec.priority is not None and spec.priority > 0:
-        priority = spec.priority
-    elif spec.nice:
-        priority = max(1, priority - spec.nice)
+    priority = _priority(job_table, spec)
     requeue = spec.requeue if spec.requeue is not None else cluster.batch_requeue
     fit = job_table.virtual.fit(demand)
     largest = max((node.cpus for node in partition_nodes(cluster, parts[0])), default=1)
@@ -273,6 +272,14 @@ def _record(
     )
     job.time_limit_min = limit_in(job_table, job, parts[-1] if shares else parts[0])  # of the one tested last
     return job
+
+
+def _priority(job_table: JobTable, spec: JobSpec) -> int:
+    """Priority of a new job. An explicit priority ignores nice."""
+    following = job_table.take_priority()
+    if spec.priority is not None and spec.priority > 0:
+        return spec.priority
+    return max(1, following - spec.nice) if spec.nice else following
 
 
 def _in_reservation(job_table: JobTable, spec: JobSpec, who: Submitter) -> JobSpec:
