@@ -21,7 +21,7 @@ from ..script.declared_packages import NO_PACKAGES, PythonPackages
 from ..script.language_packages import SetupLine
 from ..script.mount_points import is_mounted, mount_of
 from ..script.project_folder import Project
-from ..script.started_scripts import InnerScript, makefiles_of, started_by
+from ..script.started_scripts import InnerScript, batch_documents, makefiles_of, started_by
 from ..shell.script_commands import parse
 from ..shell.script_variables import Scope
 from ..sky_task.sky_components import plan_all
@@ -138,7 +138,7 @@ def explain(
     found += [*directives.findings(source), *body.modules(), *Variables(view).findings()]
     found += [*environment_findings(view), *body.programs(), *steps(view), *body.paths()]
     found += [*package_findings(view), *missing_files(view)]
-    found += _of_started(view, inner, found)
+    found += _of_started(view, (*inner, *batch_documents(script, scope)), found)
     guessed = task is not None and "GPU_TYPE" in str(task.fields["resources"].get("accelerators"))
     found = list({(one.line, one.kind, one.text, one.effect): one for one in found}.values())
     found.sort(key=lambda entry: (entry.line, KINDS.index(entry.kind)))

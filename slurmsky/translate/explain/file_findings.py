@@ -40,6 +40,8 @@ def missing_files(view: View) -> Iterator[Finding]:
     lookup = view.lookup
     if lookup is None:
         return
+    for name in view.wants.python.absent:
+        yield Finding(0, "path", f"module {one_line(name, 50)}", MISSING, "no folder of the project has this module")
     tests = (command for command in view.script.commands if command.name in ("[", "[[", "test"))
     tested = {_without_folder(view.scope.expand(word)) for command in tests for word in command.words}
     seen: set[str] = set()

@@ -9,6 +9,7 @@ from ..script import mount_points
 from ..script.conversion_tables import one_line
 from ..script.entered_environments import environments
 from ..script.language_packages import JULIA, R, julia_projects
+from ..script.python_packages import OF_TENSORFLOW_1
 from ..shell.launched_program import launched
 from ..sky_task.setup_commands import environment_packages
 from .explain_input import View
@@ -20,6 +21,10 @@ def package_findings(view: View) -> Iterator[Finding]:
     """Packages that setup installs, and Julia projects without them."""
     if not view.sky or not view.site.shipped_modules:
         return
+    made = any(" python=3" in line for line in str(view.fields.get("setup", "")).splitlines())
+    if OF_TENSORFLOW_1[0] in view.wants.python.pip and not made:
+        why = "needs Python 3.7, which the nodes lack: activate an environment in the script, and setup creates it"
+        yield Finding(0, "environment", "code for TensorFlow 1", DECISION, why)
     for install in view.wants.languages:
         if install.language:
             reason = f"setup: {one_line(install.text, 120)}"

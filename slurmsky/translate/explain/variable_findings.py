@@ -92,10 +92,15 @@ class Variables:
             row = name if ("variable", name) in sentences() else "NCCL_"
             reason = self.view.sentence("variable", row)
             effect = KEPT
-            card = self.view.scope.values.get(name, "") if name.endswith(("_SOCKET_IFNAME", "_tcp_if_include")) else ""
+            card = self._card(name) if name.endswith(("_SOCKET_IFNAME", "_tcp_if_include")) else ""
             if self.view.sky and _OLD_CARD.search(card):
                 effect = DECISION  # NCCL and Gloo fail without such an interface
             yield Finding(line, "variable", name, effect, reason)
+
+    def _card(self, name: str) -> str:
+        """Network card that a variable names, also one of a container: ``--env NCCL_SOCKET_IFNAME=ib0``."""
+        given = re.search(rf"(?m)^[^#\n]*(?:ENV_|--env[ =]|-x |,){name}=[\"']?([\w=^]+)", self.view.source)
+        return given[1] if given else self.view.scope.values.get(name, "")
 
     def _cards(self) -> Iterator[Finding]:
         """Options that name a network card: ``dask-mpi --interface ib0``. SkyPilot's nodes lack these cards."""

@@ -59,6 +59,7 @@ class PythonPackages(NamedTuple):
     conda: tuple[str, ...] = ()
     python: str = ""
     unknown: bool = False  # the project declares none, and the script's code cannot be read
+    absent: tuple[str, ...] = ()  # own modules that the code imports and no folder of the project has
 
     @property
     def by_pip(self) -> tuple[str, ...]:

@@ -42,6 +42,14 @@ _NAMES = {
     "docx": "python-docx", "slugify": "python-slugify", "community": "python-louvain", "psycopg2": "psycopg2-binary",
     "pywt": "PyWavelets", "OpenGL": "pyopengl", "magic": "python-magic", "cupy": "cupy-cuda12x",
     "cupyx": "cupy-cuda12x", "pylab": "matplotlib",
+    "absl": "absl-py", "bayes_opt": "bayesian-optimization", "skbio": "scikit-bio", "sksurv": "scikit-survival",
+    "esm": "fair-esm", "MySQLdb": "mysqlclient", "simtk": "openmm", "iris": "scitools-iris", "wrf": "wrf-python",
+    "scvi": "scvi-tools", "pyro": "pyro-ppl", "cleanfid": "clean-fid", "ignite": "pytorch-ignite", "pyximport":
+    "cython", "nvidia_smi": "nvidia-ml-py3", "cairo": "pycairo", "ffmpeg": "ffmpeg-python", "kerastuner":
+    "keras-tuner", "github": "pygithub", "googleapiclient": "google-api-python-client", "sklearn_extra":
+    "scikit-learn-extra", "imblearn": "imbalanced-learn", "shapefile": "pyshp", "snappy": "python-snappy", "bids":
+    "pybids", "nrrd": "pynrrd", "past": "future", "kan": "pykan", "pynvml": "nvidia-ml-py", "local_attention":
+    "local-attention", "xdg": "pyxdg",
 }  # fmt: skip
 #: standard modules, or modules that a cluster provides
 UNPACKAGED = words("pkg_resources setuptools pip distutils slurmsky apex __future__ amp_C nvidia")
@@ -53,9 +61,40 @@ LOCAL = words(
     modules layers loss losses metrics train trainer training test tests eval evaluation preprocess preprocessing
     transforms tools scripts main base functions func plot plotting plots visualization visualize solver solvers engine
     optim optimizer logger logging_utils misc agent agents env envs environment environments policy policies baselines
-    experiments experiment runner sampler samplers losses_utils vis io_utils tasks task
+    experiments experiment runner sampler samplers losses_utils vis io_utils tasks task toolbox stats helper_functions
     """
 )
+#: first words of modules with an underscore that PyPI has; a module with another one is a project's own
+_FAMILIES = words(
+    """
+    absl accelerated adversarial agent aiohttp albumentations ale alive allen ansible ast async auto autogluon ax
+    azure backports baml bayes behavior bert bio biom bit bitarray boto brian bz2 catalyst category clean click clip
+    cma cmd colored conda confuse contextual copy cuda cvxpy cython dask dataclasses datasets dateparser deap
+    decision deep deepspeed detect diff diffusers discrete dm doc docker dolfin dtaidistance dynamic e3nn edit
+    efficientnet einops einx email entmax eth evo face factor fair fast faster fenics ffmpeg fft finufft flash flask
+    flax functional fuzzy fvcore gaussian gdown geo geopandas git google gpu grad graph grpc gym gymnasium h5 hdf5
+    hf hipscat hnsw html huggingface hydra hyper igraph imageio imbalanced inflect intel interpret intervaltree iso
+    jax jaxlib joblib json jsonschema jupyter k kafka kaggle keras kmeans kornia langchain langdetect langgraph
+    language lazy libsvm lightning lime linear lion llama lm loguru lpips lz4 mamba markdown mdanalysis med memory
+    mercantile midi minepy mir mistral mkl ml mlir mlp mmcv monotonic more mpi mpl mujoco multidict multiprocess
+    music natsort neo nest netcdf networkx neural neuron ngboost nltk numpy nvidia oauth onnx onnxruntime open opt
+    optax optuna orjson osgeo packaging pandas parallel pdf peft phe pip pl plotly pmdarima polars positional power
+    prefix pretty prettytable progressbar prometheus prompt proplot proto psycopg pt py pyadjoint pycuda pydantic
+    pympler pynvml pyqt5 pyro pytest python pytorch qiskit qpsolvers quant ray recbole requests rich robust rotary
+    rouge rq ruamel s3 sacred sampling scanpy scikit scikits scvi segmentation semantic sentence setuptools shap
+    simple sk sklearn skopt slack smac smart snntorch spacy sphinx sqlalchemy stable statsmodels stop straight
+    stream streamlit surface sympy tables tensor tensorboard tensorflow tensorly text tf thop timeout tokenizers
+    toml torch torchvision tqdm transformer transformers tree triton tsai tweepy typing umap uncertainties unsloth
+    vector vega video vit wandb web word wurlitzer xarray xgboost yaml youtube zarr zstd
+    """
+)
+
+
+_TENSORFLOW_1 = re.compile(
+    r"(?m)^import tensorflow as tf\b(?s:.)*\btf\.(contrib|placeholder|Session|app\.run|get_variable)\b"
+)
+#: its last version, and what this needs that newer packages replaced
+OF_TENSORFLOW_1 = ("tensorflow==1.15.5", "protobuf<3.21", "numpy<1.19")
 
 
 def packages(source: str, folder: Path) -> PythonPackages:
@@ -70,7 +109,12 @@ def packages(source: str, folder: Path) -> PythonPackages:
         return listed
     near = [name for name in files if not name.startswith(("/", "~", "$"))]
     read = bool(near) and all(_is_python_3(folder / name) for name in near)
-    return PythonPackages(tuple(dict.fromkeys(imported(files, folder))), unknown=not read)
+    if any(_TENSORFLOW_1.search(read_small(path) or "") for path, _ in python_files(files, folder)):
+        others = (name for name in imported(files, folder) if not name.startswith(("tensorflow", "keras")))
+        return PythonPackages((*OF_TENSORFLOW_1, *dict.fromkeys(others)), python="3.7")
+    own = dict.fromkeys(name for name in foreign_modules(files, folder) if _is_own(name))
+    absent = tuple(name for name in own if not _is_below(name, folder))
+    return PythonPackages(tuple(dict.fromkeys(imported(files, folder))), unknown=not read, absent=absent)
 
 
 def _is_python_3(path: Path) -> bool:
@@ -182,6 +226,24 @@ def imported_modules(text: str) -> Iterator[str]:
 
 def imported(files: list[str], folder: Path) -> Iterator[str]:
     """Packages of modules that are neither standard nor own."""
+    return (_NAMES.get(name, name.replace("_", "-")) for name in foreign_modules(files, folder) if not _is_own(name))
+
+
+def _is_own(module: str) -> bool:
+    """Return whether a module's name is one that projects give their own modules."""
+    first, underscore, _ = module.partition("_")
+    return module.lower() in LOCAL or bool(underscore and module not in _NAMES and first.lower() not in _FAMILIES)
+
+
+def _is_below(module: str, folder: Path) -> bool:
+    """Return whether a folder within the project has a module, which code finds by ``sys.path``."""
+    bases = [Path(base) for base in candidates(str(folder))]
+    places = (f"{depth}/{module}{ending}" for depth in ("*", "*/*") for ending in (".py", "/__init__.py", ""))
+    return any(next(base.glob(place), None) for place in places for base in bases)
+
+
+def foreign_modules(files: list[str], folder: Path) -> Iterator[str]:
+    """Imported modules that are neither standard nor in the project's folders."""
     standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
     above = [place for base in candidates(str(folder)) for place in (Path(base), Path(base) / "src")]
     for path, names in python_files(files, folder):
@@ -189,5 +251,5 @@ def imported(files: list[str], folder: Path) -> Iterator[str]:
             top = name.partition(".")[0]
             if any(holds_module(place, top) for place in (*places_of_modules(path, folder), *above)):
                 continue
-            if top not in standard and top not in UNPACKAGED | LOCAL and top.isidentifier() and not top.startswith("_"):
-                yield _NAMES.get(top, top.replace("_", "-"))
+            if top not in standard and top not in UNPACKAGED and top.isidentifier() and not top.startswith("_"):
+                yield top

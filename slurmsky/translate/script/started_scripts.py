@@ -54,6 +54,18 @@ def makefiles_of(script: Script, scope: Scope, project: Project) -> Iterator[Inn
                 break
 
 
+def batch_documents(script: Script, scope: Scope) -> Iterator[InnerScript]:
+    """Batch scripts that the script writes by here-documents, and submits."""
+    if "sbatch" not in script.source:
+        return
+    for start, end, expanded in script.documents:
+        text = script.source[start:end]
+        if "#SBATCH" in text:
+            inner = parse(text.replace("\\$", "$") if expanded else text)
+            own = Scope.of(inner, scope.values if expanded else {})
+            yield InnerScript(script.source.count("\n", 0, start) + 1, "here-document", inner, own, False)
+
+
 def started_by(script: Script, scope: Scope, project: Project) -> Iterator[InnerScript]:
     """Shell scripts in the submit folder that commands start."""
     seen: set[str] = set()

@@ -86,7 +86,8 @@ def _into_environment(lines: list[str]) -> list[str]:
     creates = re.compile(rf"conda (?:create|install) -y -p {re.escape(made[1])} ")
     first = [line for line in lines if creates.match(line)]
     rest = (line for line in lines if line not in first)
-    return first + [re.sub(r"(^|\(|&& )pip install ", rf"\g<1>{made[1]}/bin/pip install ", line) for line in rest]
+    own = rf"\g<1>{made[1]}/bin/pip install "
+    return first + [re.sub(r"(^|\(|&& |\|\| )pip install ", own, line) for line in rest]
 
 
 def one_environment(lines: Iterable[str]) -> list[str]:
@@ -147,19 +148,24 @@ def environment_setup(site: Site, name: str, wants: Needs) -> Iterator[str]:
         made = " ".join(["conda create -y -n", word, *channels, python, "pip", *map(shlex.quote, packages.conda)])
         yield f"conda env list | grep -q {shlex.quote(f'^{name} ')} || {made}"
         if packages.pip:
-            yield f"conda run -n {word} pip install {_listed(packages.pip)}"
+            yield _pip(f"conda run -n {word} pip", packages.pip)
         return
     folder = f"~/{shlex.quote(name[2:])}" if name.startswith("~/") else shlex.quote(name)
     if not name.startswith(("/", "~/")):
         return  # in the submit folder, whose path is not known here
     parent = folder.rpartition("/")[0]
     made = f"mkdir -p {parent} 2>/dev/null || {{ $s mkdir -p {parent}; $s chown $(id -u) {parent}; }}; "
-    made += f"[ -w {parent} ] || {{ $s mkdir -p {folder}; $s chown $(id -u) {folder}; }}; python3 -m venv {folder}"
+    made += f"[ -w {parent} ] || {{ $s mkdir -p {folder}; $s chown $(id -u) {folder}; }}; "
+    old = packages.python and int(packages.python[2:]) < int(USUAL[2:])
+    python = f"~/.conda/envs/python{packages.python}/bin/python" if old else "python3"
+    if old:
+        made += f"conda create -y -p ~/.conda/envs/python{packages.python} python={packages.python} && "
+    made += f"{python} -m venv {folder}"
     # conda activate FOLDER and conda run -p FOLDER enter a folder with conda's record only
     made += f" && mkdir -p {folder}/conda-meta && touch {folder}/conda-meta/history"
     yield f"s=$(command -v sudo || true); [ -e {folder}/bin/activate ] || ({made})"
     if packages.by_pip:
-        yield f"{folder}/bin/pip install {_listed(packages.by_pip)}"
+        yield _pip(f"{folder}/bin/pip", packages.by_pip)
 
 
 def _packages_of_node(wants: Needs) -> Iterator[str]:
@@ -167,7 +173,7 @@ def _packages_of_node(wants: Needs) -> Iterator[str]:
     if wants.python.conda:
         yield f"conda install -y -n base {_CONDA_FORGE} {_listed(wants.python.conda)}"
     if wants.python.pip:
-        yield f"pip install {_listed(wants.python.unpinned)}"
+        yield _pip("pip", wants.python.unpinned)
 
 
 def _python_of_modules(site: Site, wants: Needs) -> str:
@@ -175,6 +181,18 @@ def _python_of_modules(site: Site, wants: Needs) -> str:
     modules = (module for name in wants.modules if (module := find(site, name)))
     versions = (re.search(r" python=(3[\d.]*)", module.setup) for module in modules)
     return next((found[1] for found in versions if found), "")
+
+
+def _pip(program: str, requirements: Iterable[str]) -> str:
+    """Command that installs packages.
+
+    If the versions that a project names have no wheels for the Python of the nodes, other versions are installed.
+    """
+    names = tuple(requirements)
+    bare = tuple(re.split(r"[=<>!~]", name)[0] for name in names)
+    line = f"{program} install {_listed(names)}"
+    pinned = any(re.search("==|~=|<", name) for name in names)
+    return line if not pinned else f"{line} || {program} install {_listed(bare)}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import pytest
 from explained_pages import BARE, explain, one
 from moving_script import moving
 
+from slurmsky.model.spec import JobSpec
 from slurmsky.options.table import load as options
 from slurmsky.site import load
 from slurmsky.translate.explain.explanation import explain as explain_script
@@ -22,6 +23,27 @@ def test_a_network_card_of_the_old_cluster_is_reported(card: str, effect: str) -
     page = explain(f"#!/bin/bash\nexport NCCL_SOCKET_IFNAME={card}\npython a.py\n")
     (found,) = [entry for entry in page.findings if entry.text == "NCCL_SOCKET_IFNAME"]
     assert found.effect == effect
+
+
+def test_a_network_card_of_a_container_is_reported() -> None:
+    page = explain("#!/bin/bash\nsingularity exec --env NCCL_SOCKET_IFNAME=ib0 docker://python python a.py\n")
+    assert [entry.effect for entry in page.findings if entry.text == "NCCL_SOCKET_IFNAME"] == ["decision"]
+
+
+def test_a_batch_script_in_a_here_document_is_read() -> None:
+    script = "#!/bin/bash\nsbatch <<EOF\n#!/bin/bash\n#SBATCH -n 1\ncat /fsx/data/x\nEOF\n"
+    (found,) = [entry for entry in explain(script, site=BARE).findings if entry.effect == "decision"]
+    assert found.line == 3 and "/fsx/data/x" in found.text
+
+
+def test_code_for_tensorflow_1_needs_an_environment() -> None:
+    packages = PythonPackages(("tensorflow==1.15.5",), python="3.7")
+    for first, effects in (("", ["decision"]), ("conda activate old\n", [])):
+        data = f"#!/bin/bash\n{first}python a.py\n".encode()
+        page = explain_script(
+            data, [JobSpec()], load("", "none"), options("sbatch"), file="x", engine="sky", packages=packages
+        )
+        assert [one.effect for one in page.findings if "TensorFlow 1" in one.text] == effects
 
 
 def test_a_folder_is_reported_for_each_use_that_needs_more() -> None:

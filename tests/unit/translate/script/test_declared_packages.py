@@ -44,7 +44,8 @@ def test_conda_installs_what_its_environment_file_names_and_pip_the_rest(tmp_pat
     assert setup_of("#!/bin/bash\nconda activate fit\npython a.py\n", tmp_path) == [
         "conda env list | grep -q '^fit ' || conda create -y -n fit -c conda-forge -c bioconda python=3.9 pip "
         "r-base numpy samtools",
-        "conda run -n fit pip install torch einops==0.4.1 git+https://github.com/me/tool.git 'torchmetrics>=0.7'",
+        "conda run -n fit pip install torch einops==0.4.1 git+https://github.com/me/tool.git 'torchmetrics>=0.7' || "
+        "conda run -n fit pip install torch einops git+https://github.com/me/tool.git torchmetrics",
     ]
     (tmp_path / "requirements.txt").write_text("scipy\n")
     assert packages("conda activate fit\npython a.py", tmp_path).conda, "the file that has the environment's name"
@@ -112,7 +113,7 @@ def test_the_node_s_own_python_gets_no_versions_that_need_an_older_one(tmp_path:
     (tmp_path / "requirements.txt").write_text("torch~=1.13.1\nnumpy~=1.24.2\n")
     assert setup_of("#!/bin/bash\npython a.py\n", tmp_path) == ["pip install torch numpy"]
     (tmp_path / "requirements.txt").write_text("torch==2.6\n")
-    assert setup_of("#!/bin/bash\npython a.py\n", tmp_path) == ["pip install torch==2.6"]
+    assert setup_of("#!/bin/bash\npython a.py\n", tmp_path) == ["pip install torch==2.6 || pip install torch"]
 
 
 def test_a_module_names_the_python_of_an_environment() -> None:
@@ -151,3 +152,22 @@ def test_an_environment_is_known_if_its_users_are(body: str, known: bool, tmp_pa
     (tmp_path / "requirements.txt").write_text("numpy\n")
     wants = replace(needs.of(text), python=packages(text, tmp_path))
     assert environment_packages(load("", "none"), "e", wants) == PythonPackages(("numpy",))
+
+
+def test_own_modules_that_the_project_lacks_are_no_packages(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "lib" / "far_away").mkdir(parents=True)
+    (tmp_path / "a.py").write_text("import Toolbox, worm_dynamics, torch_geometric, k_means_constrained, far_away\n")
+    found = packages("python a.py", tmp_path)
+    assert found.pip == ("torch-geometric", "k-means-constrained")
+    assert found.absent == ("Toolbox", "worm_dynamics")
+
+
+def test_code_for_tensorflow_1_gets_its_last_python(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import tensorflow as tf\nimport pandas\ntf.placeholder(tf.float32)\n")
+    assert packages("python a.py", tmp_path).python == "3.7"
+    made, installed = setup_of("#!/bin/bash\nsource ~/tf/bin/activate\npython a.py\n", tmp_path)[:2]
+    assert "~/.conda/envs/python3.7/bin/python -m venv ~/tf" in made
+    assert "pip install tensorflow==1.15.5" in installed and "pandas" in installed
+    (tmp_path / "a.py").write_text("import tensorflow as tf\ntf.constant(1)\n")
+    assert packages("python a.py", tmp_path).python == ""
