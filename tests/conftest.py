@@ -34,9 +34,9 @@ settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Print failures at once, and restore SIGINT.
+    """Print failures at once, and restore SIGINT and SIGHUP.
 
-    A shell's background job ignores SIGINT, and so would commands under test.
+    A shell's background job ignores SIGINT, nohup ignores SIGHUP, and commands under test would inherit this.
     """
     config.pluginmanager.register(fixture_failures)
     config.pluginmanager.register(worker)
@@ -44,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(progress.Progress(config))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
