@@ -11,6 +11,7 @@ from ...site.modules import Module, find
 from ..script import mount_points, needs, outside_paths, start_files
 from ..script.conversion_tables import LAUNCHERS, one_line
 from ..script.paths_above import outside
+from ..script.program_paths import CONDA_PROGRAMS
 from ..script.programs import Source
 from ..script.programs import find as find_program
 from ..script.workflow_submission import submits
@@ -250,8 +251,7 @@ class Body:
 
     def _local_program(self, finding: Callable[..., Finding], name: str, source: Source | None, reason: str) -> Finding:
         view = self.view
-        own = source is not None and source.kind == "slurm"
-        usual = own or (source is not None and source.kind == "base")
+        usual = source is not None and source.kind in ("base", "slurm")
         if view.lookup is not None and not usual and not view.lookup.program(name) and not self._provider(name):
             return finding(MISSING, "no such program in PATH on this machine")
         return finding(KEPT, reason or "unchanged")
@@ -275,7 +275,8 @@ class Body:
             if brings and not _TOOLCHAINS.match(bare[0]):
                 return f"module {one_line(loaded, 40)}"
         entered = view.wants.environments
-        return f"environment {one_line(entered[0], 40)}" if entered else ""
+        # the program that enters an environment is outside of it
+        return f"environment {one_line(entered[0], 40)}" if entered and name not in CONDA_PROGRAMS else ""
 
     def _own_path(self) -> bool:
         """Return whether the script adds folders to PATH that the nodes may have."""

@@ -65,7 +65,7 @@ def _tile(name: str, value: object, note: str = "", kind: str = "") -> str:
 
 
 def _kind(page: Page) -> str:
-    return "good" if page.unchanged else "bad"
+    return "bad" if not page.unchanged else "held" if page.missing_names else "good"
 
 
 def page_html(

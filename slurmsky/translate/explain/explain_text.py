@@ -13,7 +13,7 @@ from ..script.conversion_tables import one_line
 from . import folder_prices
 from .explain_html import page_html
 from .explanation import EFFECTS, Page
-from .finding import DECISION, REFUSED
+from .finding import DECISION, REFUSED, Finding
 from .site_suggestions import merged
 
 
@@ -59,7 +59,7 @@ def verdict(page: Page) -> str:
 def _conditions(page: Page) -> str:
     """Needs of an unchanged script: inputs, and names missing here."""
     inputs = [found.text for found in page.findings if found.reason.startswith("an input of the script")]
-    missing = list(dict.fromkeys(_LOG.sub(r"the folder of \1", found.text) for found in page.missing_names))
+    missing = list(dict.fromkeys(map(_missing_name, page.missing_names)))
     parts = []
     if inputs:
         parts.append(f", given {_few(inputs)}")
@@ -67,6 +67,15 @@ def _conditions(page: Page) -> str:
         where = "the submit folder" if page.engine == "sky" else "this machine"
         parts.append(f"; {where} lacks {_few(missing)}")
     return "".join(parts)
+
+
+def _missing_name(found: Finding) -> str:
+    """Name what a finding misses, without a program's arguments."""
+    if found.kind == "command":
+        return found.text.split(maxsplit=1)[0]
+    if found.kind == "environment":
+        return f"environment {found.text}"
+    return _LOG.sub(r"the folder of \1", found.text)
 
 
 #: an option for a log, as a finding shows it

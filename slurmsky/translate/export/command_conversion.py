@@ -7,7 +7,7 @@ import re
 from ..script.conversion_tables import FOREIGN, INSTALLERS, LOGINS, MODULE_INIT, SECRET, quoted
 from ..script.mount_points import is_mounted, on_every_node
 from ..script.needs import spack_loads
-from ..script.program_paths import CONDA_BASE, environment_of
+from ..script.program_paths import CONDA_BASE, CONDA_PROGRAMS, environment_of
 from ..script.start_files import start_role
 from ..script.work_folder import plain
 from ..shell import module_lines
@@ -57,7 +57,7 @@ class Lines(Base):
             self._remove(statement)
             self.found.drop(command.line, self.script.text(statement), "SkyPilot's shell knows conda already")
             return True
-        if name in ("conda", "mamba", "micromamba") and words[1:2] == ["activate"]:
+        if name in CONDA_PROGRAMS and words[1:2] == ["activate"]:
             return self._activate(statement, command)
         if name in LOGINS:
             return self._login(statement, command)
@@ -288,7 +288,7 @@ class Lines(Base):
     def _creates(self, command: Command, name: str) -> bool:
         """Return whether the script creates a conda environment before its use."""
         return any(
-            other.name in ("conda", "mamba", "micromamba")
+            other.name in CONDA_PROGRAMS
             and other.words[0].start < command.words[0].start
             and "create" in other.word_texts[1:3]
             and name in (self.scope.expand(word) for word in other.arguments)

@@ -13,7 +13,6 @@ from ..shell.script_variables import Scope
 from ..shell.shell_elements import Command
 from . import outside_paths, program_paths
 
-_CONDA = ("conda", "mamba", "micromamba")
 _NAMING = ("-n", "--name", "-p", "--prefix")
 
 
@@ -37,7 +36,7 @@ def environments(script: Script, scope: Scope) -> Iterator[tuple[int, str]]:
 
 def _created(name: str, texts: list[str]) -> list[str] | None:
     """Environments that a command creates; None: no such command."""
-    if name in _CONDA and "create" in texts[1:3]:
+    if name in program_paths.CONDA_PROGRAMS and "create" in texts[1:3]:
         return list(following(texts, _NAMING))
     if name == "virtualenv" or {"venv", "virtualenv"} & set(texts[:4]):
         return [text.rstrip("/") for text in texts[1:] if not text.startswith("-")]
@@ -50,7 +49,7 @@ def _entered(command: Command, texts: list[str], scope: Scope, where: str) -> It
     Each is given as the script writes it, and as conda names it.
     """
     name, sourced = command.name, texts[1] if command.name in ("source", ".") and len(texts) > 1 else ""
-    by_conda = name in _CONDA and texts[1:2] == ["activate"]
+    by_conda = name in program_paths.CONDA_PROGRAMS and texts[1:2] == ["activate"]
     if by_conda or (len(texts) > 2 and re.search(r"(^|/)activate$", sourced)):
         for text in [text for text in texts[2:] if not text.startswith("-")][:1]:
             if text != "base":

@@ -18,7 +18,7 @@ from ..shell.script_variables import STORES, Scope
 from ..shell.shell_elements import Command, Word
 from ..shell.word_sets import words
 from .mount_points import mount_of, on_every_node
-from .program_paths import environment_of, known_program
+from .program_paths import CONDA_PROGRAMS, environment_of, known_program
 from .start_files import start_role
 
 #: roles of a place: read, written, run (a program), conda (its own start file), modules (module files), venv,
@@ -259,7 +259,7 @@ def _of_program(found: Launched, scope: Scope) -> Iterator[Place]:
         return
     if name in ("source", ".") and len(words) > 1:
         yield from _paths(words[1], scope, start_role(scope.expand(words[1]), len(words) > 2))
-    elif name in ("conda", "mamba", "micromamba"):
+    elif name in CONDA_PROGRAMS:
         for before, word in pairwise(words) if [word.text for word in words[1:2]] != ["activate"] else ():
             yield from _paths(word, scope, WRITTEN if before.text in ("-p", "--prefix") else READ)
     elif name not in ("module", "ml", "spack"):

@@ -10,6 +10,8 @@ from .programs import find
 
 #: programs of distributions and installers, which old clusters have in other folders
 _OWN_FOLDER = frozenset(("R", "Rscript", "java", "parallel", "ffmpeg", "cmake", "pixi"))
+#: programs that create and enter conda environments
+CONDA_PROGRAMS = ("conda", "mamba", "micromamba")
 #: folder of conda itself
 CONDA_BASE = re.compile(r"(conda|forge|mamba)[\w.-]*$")
 _PYTHON = re.compile(r"(?P<folder>.+)/bin/(?:i?python[\d.]*|pip3?)$")

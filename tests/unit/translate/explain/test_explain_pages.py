@@ -185,6 +185,18 @@ def test_what_a_compiler_writes_is_not_missing() -> None:
     assert verdict(page) == "runs unchanged; the submit folder lacks a.c"
 
 
+def test_the_headline_names_a_missing_program_without_its_arguments_and_a_missing_environment() -> None:
+    data = b'#!/bin/bash\neval "$(conda shell.bash hook)"\nconda activate embed\njupyter lab --no-browser\n'
+    specs = moving.request(data, "x").components
+    lookup = LocalLookup(lambda _: True, lambda _: False, lambda _: False, lambda _: None)
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="local", lookup=lookup)
+    assert verdict(page) == "runs unchanged; this machine lacks conda, environment embed"
+    data = b"#!/bin/bash\njupyter lab --no-browser\n"
+    specs = moving.request(data, "x").components
+    page = explain_script(data, specs, BARE, options("sbatch"), file="x", engine="local", lookup=lookup)
+    assert verdict(page) == "runs unchanged; this machine lacks jupyter"
+
+
 def test_a_launcher_that_this_machine_lacks_is_reported() -> None:
     lookup = LocalLookup(lambda _: True, lambda name: name == "a", lambda _: True, lambda _: None)
     data = b"#!/bin/bash\nmpirun ./a\nibrun ./a\nsrun ./a\n"
