@@ -167,6 +167,24 @@ def test_a_node_that_receives_sigterm_starts_no_further_job(tmp_path):
     WarmWorld(tmp_path).play(what)
 
 
+def test_a_script_that_receives_sigterm_before_its_node_is_requeued(tmp_path):
+    async def what(world):
+        job = await world.batch(
+            'echo ${SLURM_RESTART_COUNT:-0} >>runs\n[ -n "$SLURM_RESTART_COUNT" ] && exit\n'
+            f"while [ ! -e {world.project}/go ]; do sleep 0.02; done\nkill -TERM $$\n",
+            *("--requeue", "-t9"),
+        )
+        await world.until(lambda: (world.project / "runs").exists())
+        (world.project / "go").touch()
+        await asyncio.sleep(0.3)
+        world.machines.stop(1, signal.SIGTERM)
+        await world.until(lambda: world.ended_as(job, "COMPLETED"))
+        assert (world.project / "runs").read_text() == "0\n1\n"
+        assert "NODE_FAIL" in await world.out("sacct", "-nXDP", "-j", job, "-o", "State")
+
+    WarmWorld(tmp_path).play(what)
+
+
 def test_requests_to_a_node_wait_until_it_is_connected_again(tmp_path):
     async def what(world):
         ssh = world.tools / "ssh"

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 REACH_S = 5.0
 #: seconds that jobs have after SIGTERM at a teardown of the node, at most
 NOTICE_S = 20
+#: seconds between the SIGTERM of a job and that of the agent, at most, at a teardown
+TEARDOWN_S = 1.0
 ENDED_HERE = "its agent received SIGTERM: SkyPilot takes the node down"
 
 
@@ -58,6 +60,7 @@ class WarmNodeService:
         self._agent = agent
         self._scripts = os.path.join(agent.home, "scripts")
         agent.idle_s = idle_s
+        agent.teardown_s = TEARDOWN_S
         self._spot_noticed = False  # a spot notice has arrived
         relay = CommandRelay(agent.loop, os.path.join(agent.home, paths.SOCKET_NAME))
         agent.connections.roles["desk"] = relay.park

@@ -102,6 +102,7 @@ class Agent:
         self._status_due = 0.0
         #: seconds without a job and without a controller after which the agent exits
         self.idle_s = IDLE_S
+        self.teardown_s = 0.0  # seconds in which SIGTERM reaches all processes of a node that is taken down
         # The next three attributes and ``connections.roles`` are hooks of further services (``WarmNodeService``).
         #: commands that this agent runs without the controller, by name; each value imports its handler
         self.commands: dict[str, Callable[[], Any]] = {}

@@ -298,7 +298,12 @@ class HeadJob:
     # --- end
     def batch_ended(self) -> None:
         """End the job after its batch script."""
-        self._end_remaining()
+        killed = self.batch is not None and self.batch.step.exit_signal == signal.SIGTERM
+        if killed and not self.cause:
+            # A teardown of the node sends SIGTERM to all processes; the script may end before the agent receives it.
+            self.agent.loop.after(self.agent.teardown_s, self._end_remaining)
+        else:
+            self._end_remaining()
 
     def step_ended(self, step_id: str) -> None:
         """Remove an ended step, and retry the waiting srun calls."""
