@@ -23,7 +23,6 @@ class LaunchNotes:
     request: str = ""  # id of the launch request
     job: int = 0  # id of the cluster's job
     blob: str = ""  # id of the uploaded shipment
-    autodown: bool = False  # the provider ends the nodes once their agents have ended
 
 
 @dataclass

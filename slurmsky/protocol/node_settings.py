@@ -119,7 +119,7 @@ class PilotSettings(NodeSettings, kind="pilot"):
     """Settings of a warm node's agent.
 
     ``order``: the name of the bring-up, ``nodes``: its nodes by rank. ``owner``: USER@HOST, the only user whose jobs
-    the node accepts; "": all users. ``autodown_minutes``: minutes after which SkyPilot ends the idle cluster; 0: never.
+    the node accepts; "": all users.
     """
 
     order: str
@@ -127,4 +127,3 @@ class PilotSettings(NodeSettings, kind="pilot"):
     spot: bool = False
     idle_s: float
     owner: str = ""
-    autodown_minutes: int = 0

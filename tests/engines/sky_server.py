@@ -33,7 +33,6 @@ class ManagedJob:
     record: dict[str, Any] = field(default_factory=dict)  # its fields in the queue besides name and status
     cluster: bool = False  # launched as a cluster: its one job has number 1 there
     up: bool = True  # the cluster has not been taken down
-    autostop: dict[str, Any] | None = None  # request for autodown
 
     @property
     def status(self) -> str:
@@ -206,8 +205,6 @@ class SkyServer:
             ]
         elif path == "/job_status":
             value = {"1": self._cluster(body).status}
-        elif path == "/autostop":
-            self._cluster(body).autostop = body
         elif path == "/down":
             self._cluster(body).up = False
         elif path == "/cancel":

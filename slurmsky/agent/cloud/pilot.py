@@ -2,8 +2,8 @@
 
 Called as ``python agent.pyz pilot FOLDER`` on every node of the cluster. FOLDER holds settings.json and tls/. The pilot
 starts the node's agent, prints the agent's address, and restarts a crashed agent. The pilot exits when the agent
-exits normally (idle, and no controller); SkyPilot's autodown, which the first node's pilot sets again at its end, then
-ends the cluster. On a spot machine the pilot forwards the cloud's notice to the agent.
+exits normally (idle, and no controller); SkyPilot's autodown then ends the cluster. On a spot machine the pilot
+forwards the cloud's notice to the agent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ... import paths
 from ...model import plain
 from ...protocol.node_settings import FILE, PilotSettings
 from ..process import daemonize
-from . import autodown, cloud_environment, node_owner, spot_notice
+from . import cloud_environment, node_owner, spot_notice
 from .node_info import CloudNodeInfo, detected
 from .program_install import LIBRARY, install
 
@@ -76,8 +76,6 @@ class Pilot:
                     self._announce(port)
             code = self._agent.wait()
             if code == 0:
-                if self.rank == 0 and self.settings.autodown_minutes:
-                    autodown.request(self.settings.autodown_minutes, os.environ)
                 return 0
             time.sleep(_RESTART_S)
         return 0

@@ -21,8 +21,6 @@ from .provider import BringUpFailed, Provider, TemporarilyUnavailable
 log = logging.getLogger("slurmsky.nodes")
 
 RETRY_S = (1.0, 2.0, 5.0, 15.0, 30.0)
-#: seconds from the end of a bring-up to the request for autodown: the jobs that wait for the nodes start first
-AUTODOWN_DELAY_S = 5.0
 #: expected seconds of a bring-up before the first measurement
 FIRST_GUESS_S = 120.0
 _REMEMBERED = 15
@@ -56,7 +54,6 @@ class Fleet:
         self._delay_callbacks: dict[str, list[Callable[[str], None]]] = {}  # by order: callbacks for delays
         self._bring_up_times: dict[str, deque[float]] = {}  # seconds of past bring-ups, by partition
         self._leaving: set[asyncio.Task[None]] = set()
-        self._autodowns: dict[str, asyncio.Task[None]] = {}  # requests for autodown, by order
         #: called when an order has ended or failed
         self.on_over: Callable[[Order], None] = lambda order: None
 
@@ -185,28 +182,6 @@ class Fleet:
         self._keep_history()
         for node in order.nodes:
             self._on_state(node, "up", "")
-        self._begin_autodown(order)
-
-    def _begin_autodown(self, order: Order) -> None:
-        """Request autodown of new nodes, in the background."""
-        if not order.existing and not order.notes.autodown:
-            task = self._autodowns[order.name] = background(self._set_autodown(order))
-            task.add_done_callback(lambda _: self._autodowns.pop(order.name, None))
-
-    async def _set_autodown(self, order: Order) -> None:
-        await asyncio.sleep(AUTODOWN_DELAY_S)
-        for attempt in range(1 << 30):
-            try:
-                await self.provider.set_autodown(order)
-                break
-            except TemporarilyUnavailable as error:
-                log.info("order %s: %s", order.name, error)
-            except EngineError as error:
-                log.error("order %s: autodown was refused: %s", order.name, error)
-                return
-            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-        order.notes.autodown = True
-        order.save()
 
     # --- down
 
@@ -234,8 +209,6 @@ class Fleet:
         self._release(order, "off", "")
 
     def _begin_down(self, order: Order, why: str) -> None:
-        if order.name in self._autodowns:
-            self._autodowns[order.name].cancel()
         task = background(self._take_down(order, why))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -288,7 +261,6 @@ class Fleet:
                 else:
                     for node in order.nodes:
                         self._on_state(node, "up", "")
-                    self._begin_autodown(order)
                 continue
             if order.phase == "leaving":
                 self._adopt_leaving(order)
@@ -307,7 +279,7 @@ class Fleet:
 
     def close(self) -> list[asyncio.Task[None]]:
         """Close; return the cancelled tasks. The nodes stay, and the next controller resumes the orders."""
-        tasks = [*self._bring_ups.values(), *self._leaving, *self._autodowns.values()]
+        tasks = [*self._bring_ups.values(), *self._leaving]
         for task in tasks:
             task.cancel()
         return tasks

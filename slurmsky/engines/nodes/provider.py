@@ -46,9 +46,6 @@ class Provider(Protocol):
     async def alive(self, order: Order) -> bool:
         """True if the nodes still exist. Raises TemporarilyUnavailable if the state is unknown."""
 
-    async def set_autodown(self, order: Order) -> None:
-        """Make the provider end the order's nodes once their agents have ended. Raises EngineError."""
-
     async def down(self, order: Order) -> None:
         """Take the nodes down, if any; of an existing cluster, the agents. Raises TemporarilyUnavailable."""
 

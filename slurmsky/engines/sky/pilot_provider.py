@@ -76,6 +76,9 @@ def task_fields(warm: WarmNodes, order: Order, site: Site) -> dict[str, Any]:
         resources["ordered"] = [{"infra": infra} for infra in sky.infra]
     labels = {"slurmsky-partition": order.partition, "slurmsky-nodes": order.nodes[0], **dict(sky.labels)}
     resources["labels"] = {key: label(value) for key, value in labels.items()}
+    # In the launch, so that it holds before anything of ours runs. It costs five seconds of a cold start: SkyPilot
+    # refreshes the status of such a cluster before it shows its log (backend_utils._must_refresh_cluster_status).
+    resources["autostop"] = {"idle_minutes": AUTODOWN_MINUTES, "down": True}
     fields: dict[str, Any] = {"name": order.name, "resources": resources, **size}
     if sky.volumes:
         fields["volumes"] = dict(sky.volumes)
@@ -114,7 +117,6 @@ class Pilots:
             spot=warm.shape.spot or bool(warm.cluster),  # of an existing cluster that is not known
             idle_s=self._site.sky.idle_minutes * 60 or 365 * 86400,
             owner=existing_cluster.owner() if self._exclusive(order) else "",
-            autodown_minutes=0 if order.existing else AUTODOWN_MINUTES,
         )
         _private(ship / FILE, json.dumps(settings.encode()))
         _private(ship / "start.sh", START.replace("AGENT", program.name))
@@ -316,18 +318,6 @@ class Pilots:
         except SkyError as error:
             if status == "INIT" and not error.may_succeed_later and not order.existing:
                 return False  # some of its nodes, including the first, no longer exist: a preempted spot node
-            raise TemporarilyUnavailable(str(error)) from error
-
-    async def set_autodown(self, order: Order) -> None:
-        # With autodown in the launch itself, each request about the new cluster (its log, too) refreshes its status
-        # first, which takes as long as the start of its job. Source: sky/backends/backend_utils.py,
-        # _must_refresh_cluster_status.
-        body = {"cluster_name": order.name, "idle_minutes": AUTODOWN_MINUTES, "wait_for": "jobs", "down": True}
-        try:
-            await self._client.call("/autostop", body)
-        except Rejected as error:
-            raise EngineError(str(error)) from error
-        except SkyError as error:
             raise TemporarilyUnavailable(str(error)) from error
 
     async def down(self, order: Order) -> None:

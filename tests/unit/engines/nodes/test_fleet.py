@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import pytest
 from polling import PATIENCE_S
 
-from slurmsky.engines.nodes import fleet as fleet_module
 from slurmsky.engines.nodes.fleet import Fleet
-from slurmsky.engines.nodes.provider import BringUpFailed, TemporarilyUnavailable
+from slurmsky.engines.nodes.provider import BringUpFailed
 from slurmsky.engines.powered import Order
 
 
@@ -33,53 +32,6 @@ class SlowProvider:
 
     async def down(self, order: Order) -> None:
         await self._request("down")
-
-
-class RefusesAutodown(SlowProvider):
-    """Brings nodes up at once, and is away for the first request for autodown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.requests = 0
-
-    async def up(self, order: Order, say: object) -> None:
-        """The nodes are up."""
-
-    async def set_autodown(self, order: Order) -> None:
-        self.requests += 1
-        if self.requests == 1:
-            raise TemporarilyUnavailable("away")
-
-    async def down(self, order: Order) -> None:
-        """Take no time."""
-
-
-def test_autodown_is_requested_until_the_provider_accepts_it_also_by_the_next_controller(tmp_path, monkeypatch):
-    async def scenario() -> None:
-        monkeypatch.setattr(fleet_module, "AUTODOWN_DELAY_S", 0.0)
-        monkeypatch.setattr(fleet_module, "RETRY_S", (0.0,))
-        provider = RefusesAutodown()
-        kept = {"gpu": SimpleNamespace(names=("g1",), cluster="", resume_timeout_s=60)}
-
-        def new_fleet() -> Fleet:
-            return Fleet(tmp_path, kept, provider, lambda *_: None, lambda order: order.folder.mkdir())  # type: ignore
-
-        fleet = new_fleet()
-        order = fleet.order(["g1"])
-        while provider.requests == 0:
-            await asyncio.sleep(0)
-        await asyncio.wait(fleet.close(), timeout=PATIENCE_S)
-        assert not Order.load(order.folder).notes.autodown
-        fleet = new_fleet()
-        fleet.load()
-        while not Order.load(order.folder).notes.autodown:
-            await asyncio.sleep(0.01)
-        assert provider.requests == 2
-        fleet = new_fleet()
-        fleet.load()
-        assert fleet.close() == []
-
-    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("request_name", ["up", "down"])
